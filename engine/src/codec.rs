@@ -23,9 +23,5 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     let config = bincode::config::standard().with_limit::<DECODE_LEN_MAX>();
     let (value, read) =
         bincode::serde::decode_from_slice(bytes, config).map_err(|error| DecodeError(error.to_string()))?;
-    if read == bytes.len() {
-        Ok(value)
-    } else {
-        Err(DecodeError(format!("{} bytes left over", bytes.len() - read)))
-    }
+    if read == bytes.len() { Ok(value) } else { Err(DecodeError(format!("{} bytes left over", bytes.len() - read))) }
 }
