@@ -17,7 +17,7 @@
 //!
 //! - [`machine`]: the door. [`envelope`]: what goes through it. [`command`], [`outcome`], [`refusal`], [`event`],
 //!   [`query`]: the vocabulary. [`sale`] and [`status`]: the settings of a sale and the states of things.
-//! - [`ids`], [`money`], [`time`]: the smallest parts. [`seat_map`]: the layout of a house.
+//! - [`ids`], [`money`], [`time`]: the smallest parts. [`seat_map`]: the layout of a house, imported by [`plan`].
 //! - [`shard`] and [`directory`]: the machines.
 //! - [`row`] and [`codec`]: how a machine is stored.
 
@@ -30,6 +30,7 @@ pub mod ids;
 pub mod machine;
 pub mod money;
 pub mod outcome;
+pub mod plan;
 pub mod query;
 pub mod refusal;
 pub mod row;
