@@ -1,0 +1,94 @@
+//! Seams: everything a node takes from the world outside comes through one of these.
+//!
+//! Each has a real implementation beside it; the simulator brings its own. No other code of this crate reads a clock,
+//! draws randomness, touches a file or starts a thread.
+
+use futures::future::BoxFuture;
+use std::io;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use vestibule_engine::Timestamp;
+
+/// Tells the time of day.
+pub trait Clock: Send + Sync + 'static {
+    /// Now, as milliseconds since the Unix epoch.
+    fn now(&self) -> Timestamp;
+}
+
+/// The machine's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+/// Draws ids that nobody can guess or meet twice.
+pub trait IdSource: Send + Sync + 'static {
+    /// 128 fresh random bits.
+    fn draw(&self) -> u128;
+}
+
+/// The operating system's randomness.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemIds;
+
+impl IdSource for SystemIds {
+    fn draw(&self) -> u128 {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).expect("the operating system hands out randomness once it has booted");
+        u128::from_le_bytes(bytes)
+    }
+}
+
+/// Runs a task that may block on a device.
+pub trait Spawner: Send + Sync + 'static {
+    /// Starts `task` where its blocking harms nobody. `name` is for people.
+    fn spawn_blocking_task(&self, name: &str, task: BoxFuture<'static, ()>) -> io::Result<()>;
+}
+
+/// A thread of its own for each task.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ThreadSpawner;
+
+impl Spawner for ThreadSpawner {
+    fn spawn_blocking_task(&self, name: &str, task: BoxFuture<'static, ()>) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        std::thread::Builder::new().name(name.to_owned()).spawn(move || runtime.block_on(task))?;
+        Ok(())
+    }
+}
+
+/// One directory of files that a log may be kept in.
+///
+/// A write is durable once [`DiskFile::sync_data`] returned after it; a created, renamed or removed name once
+/// [`Disk::sync_directory`] did. Any error may leave anything of the failed call behind.
+pub trait Disk: Send + Sync + 'static {
+    /// Names of the files in the directory, in order.
+    fn list(&self) -> BoxFuture<'_, io::Result<Vec<String>>>;
+    /// Makes a new file of `len` zero bytes, all of it allocated. Fails when the name is taken.
+    fn create<'a>(&'a self, name: &'a str, len: u64) -> BoxFuture<'a, io::Result<Arc<dyn DiskFile>>>;
+    /// Opens an existing file for reading and writing.
+    fn open<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Arc<dyn DiskFile>>>;
+    /// Gives a file another name, replacing whatever had it. Open handles stay good.
+    fn rename<'a>(&'a self, from: &'a str, to: &'a str) -> BoxFuture<'a, io::Result<()>>;
+    /// Removes a file.
+    fn remove<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<()>>;
+    /// Makes created, renamed and removed names durable.
+    fn sync_directory(&self) -> BoxFuture<'_, io::Result<()>>;
+}
+
+/// An open file of a [`Disk`].
+pub trait DiskFile: Send + Sync + 'static {
+    /// The length in bytes.
+    fn len(&self) -> BoxFuture<'_, io::Result<u64>>;
+    /// Writes all of `bytes` at `offset`.
+    fn write_at<'a>(&'a self, offset: u64, bytes: &'a [u8]) -> BoxFuture<'a, io::Result<()>>;
+    /// Reads exactly `len` bytes at `offset`.
+    fn read_at(&self, offset: u64, len: usize) -> BoxFuture<'_, io::Result<Vec<u8>>>;
+    /// Makes everything written so far durable.
+    fn sync_data(&self) -> BoxFuture<'_, io::Result<()>>;
+}

@@ -1,0 +1,389 @@
+//! The write-ahead log: one a node, all groups in it, one sync for everything in flight.
+//!
+//! ```text
+//! group 3 ─append─┐                      ┌─▶ group 3: on disk
+//! group 5 ─vote───┼─▶ queue ─▶ Syncer ───┼─▶ group 5: on disk        callbacks, in the order of the queue
+//! group 3 ─append─┘   (one frame, one fdatasync)
+//! ```
+//!
+//! Whatever has queued up while the last frame was being synced goes into the next frame. Something is acknowledged only
+//! after the sync of its frame returned. The first error of the disk is final: every waiting and later call fails, and
+//! [`Wal::failed`] tells the node to stop.
+//!
+//! Segments are zeroed files of one size. Each begins by restating votes, commit points and purge points of all groups,
+//! so a segment whose entries are all purged can be dropped with everything before it.
+
+mod group_log;
+mod record;
+mod recover;
+mod segment;
+mod syncer;
+#[cfg(test)]
+mod tests;
+
+pub use record::{Ballot, EntryBody, LogPosition};
+pub use recover::{OpenError, RecoveryReport};
+pub use segment::Owner;
+
+use crate::seams::{Disk, Spawner};
+use group_log::{Found, GroupLog, Place};
+use record::RecordBody;
+use segment::Segment;
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use vestibule_engine::GroupId;
+
+/// Sizes of the log.
+#[derive(Debug, Clone)]
+pub struct WalConfig {
+    /// Bytes of a segment file. Bounds the largest entry, see [`WalConfig::entry_len_max`].
+    pub segment_len: u64,
+    /// Bytes of entries a group keeps in memory once they are on disk.
+    pub resident_bytes_max: usize,
+    /// Bytes that may wait for the syncer before callers have to wait too.
+    pub queue_bytes_max: usize,
+    /// Bytes after which no further item joins a frame.
+    pub frame_bytes_max: usize,
+}
+
+impl Default for WalConfig {
+    fn default() -> Self {
+        Self {
+            segment_len: 64 << 20,
+            resident_bytes_max: 16 << 20,
+            queue_bytes_max: 64 << 20,
+            frame_bytes_max: 4 << 20,
+        }
+    }
+}
+
+impl WalConfig {
+    /// The largest entry the log takes, in bytes: half a segment.
+    pub fn entry_len_max(&self) -> usize {
+        usize::try_from(self.segment_len / 2).unwrap_or(usize::MAX)
+    }
+}
+
+/// Called when an item is on disk, or will never be.
+pub type OnFlushed = Box<dyn FnOnce(io::Result<()>) + Send>;
+
+/// One thing to write, and whom to tell.
+struct Item {
+    group: GroupId,
+    bodies: Vec<RecordBody>,
+    bytes: usize,
+    on_flushed: Option<OnFlushed>,
+    _space: Option<OwnedSemaphorePermit>,
+}
+
+/// The log of a node. Clones share it.
+#[derive(Clone)]
+pub struct Wal {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: WalConfig,
+    owner: Owner,
+    disk: Arc<dyn Disk>,
+    groups: Mutex<BTreeMap<GroupId, Arc<Mutex<GroupLog>>>>,
+    segments: Mutex<BTreeMap<u64, Segment>>,
+    queue: Mutex<VecDeque<Item>>,
+    queue_space: Arc<Semaphore>,
+    arrived: Notify,
+    stopping: watch::Sender<bool>,
+    stopped: watch::Sender<bool>,
+    failure: OnceLock<String>,
+    failed: watch::Sender<bool>,
+    stats: Mutex<WalStats>,
+}
+
+/// What the log has done since it was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WalStats {
+    /// Frames written and synced.
+    pub frames: u64,
+    /// Records in them.
+    pub records: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Nanoseconds spent in syncs.
+    pub sync_nanos: u64,
+    /// Segments begun.
+    pub segments: u64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("no holder of this lock panics")
+}
+
+impl Wal {
+    /// Opens the log in `disk`, verifying every byte of it, and starts its syncer. Says what was found.
+    pub async fn open(
+        disk: Arc<dyn Disk>,
+        owner: Owner,
+        config: WalConfig,
+        spawner: &dyn Spawner,
+    ) -> Result<(Self, RecoveryReport), OpenError> {
+        let recovered = recover::recover(&disk, owner, &config).await?;
+        let queue_space = Arc::new(Semaphore::new(config.queue_bytes_max));
+        let shared = Arc::new(Shared {
+            groups: Mutex::new(
+                recovered.groups.into_iter().map(|(group, log)| (group, Arc::new(Mutex::new(log)))).collect(),
+            ),
+            segments: Mutex::new(recovered.segments),
+            config,
+            owner,
+            disk,
+            queue: Mutex::default(),
+            queue_space,
+            arrived: Notify::new(),
+            stopping: watch::Sender::new(false),
+            stopped: watch::Sender::new(false),
+            failure: OnceLock::new(),
+            failed: watch::Sender::new(false),
+            stats: Mutex::default(),
+        });
+        let syncer = syncer::Syncer::new(shared.clone(), recovered.head);
+        spawner.spawn_blocking_task("wal-syncer", Box::pin(syncer.run())).map_err(OpenError::Io)?;
+        let spares = syncer::keep_spare(shared.clone());
+        spawner.spawn_blocking_task("wal-spare", Box::pin(spares)).map_err(OpenError::Io)?;
+        Ok((Self { shared }, recovered.report))
+    }
+
+    /// The log of one group.
+    pub fn group(&self, group: GroupId) -> WalGroup {
+        let log = lock(&self.shared.groups).entry(group).or_default().clone();
+        WalGroup { shared: self.shared.clone(), group, log }
+    }
+
+    /// Every group that the log knows.
+    pub fn groups(&self) -> Vec<GroupId> {
+        lock(&self.shared.groups).keys().copied().collect()
+    }
+
+    /// The largest entry it takes, in bytes.
+    pub fn entry_len_max(&self) -> usize {
+        self.shared.config.entry_len_max()
+    }
+
+    /// What it has done since it was opened.
+    pub fn stats(&self) -> WalStats {
+        *lock(&self.shared.stats)
+    }
+
+    /// How many segment files there are, and for each group that holds the oldest one its last entry: purging those
+    /// groups lets segments go.
+    pub fn oldest_segment_holders(&self) -> (usize, Vec<GroupId>) {
+        let segments = lock(&self.shared.segments).len();
+        let groups = lock(&self.shared.groups).clone();
+        let oldest: BTreeMap<GroupId, u64> =
+            groups.iter().filter_map(|(group, log)| Some((*group, lock(log).oldest_segment()?))).collect();
+        let least = oldest.values().min().copied();
+        (segments, oldest.into_iter().filter(|(_, segment)| Some(*segment) == least).map(|(group, _)| group).collect())
+    }
+
+    /// Resolves when the disk has failed, with the reason. The node must stop then.
+    pub async fn failed(&self) -> String {
+        let mut failed = self.shared.failed.subscribe();
+        // The sender lives in `shared`, which this handle keeps alive.
+        let _ = failed.wait_for(|failed| *failed).await;
+        self.shared.failure.get().cloned().unwrap_or_default()
+    }
+
+    /// Writes what has queued up, stops the syncer and returns once it has stopped. Later calls fail.
+    pub async fn close(&self) {
+        self.shared.stopping.send_replace(true);
+        self.shared.arrived.notify_one();
+        let mut stopped = self.shared.stopped.subscribe();
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    }
+}
+
+impl Shared {
+    fn fail(&self, error: &io::Error) {
+        let _ = self.failure.set(error.to_string());
+        self.failed.send_replace(true);
+    }
+
+    fn check_open(&self) -> io::Result<()> {
+        if let Some(reason) = self.failure.get() {
+            return Err(io::Error::other(format!("the log failed before: {reason}")));
+        }
+        if *self.stopping.borrow() {
+            return Err(io::Error::other("the log is closed"));
+        }
+        Ok(())
+    }
+}
+
+/// The log of one group of a node.
+#[derive(Clone)]
+pub struct WalGroup {
+    shared: Arc<Shared>,
+    group: GroupId,
+    log: Arc<Mutex<GroupLog>>,
+}
+
+impl WalGroup {
+    /// Which group's log this is.
+    pub fn id(&self) -> GroupId {
+        self.group
+    }
+
+    /// The last entry, or the purge point when there is none.
+    pub fn last(&self) -> Option<LogPosition> {
+        lock(&self.log).last()
+    }
+
+    /// The purge point.
+    pub fn purged(&self) -> Option<LogPosition> {
+        lock(&self.log).purged
+    }
+
+    /// Number of entries held.
+    pub fn len(&self) -> usize {
+        lock(&self.log).len()
+    }
+
+    /// Whether no entry is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The vote last saved.
+    pub fn vote(&self) -> Option<Ballot> {
+        lock(&self.log).vote
+    }
+
+    /// The commit point last saved.
+    pub fn committed(&self) -> Option<LogPosition> {
+        lock(&self.log).committed
+    }
+
+    /// Saves the vote; returns once it is on disk.
+    pub async fn save_vote(&self, ballot: Ballot) -> io::Result<()> {
+        let flushed = {
+            let mut log = lock(&self.log);
+            log.vote = Some(ballot);
+            self.enqueue_and_wait(vec![RecordBody::Vote(ballot)])?
+        };
+        wait_flushed(flushed).await
+    }
+
+    /// Notes the commit point. It reaches the disk with the next frame: losing it costs a replay, never an entry.
+    pub fn save_committed(&self, committed: Option<LogPosition>) -> io::Result<()> {
+        self.shared.check_open()?;
+        let mut log = lock(&self.log);
+        log.committed = committed;
+        log.committed_dirty = true;
+        Ok(())
+    }
+
+    /// Appends entries. They can be read when this returns; `on_flushed` is called when they are on disk.
+    pub async fn append(&self, entries: Vec<(LogPosition, EntryBody)>, on_flushed: OnFlushed) -> io::Result<()> {
+        let bytes: usize = entries.iter().map(|(_, body)| record::record_len(body.bytes().len())).sum();
+        let entry_len_max = self.shared.config.entry_len_max();
+        if let Some((position, body)) = entries.iter().find(|(_, body)| body.bytes().len() > entry_len_max) {
+            let (index, len) = (position.index, body.bytes().len());
+            return Err(io::Error::other(format!("entry {index} has {len} bytes, more than {entry_len_max}")));
+        }
+        let want = u32::try_from(bytes.min(self.shared.config.queue_bytes_max)).unwrap_or(u32::MAX);
+        let space = self.shared.queue_space.clone().acquire_many_owned(want).await.map_err(io::Error::other)?;
+        let mut log = lock(&self.log);
+        self.shared.check_open()?;
+        let mut bodies = Vec::with_capacity(entries.len());
+        for (position, body) in entries {
+            log.append(position, body.clone(), None).map_err(|due| {
+                io::Error::other(format!("entry {} of {} leaves a hole: {due} is due", position.index, self.group))
+            })?;
+            bodies.push(RecordBody::Entry(position, body));
+        }
+        log.evict(self.shared.config.resident_bytes_max);
+        self.enqueue(Item { group: self.group, bodies, bytes, on_flushed: Some(on_flushed), _space: Some(space) });
+        Ok(())
+    }
+
+    /// Voids every entry behind `last`; returns once that is on disk.
+    pub async fn truncate(&self, last: Option<LogPosition>) -> io::Result<()> {
+        let flushed = {
+            let mut log = lock(&self.log);
+            log.truncate(last);
+            self.enqueue_and_wait(vec![RecordBody::Truncate(last)])?
+        };
+        wait_flushed(flushed).await
+    }
+
+    /// Forgets every entry up to `upto`; returns once that is on disk.
+    pub async fn purge(&self, upto: LogPosition) -> io::Result<()> {
+        let flushed = {
+            let mut log = lock(&self.log);
+            log.purge(upto);
+            self.enqueue_and_wait(vec![RecordBody::Purge(upto)])?
+        };
+        wait_flushed(flushed).await
+    }
+
+    /// The entries from `start` up to but without `end` that the log has, in order; at most `bytes_max` of bodies, but
+    /// at least one entry.
+    pub async fn read(&self, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<(LogPosition, EntryBody)>> {
+        let found = lock(&self.log).find(start, end, bytes_max);
+        let mut entries = Vec::with_capacity(found.len());
+        for entry in found {
+            match entry {
+                Found::Here(position, body) => entries.push((position, body)),
+                Found::OnDisk(position, place) => match self.read_place(position, place).await {
+                    Ok(body) => entries.push((position, body)),
+                    // It was purged, and its segment dropped, between the look-up and the read.
+                    Err(_) if self.purged().is_some_and(|purged| purged.index >= position.index) => entries.clear(),
+                    Err(error) => return Err(error),
+                },
+            }
+        }
+        Ok(entries)
+    }
+
+    async fn read_place(&self, position: LogPosition, place: Place) -> io::Result<EntryBody> {
+        let gone = || io::Error::other(format!("segment {} of entry {} is gone", place.segment, position.index));
+        let segment = lock(&self.shared.segments).get(&place.segment).cloned().ok_or_else(gone)?;
+        let bytes = segment.file.read_at(u64::from(place.offset), place.len as usize).await?;
+        match record::decode_record(&bytes.into()) {
+            Ok((record, _, _)) => match record.body {
+                RecordBody::Entry(found, body) if found == position && record.group == self.group => Ok(body),
+                _ => Err(corrupt(position, place, "another record lies there")),
+            },
+            Err(malformed) => Err(corrupt(position, place, &malformed.0)),
+        }
+    }
+
+    fn enqueue(&self, item: Item) {
+        lock(&self.shared.queue).push_back(item);
+        self.shared.arrived.notify_one();
+    }
+
+    /// Called with the group's lock held, so that the order on disk is the order of the calls.
+    fn enqueue_and_wait(&self, bodies: Vec<RecordBody>) -> io::Result<oneshot::Receiver<io::Result<()>>> {
+        self.shared.check_open()?;
+        let (tell, flushed) = oneshot::channel();
+        let bytes = bodies.iter().map(|body| record::record_len(record::payload_len(body))).sum();
+        let on_flushed: OnFlushed = Box::new(move |result| {
+            let _ = tell.send(result);
+        });
+        self.enqueue(Item { group: self.group, bodies, bytes, on_flushed: Some(on_flushed), _space: None });
+        Ok(flushed)
+    }
+}
+
+async fn wait_flushed(flushed: oneshot::Receiver<io::Result<()>>) -> io::Result<()> {
+    flushed.await.unwrap_or_else(|_| Err(io::Error::other("the log stopped before the write was on disk")))
+}
+
+fn corrupt(position: LogPosition, place: Place, reason: &str) -> io::Error {
+    let message = format!(
+        "entry {} in segment {:016x} at byte {} is damaged: {reason}",
+        position.index, place.segment, place.offset
+    );
+    io::Error::new(io::ErrorKind::InvalidData, message)
+}

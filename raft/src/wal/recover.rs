@@ -1,0 +1,295 @@
+//! Opening the log: every byte is verified, a torn tail is cut off, anything else that is wrong stops the node.
+//!
+//! What may be found behind the last good frame of the last segment, and what it means:
+//!
+//! - no later frame anywhere: the node stopped in the middle of writing a frame that was never acknowledged. It is zeroed.
+//! - a later frame: that one was begun only after the sync of all before it, so something durable is damaged.
+//!
+//! Frames are numbered without gaps over all segments, so a missing or exchanged segment is found as well. Within a
+//! group each record carries a hash of the one before.
+
+use super::WalConfig;
+use super::group_log::{GroupLog, Place};
+use super::record::{self, FRAME_HEADER_LEN, Record, RecordBody};
+use super::segment::{self, BadHeader, Owner, SEGMENT_HEADER_LEN, Segment};
+use super::syncer::{Head, Written};
+use crate::seams::Disk;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use vestibule_engine::GroupId;
+
+/// Why a log cannot be opened. Nothing was changed on disk.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The disk failed.
+    #[error("the log cannot be read: {0}")]
+    Io(#[source] io::Error),
+    /// The directory belongs to another node or cluster.
+    #[error("segment {segment:016x} belongs to node {} of cluster {:016x}, not to node {} of cluster {:016x}", found.node, found.cluster, expected.node, expected.cluster)]
+    Foreign {
+        /// The segment.
+        segment: u64,
+        /// Whose it is.
+        found: Owner,
+        /// Whose it should be.
+        expected: Owner,
+    },
+    /// A segment is missing between others.
+    #[error("segment {0:016x} is missing")]
+    MissingSegment(u64),
+    /// Bytes that had been durable are no longer what was written.
+    #[error("the log is damaged in segment {segment:016x} at byte {offset}: {reason}")]
+    Damaged {
+        /// The segment.
+        segment: u64,
+        /// Where in its file.
+        offset: u64,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// Entries of a group are missing before the first one found.
+    #[error("the log of {group} lacks entry {index}")]
+    Hole {
+        /// The group.
+        group: GroupId,
+        /// The first missing index.
+        index: u64,
+    },
+}
+
+/// What was found on opening.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RecoveryReport {
+    /// Segments read.
+    pub segments: usize,
+    /// Frames verified.
+    pub frames: u64,
+    /// Records verified.
+    pub records: u64,
+    /// Where a torn tail was cut off: segment and offset.
+    pub trimmed: Option<(u64, u64)>,
+}
+
+pub(crate) struct Recovered {
+    pub(crate) groups: BTreeMap<GroupId, GroupLog>,
+    pub(crate) segments: BTreeMap<u64, Segment>,
+    pub(crate) head: Head,
+    pub(crate) report: RecoveryReport,
+}
+
+pub(crate) async fn recover(disk: &Arc<dyn Disk>, owner: Owner, config: &WalConfig) -> Result<Recovered, OpenError> {
+    let names = disk.list().await.map_err(OpenError::Io)?;
+    let numbers: Vec<u64> = names.iter().filter_map(|name| segment::parse_segment_name(name)).collect();
+    for pair in numbers.windows(2) {
+        if pair[1] != pair[0] + 1 {
+            return Err(OpenError::MissingSegment(pair[0] + 1));
+        }
+    }
+    let mut reader = Reader {
+        owner,
+        config,
+        groups: BTreeMap::new(),
+        written: BTreeMap::new(),
+        next_sequence: None,
+        oldest_segment: numbers.first().copied().unwrap_or(1),
+        report: RecoveryReport::default(),
+    };
+    let mut segments = BTreeMap::new();
+    let mut head_segment = None;
+    let mut head_offset = SEGMENT_HEADER_LEN;
+    for (at, &number) in numbers.iter().enumerate() {
+        let is_last = at + 1 == numbers.len();
+        let file = disk.open(&segment::segment_name(number)).await.map_err(OpenError::Io)?;
+        let len = file.len().await.map_err(OpenError::Io)?;
+        let bytes = Bytes::from(
+            file.read_at(0, usize::try_from(len).unwrap_or(usize::MAX)).await.map_err(OpenError::Io)?,
+        );
+        let segment = Segment { number, file };
+        match reader.read_segment(number, &bytes, is_last)? {
+            None => {
+                // The last segment was being made. It holds nothing; it is made anew.
+                disk.remove(&segment::segment_name(number)).await.map_err(OpenError::Io)?;
+                disk.sync_directory().await.map_err(OpenError::Io)?;
+            }
+            Some(end) => {
+                if is_last && has_own_garbage(&bytes[end..], number) {
+                    trim(&segment, end as u64, len).await.map_err(OpenError::Io)?;
+                    reader.report.trimmed = Some((number, end as u64));
+                }
+                head_offset = end as u64;
+                // Segments keep the length they were made with; a shorter one is not continued.
+                head_segment = (len == config.segment_len).then(|| segment.clone());
+                segments.insert(number, segment);
+            }
+        }
+    }
+    for (group, log) in &reader.groups {
+        if let Some(index) = log.hole() {
+            return Err(OpenError::Hole { group: *group, index });
+        }
+    }
+    reader.report.segments = segments.len();
+    let head = Head {
+        next_segment: segments.keys().next_back().map_or(reader.oldest_segment, |last| last + 1),
+        segment: head_segment,
+        offset: head_offset,
+        next_sequence: reader.next_sequence.unwrap_or(1),
+        written: reader.written,
+    };
+    Ok(Recovered { groups: reader.groups, segments, head, report: reader.report })
+}
+
+struct Reader<'a> {
+    owner: Owner,
+    config: &'a WalConfig,
+    groups: BTreeMap<GroupId, GroupLog>,
+    written: BTreeMap<GroupId, Written>,
+    next_sequence: Option<u64>,
+    oldest_segment: u64,
+    report: RecoveryReport,
+}
+
+impl Reader<'_> {
+    /// Reads all frames of a segment; gives where they end, or `None` for a last segment that was never begun.
+    fn read_segment(&mut self, number: u64, bytes: &Bytes, is_last: bool) -> Result<Option<usize>, OpenError> {
+        let damaged = |offset: usize, reason: String| OpenError::Damaged { segment: number, offset: offset as u64, reason };
+        if (bytes.len() as u64) < SEGMENT_HEADER_LEN {
+            let reason = format!("the file has only {} bytes", bytes.len());
+            return if is_last { Ok(None) } else { Err(damaged(0, reason)) };
+        }
+        match segment::check_header(bytes, number, self.owner) {
+            Ok(()) => {}
+            Err(BadHeader::Foreign(found)) => {
+                return Err(OpenError::Foreign { segment: number, found, expected: self.owner });
+            }
+            Err(_) if is_last && later_frame(bytes, SEGMENT_HEADER_LEN as usize, number).is_none() => return Ok(None),
+            Err(BadHeader::Unwritten) => return Err(damaged(0, "the header was never written, yet frames follow".into())),
+            Err(BadHeader::Damaged) => return Err(damaged(0, "the header's checksum is wrong".into())),
+        }
+        let mut offset = SEGMENT_HEADER_LEN as usize;
+        loop {
+            match self.read_frame(number, bytes, offset) {
+                Ok(len) => offset += len,
+                Err(Unreadable::Damaged(reason)) => return Err(damaged(offset, reason)),
+                Err(Unreadable::Unfinished(reason)) => {
+                    // Durable once, if a later frame was begun behind it. A later segment shows that by its number.
+                    if let Some((at, sequence)) = later_frame(bytes, offset + 8, number) {
+                        let reason = format!("{reason}, yet frame {sequence} stands behind it at byte {at}");
+                        return Err(damaged(offset, reason));
+                    }
+                    return Ok(Some(offset));
+                }
+            }
+        }
+    }
+
+    /// Reads one frame and applies its records; gives its length, or why there is no good frame.
+    fn read_frame(&mut self, number: u64, bytes: &Bytes, offset: usize) -> Result<usize, Unreadable> {
+        let unfinished = |reason: &str| Unreadable::Unfinished(reason.to_owned());
+        let header = record::decode_frame_header(&bytes[offset.min(bytes.len())..], number)
+            .ok_or_else(|| unfinished("there is no frame"))?;
+        if let Some(due) = self.next_sequence
+            && header.sequence != due
+        {
+            return Err(Unreadable::Damaged(format!("frame {} stands where frame {due} is due", header.sequence)));
+        }
+        let body_start = offset + FRAME_HEADER_LEN;
+        let body_end = body_start.saturating_add(header.body_len);
+        if body_end > bytes.len() {
+            return Err(Unreadable::Damaged("a frame is longer than its segment".to_owned()));
+        }
+        // The whole frame is decoded before any of it counts.
+        let mut records = Vec::with_capacity(header.record_count.min(1 << 16) as usize);
+        let mut at = body_start;
+        for _ in 0..header.record_count {
+            let (record, len, link) =
+                record::decode_record(&bytes.slice(at..body_end)).map_err(|malformed| Unreadable::Unfinished(malformed.0))?;
+            let place = Place { segment: number, offset: to_u32(at)?, len: to_u32(len)? };
+            records.push((record, link, place));
+            at += len;
+        }
+        if at != body_end {
+            return Err(unfinished("a frame's length is wrong"));
+        }
+        let mut links: BTreeMap<GroupId, u64> = BTreeMap::new();
+        for (record, link, _) in &records {
+            let due = links.get(&record.group).copied().or_else(|| self.written.get(&record.group).map(|w| w.link));
+            // The first record of a group links to one in a segment that was dropped, or to none at all.
+            let unlinked = due.is_none() && (record.link == 0 || self.oldest_segment > 1);
+            if due != Some(record.link) && !unlinked {
+                let reason = format!("a record of {} does not follow the one before it", record.group);
+                return Err(Unreadable::Damaged(reason));
+            }
+            links.insert(record.group, *link);
+        }
+        self.report.frames += 1;
+        self.next_sequence = Some(header.sequence + 1);
+        for (record, link, place) in records {
+            self.replay(record, link, place)?;
+        }
+        Ok(at - offset)
+    }
+
+    fn replay(&mut self, record: Record, link: u64, place: Place) -> Result<(), Unreadable> {
+        self.report.records += 1;
+        let written = self.written.entry(record.group).or_default();
+        written.link = link;
+        written.note(&record.body);
+        let log = self.groups.entry(record.group).or_default();
+        match record.body {
+            RecordBody::Entry(position, body) => {
+                log.append_found(position, body, place).map_err(|due| {
+                    let (index, group) = (position.index, record.group);
+                    Unreadable::Damaged(format!("entry {index} stands where entry {due} of {group} is due"))
+                })?;
+                log.evict(self.config.resident_bytes_max);
+            }
+            RecordBody::Vote(ballot) => log.vote = Some(ballot),
+            RecordBody::Committed(position) => log.committed = position,
+            RecordBody::Truncate(position) => log.truncate(position),
+            RecordBody::Purge(position) => log.purge(position),
+        }
+        Ok(())
+    }
+}
+
+/// Why there is no good frame at a place.
+enum Unreadable {
+    /// Nothing, or a frame that was not written whole.
+    Unfinished(String),
+    /// Whole, and yet wrong.
+    Damaged(String),
+}
+
+fn to_u32(value: usize) -> Result<u32, Unreadable> {
+    u32::try_from(value).map_err(|_| Unreadable::Damaged("a segment is longer than 4 GiB".to_owned()))
+}
+
+/// The first frame of this segment at or behind `from`: its place and sequence. Bytes inside a command that look like
+/// a frame's header do not count, unless a whole record follows them.
+fn later_frame(bytes: &Bytes, from: usize, number: u64) -> Option<(usize, u64)> {
+    let mut at = from.next_multiple_of(8);
+    while at + FRAME_HEADER_LEN <= bytes.len() {
+        if let Some(header) = record::decode_frame_header(&bytes[at..], number)
+            && record::decode_record(&bytes.slice(at + FRAME_HEADER_LEN..)).is_ok()
+        {
+            return Some((at, header.sequence));
+        }
+        at += 8;
+    }
+    None
+}
+
+/// Whether the bytes behind the last frame hold anything of this use of the file; a recycled file is full of older
+/// frames, which mean nothing and need no zeroing.
+fn has_own_garbage(bytes: &[u8], number: u64) -> bool {
+    record::decode_frame_header(bytes, number).is_some()
+}
+
+async fn trim(segment: &Segment, from: u64, len: u64) -> io::Result<()> {
+    let zeroes = vec![0; usize::try_from(len - from).unwrap_or(usize::MAX)];
+    segment.file.write_at(from, &zeroes).await?;
+    segment.file.sync_data().await
+}

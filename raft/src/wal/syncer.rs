@@ -1,0 +1,283 @@
+//! The one writer of the log.
+
+use super::record::{self, Ballot, FRAME_HEADER_LEN, LogPosition, RecordBody};
+use super::segment::{self, SEGMENT_HEADER_LEN, Segment};
+use super::{Item, Place, Shared, lock};
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use vestibule_engine::GroupId;
+
+/// How often the spare segment is looked after.
+const SPARE_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Where the log ends.
+pub(crate) struct Head {
+    /// The segment being written; none before the first.
+    pub(crate) segment: Option<Segment>,
+    /// The number the next segment gets.
+    pub(crate) next_segment: u64,
+    /// Where the next frame goes.
+    pub(crate) offset: u64,
+    /// The number of the next frame.
+    pub(crate) next_sequence: u64,
+    /// What has been written of each group.
+    pub(crate) written: BTreeMap<GroupId, Written>,
+}
+
+/// What the log on disk says of a group, apart from its entries. A new segment restates it, so that the segments before
+/// can go. It lags behind the group's memory by what is still in the queue.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Written {
+    /// The chain value that the group's next record carries.
+    pub(crate) link: u64,
+    vote: Option<Ballot>,
+    committed: Option<LogPosition>,
+    purged: Option<LogPosition>,
+}
+
+impl Written {
+    pub(crate) fn note(&mut self, body: &RecordBody) {
+        match body {
+            RecordBody::Entry(..) | RecordBody::Truncate(_) => {}
+            RecordBody::Vote(ballot) => self.vote = Some(*ballot),
+            RecordBody::Committed(position) => self.committed = *position,
+            RecordBody::Purge(position) => self.purged = Some(*position),
+        }
+    }
+
+    fn restate(&self) -> impl Iterator<Item = RecordBody> {
+        let purged = self.purged.map(RecordBody::Purge);
+        let vote = self.vote.map(RecordBody::Vote);
+        purged.into_iter().chain(vote).chain([RecordBody::Committed(self.committed)])
+    }
+}
+
+pub(crate) struct Syncer {
+    shared: Arc<Shared>,
+    head: Head,
+    /// The frame being made, kept for its capacity.
+    frame: Vec<u8>,
+}
+
+/// An entry that gets its place when the frame is on disk.
+struct Placed {
+    group: GroupId,
+    position: LogPosition,
+    place: Place,
+}
+
+impl Syncer {
+    pub(crate) fn new(shared: Arc<Shared>, head: Head) -> Self {
+        Self { shared, head, frame: Vec::new() }
+    }
+
+    /// Writes frames until the log is closed or the disk fails.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let items = self.take_items();
+            if items.is_empty() {
+                if *self.shared.stopping.borrow() {
+                    // The commit points that no frame has taken along yet.
+                    if let Err(error) = self.write(&[]).await {
+                        self.shared.fail(&error);
+                    }
+                    break;
+                }
+                self.shared.arrived.notified().await;
+                continue;
+            }
+            if let Err(error) = self.write(&items).await {
+                self.shared.fail(&error);
+                self.refuse(items, &error);
+                break;
+            }
+            for item in items {
+                if let Some(tell) = item.on_flushed {
+                    tell(Ok(()));
+                }
+            }
+            if let Err(error) = self.drop_segments().await {
+                self.shared.fail(&error);
+                break;
+            }
+        }
+        let rest: Vec<Item> = lock(&self.shared.queue).drain(..).collect();
+        self.refuse(rest, &io::Error::other("the log is closed"));
+        self.shared.stopping.send_replace(true);
+        self.shared.stopped.send_replace(true);
+    }
+
+    fn refuse(&self, items: Vec<Item>, error: &io::Error) {
+        for item in items {
+            if let Some(tell) = item.on_flushed {
+                tell(Err(io::Error::new(error.kind(), error.to_string())));
+            }
+        }
+    }
+
+    fn take_items(&self) -> Vec<Item> {
+        let mut queue: std::sync::MutexGuard<'_, VecDeque<Item>> = lock(&self.shared.queue);
+        let mut items = Vec::new();
+        let mut bytes = 0;
+        while let Some(item) = queue.front() {
+            bytes += item.bytes;
+            if bytes > self.shared.config.frame_bytes_max && !items.is_empty() {
+                break;
+            }
+            items.extend(queue.pop_front());
+        }
+        items
+    }
+
+    /// Writes one or more frames with `items`, each synced before the next is begun.
+    async fn write(&mut self, items: &[Item]) -> io::Result<()> {
+        let mut records: Vec<(GroupId, RecordBody)> = Vec::new();
+        for item in items {
+            records.extend(item.bodies.iter().map(|body| (item.group, body.clone())));
+        }
+        let groups = lock(&self.shared.groups).clone();
+        for (group, log) in &groups {
+            let mut log = lock(log);
+            if std::mem::take(&mut log.committed_dirty) {
+                records.push((*group, RecordBody::Committed(log.committed)));
+            }
+        }
+        let mut rest = &records[..];
+        while !rest.is_empty() {
+            let taken = self.write_frame(rest).await?;
+            rest = &rest[taken..];
+        }
+        Ok(())
+    }
+
+    /// Writes as many of `records` as one frame takes; says how many those were.
+    async fn write_frame(&mut self, records: &[(GroupId, RecordBody)]) -> io::Result<usize> {
+        let frame_max = self.shared.config.segment_len - SEGMENT_HEADER_LEN;
+        let budget = frame_max / 2 + self.shared.config.frame_bytes_max.min(frame_max as usize / 4) as u64;
+        let mut len = FRAME_HEADER_LEN;
+        let mut count = 0;
+        for (_, body) in records {
+            len += record::record_len(record::payload_len(body));
+            if count > 0 && len as u64 > budget {
+                break;
+            }
+            count += 1;
+        }
+        let records = &records[..count];
+        let body_len: usize = records.iter().map(|(_, body)| record::record_len(record::payload_len(body))).sum();
+        let frame_len = (FRAME_HEADER_LEN + body_len) as u64;
+        let fits = self.head.segment.is_some() && self.head.offset + frame_len <= self.shared.config.segment_len;
+        if !fits {
+            self.begin_segment().await?;
+        }
+        let placed = self.put_frame(records).await?;
+        for Placed { group, position, place } in placed {
+            let log = lock(&self.shared.groups).get(&group).cloned();
+            if let Some(log) = log {
+                lock(&log).set_place(position, place);
+            }
+        }
+        Ok(count)
+    }
+
+    /// Begins the next segment with a frame that restates every group.
+    async fn begin_segment(&mut self) -> io::Result<()> {
+        let number = self.head.next_segment;
+        let len = self.shared.config.segment_len;
+        let segment = segment::make_segment(&*self.shared.disk, number, self.shared.owner, len).await?;
+        lock(&self.shared.segments).insert(number, segment.clone());
+        self.head.segment = Some(segment);
+        self.head.next_segment = number + 1;
+        self.head.offset = SEGMENT_HEADER_LEN;
+        let mut restated = Vec::new();
+        for (group, written) in &self.head.written {
+            restated.extend(written.restate().map(|body| (*group, body)));
+        }
+        lock(&self.shared.stats).segments += 1;
+        if !restated.is_empty() {
+            self.put_frame(&restated).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes and syncs one frame at the head of the log.
+    async fn put_frame(&mut self, records: &[(GroupId, RecordBody)]) -> io::Result<Vec<Placed>> {
+        let segment = self.head.segment.clone().expect("a segment is begun before the first frame");
+        self.frame.clear();
+        self.frame.resize(FRAME_HEADER_LEN, 0);
+        let mut placed = Vec::new();
+        for (group, body) in records {
+            let start = self.frame.len();
+            let written = self.head.written.entry(*group).or_default();
+            written.link = record::encode_record(*group, written.link, body, &mut self.frame);
+            written.note(body);
+            if let RecordBody::Entry(position, _) = body {
+                let offset = u32::try_from(self.head.offset + start as u64).map_err(io::Error::other)?;
+                let len = u32::try_from(self.frame.len() - start).map_err(io::Error::other)?;
+                let place = Place { segment: segment.number, offset, len };
+                placed.push(Placed { group: *group, position: *position, place });
+            }
+        }
+        let body_len = self.frame.len() - FRAME_HEADER_LEN;
+        let record_count = u32::try_from(records.len()).map_err(io::Error::other)?;
+        let header = record::encode_frame_header(segment.number, self.head.next_sequence, record_count, body_len);
+        self.frame[..FRAME_HEADER_LEN].copy_from_slice(&header);
+        segment.file.write_at(self.head.offset, &self.frame).await?;
+        let before_sync = tokio::time::Instant::now();
+        segment.file.sync_data().await?;
+        let sync_nanos = before_sync.elapsed().as_nanos();
+        self.head.offset += self.frame.len() as u64;
+        self.head.next_sequence += 1;
+        let mut stats = lock(&self.shared.stats);
+        stats.frames += 1;
+        stats.records += records.len() as u64;
+        stats.bytes += self.frame.len() as u64;
+        stats.sync_nanos += u64::try_from(sync_nanos).unwrap_or(u64::MAX);
+        Ok(placed)
+    }
+
+    /// Drops the segments before the oldest one that some group still holds an entry in. The newest of them becomes
+    /// the spare when there is none.
+    async fn drop_segments(&mut self) -> io::Result<()> {
+        let Some(current) = self.head.segment.as_ref().map(|segment| segment.number) else { return Ok(()) };
+        if lock(&self.shared.segments).len() < 2 {
+            return Ok(());
+        }
+        let groups = lock(&self.shared.groups).clone();
+        let oldest = groups.values().filter_map(|log| lock(log).oldest_segment()).min().unwrap_or(current).min(current);
+        let dropped: Vec<u64> = lock(&self.shared.segments).range(..oldest).map(|(number, _)| *number).collect();
+        if dropped.is_empty() {
+            return Ok(());
+        }
+        // Oldest first, each made durable: a crash in between leaves no hole.
+        for number in dropped {
+            lock(&self.shared.segments).remove(&number);
+            let name = segment::segment_name(number);
+            let has_spare = self.shared.disk.list().await?.iter().any(|name| name == segment::SPARE_NAME);
+            if has_spare {
+                self.shared.disk.remove(&name).await?;
+            } else {
+                self.shared.disk.rename(&name, segment::SPARE_NAME).await?;
+            }
+            self.shared.disk.sync_directory().await?;
+        }
+        Ok(())
+    }
+}
+
+/// Keeps a zeroed spare file ready, so that beginning a segment stalls nobody.
+pub(crate) async fn keep_spare(shared: Arc<Shared>) {
+    let mut stopping = shared.stopping.subscribe();
+    while !*stopping.borrow() {
+        if let Err(error) = segment::make_spare(&*shared.disk, shared.config.segment_len).await {
+            shared.fail(&error);
+            return;
+        }
+        tokio::select! {
+            _ = tokio::time::sleep(SPARE_INTERVAL) => {}
+            _ = stopping.changed() => {}
+        }
+    }
+}
