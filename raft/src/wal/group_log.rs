@@ -1,6 +1,6 @@
 //! What the log holds of one group, in memory.
 
-use super::record::{Ballot, EntryBody, LogPosition, RecordBody};
+use super::record::{Ballot, EntryBody, LogPosition};
 use std::collections::VecDeque;
 
 /// Where an entry's record lies on disk.

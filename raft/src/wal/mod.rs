@@ -74,8 +74,8 @@ struct Item {
     group: GroupId,
     bodies: Vec<RecordBody>,
     bytes: usize,
-    on_flushed: Option<OnFlushed>,
-    _space: Option<OwnedSemaphorePermit>,
+    on_flushed: OnFlushed,
+    space: Option<OwnedSemaphorePermit>,
 }
 
 /// The log of a node. Clones share it.
@@ -302,7 +302,7 @@ impl WalGroup {
             bodies.push(RecordBody::Entry(position, body));
         }
         log.evict(self.shared.config.resident_bytes_max);
-        self.enqueue(Item { group: self.group, bodies, bytes, on_flushed: Some(on_flushed), _space: Some(space) });
+        self.enqueue(Item { group: self.group, bodies, bytes, on_flushed, space: Some(space) });
         Ok(())
     }
 
@@ -371,7 +371,7 @@ impl WalGroup {
         let on_flushed: OnFlushed = Box::new(move |result| {
             let _ = tell.send(result);
         });
-        self.enqueue(Item { group: self.group, bodies, bytes, on_flushed: Some(on_flushed), _space: None });
+        self.enqueue(Item { group: self.group, bodies, bytes, on_flushed, space: None });
         Ok(flushed)
     }
 }

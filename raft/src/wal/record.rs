@@ -60,7 +60,7 @@ impl EntryBody {
 
 /// One thing that the log remembers of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RecordBody {
+pub(crate) enum RecordBody {
     /// An entry of the Raft log.
     Entry(LogPosition, EntryBody),
     /// The vote from here on.
@@ -83,32 +83,32 @@ const KIND_PURGE: u8 = 7;
 
 /// A record and where it belongs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
+pub(crate) struct Record {
     /// The group whose record it is.
-    pub group: GroupId,
+    pub(crate) group: GroupId,
     /// The chain value of the record before it in the group; 0 at the first.
-    pub link: u64,
+    pub(crate) link: u64,
     /// What it says.
-    pub body: RecordBody,
+    pub(crate) body: RecordBody,
 }
 
 /// Length of a frame's header, in bytes.
-pub const FRAME_HEADER_LEN: usize = 32;
+pub(crate) const FRAME_HEADER_LEN: usize = 32;
 /// Length of a record's header, in bytes.
-pub const RECORD_HEADER_LEN: usize = 48;
+pub(crate) const RECORD_HEADER_LEN: usize = 48;
 const FRAME_MAGIC: u32 = 0x4c57_5356;
 
 /// Bytes that are no frame or record; says why.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Malformed(pub String);
+pub(crate) struct Malformed(pub(crate) String);
 
 /// The length of a record in the log, with its padding.
-pub fn record_len(payload_len: usize) -> usize {
+pub(crate) fn record_len(payload_len: usize) -> usize {
     RECORD_HEADER_LEN + payload_len.next_multiple_of(8)
 }
 
 /// The length of the payload of `body`.
-pub fn payload_len(body: &RecordBody) -> usize {
+pub(crate) fn payload_len(body: &RecordBody) -> usize {
     match body {
         RecordBody::Entry(_, entry) => entry.bytes().len(),
         RecordBody::Vote(_) | RecordBody::Committed(_) | RecordBody::Truncate(_) => 1,
@@ -117,7 +117,7 @@ pub fn payload_len(body: &RecordBody) -> usize {
 }
 
 /// Appends the record to `out` and returns the chain value that the group's next record carries.
-pub fn encode_record(group: GroupId, link: u64, body: &RecordBody, out: &mut Vec<u8>) -> u64 {
+pub(crate) fn encode_record(group: GroupId, link: u64, body: &RecordBody, out: &mut Vec<u8>) -> u64 {
     let none = LogPosition { term: 0, node: 0, index: 0 };
     let one_byte: [u8; 1];
     let (kind, position, payload): (u8, LogPosition, &[u8]) = match body {
@@ -175,7 +175,7 @@ fn next_link(link: u64, crc: u32, position: &LogPosition) -> u64 {
 }
 
 /// Decodes the record at the start of `bytes`: the record, its length, and the next chain value of its group.
-pub fn decode_record(bytes: &Bytes) -> Result<(Record, usize, u64), Malformed> {
+pub(crate) fn decode_record(bytes: &Bytes) -> Result<(Record, usize, u64), Malformed> {
     let malformed = |reason: &str| Malformed(reason.to_owned());
     if bytes.len() < RECORD_HEADER_LEN {
         return Err(malformed("a record is cut short"));
@@ -208,7 +208,12 @@ pub fn decode_record(bytes: &Bytes) -> Result<(Record, usize, u64), Malformed> {
 }
 
 /// Makes the header of a frame whose records are `body`.
-pub fn encode_frame_header(segment: u64, sequence: u64, record_count: u32, body_len: usize) -> [u8; FRAME_HEADER_LEN] {
+pub(crate) fn encode_frame_header(
+    segment: u64,
+    sequence: u64,
+    record_count: u32,
+    body_len: usize,
+) -> [u8; FRAME_HEADER_LEN] {
     let mut header = [0; FRAME_HEADER_LEN];
     let body_len = u32::try_from(body_len).expect("a frame is bounded by its segment, far below 4 GiB");
     header[..4].copy_from_slice(&FRAME_MAGIC.to_le_bytes());
@@ -223,17 +228,17 @@ pub fn encode_frame_header(segment: u64, sequence: u64, record_count: u32, body_
 
 /// A frame's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FrameHeader {
+pub(crate) struct FrameHeader {
     /// Its place among all frames of the log: 1, 2, 3 …
-    pub sequence: u64,
+    pub(crate) sequence: u64,
     /// Length of its records.
-    pub body_len: usize,
+    pub(crate) body_len: usize,
     /// How many records it has.
-    pub record_count: u32,
+    pub(crate) record_count: u32,
 }
 
 /// Reads a frame's header, `None` when there is none of this segment.
-pub fn decode_frame_header(bytes: &[u8], segment: u64) -> Option<FrameHeader> {
+pub(crate) fn decode_frame_header(bytes: &[u8], segment: u64) -> Option<FrameHeader> {
     if bytes.len() < FRAME_HEADER_LEN || read_u32(bytes, 0) != FRAME_MAGIC {
         return None;
     }

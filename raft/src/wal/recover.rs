@@ -103,9 +103,8 @@ pub(crate) async fn recover(disk: &Arc<dyn Disk>, owner: Owner, config: &WalConf
         let is_last = at + 1 == numbers.len();
         let file = disk.open(&segment::segment_name(number)).await.map_err(OpenError::Io)?;
         let len = file.len().await.map_err(OpenError::Io)?;
-        let bytes = Bytes::from(
-            file.read_at(0, usize::try_from(len).unwrap_or(usize::MAX)).await.map_err(OpenError::Io)?,
-        );
+        let bytes =
+            Bytes::from(file.read_at(0, usize::try_from(len).unwrap_or(usize::MAX)).await.map_err(OpenError::Io)?);
         let segment = Segment { number, file };
         match reader.read_segment(number, &bytes, is_last)? {
             None => {
@@ -154,7 +153,8 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// Reads all frames of a segment; gives where they end, or `None` for a last segment that was never begun.
     fn read_segment(&mut self, number: u64, bytes: &Bytes, is_last: bool) -> Result<Option<usize>, OpenError> {
-        let damaged = |offset: usize, reason: String| OpenError::Damaged { segment: number, offset: offset as u64, reason };
+        let damaged =
+            |offset: usize, reason: String| OpenError::Damaged { segment: number, offset: offset as u64, reason };
         if (bytes.len() as u64) < SEGMENT_HEADER_LEN {
             let reason = format!("the file has only {} bytes", bytes.len());
             return if is_last { Ok(None) } else { Err(damaged(0, reason)) };
@@ -165,7 +165,9 @@ impl Reader<'_> {
                 return Err(OpenError::Foreign { segment: number, found, expected: self.owner });
             }
             Err(_) if is_last && later_frame(bytes, SEGMENT_HEADER_LEN as usize, number).is_none() => return Ok(None),
-            Err(BadHeader::Unwritten) => return Err(damaged(0, "the header was never written, yet frames follow".into())),
+            Err(BadHeader::Unwritten) => {
+                return Err(damaged(0, "the header was never written, yet frames follow".into()));
+            }
             Err(BadHeader::Damaged) => return Err(damaged(0, "the header's checksum is wrong".into())),
         }
         let mut offset = SEGMENT_HEADER_LEN as usize;
@@ -204,8 +206,8 @@ impl Reader<'_> {
         let mut records = Vec::with_capacity(header.record_count.min(1 << 16) as usize);
         let mut at = body_start;
         for _ in 0..header.record_count {
-            let (record, len, link) =
-                record::decode_record(&bytes.slice(at..body_end)).map_err(|malformed| Unreadable::Unfinished(malformed.0))?;
+            let (record, len, link) = record::decode_record(&bytes.slice(at..body_end))
+                .map_err(|malformed| Unreadable::Unfinished(malformed.0))?;
             let place = Place { segment: number, offset: to_u32(at)?, len: to_u32(len)? };
             records.push((record, link, place));
             at += len;

@@ -2,11 +2,12 @@
 
 use super::record::{self, Ballot, FRAME_HEADER_LEN, LogPosition, RecordBody};
 use super::segment::{self, SEGMENT_HEADER_LEN, Segment};
-use super::{Item, Place, Shared, lock};
+use super::{Item, OnFlushed, Place, Shared, lock};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
 use vestibule_engine::GroupId;
 
 /// How often the spare segment is looked after.
@@ -61,6 +62,25 @@ pub(crate) struct Syncer {
     frame: Vec<u8>,
 }
 
+/// Whom to tell when an item is on disk, and the queue space that it held.
+type Waiting = (OnFlushed, Option<OwnedSemaphorePermit>);
+
+fn split(items: Vec<Item>) -> (Vec<(GroupId, RecordBody)>, Vec<Waiting>) {
+    let mut records = Vec::new();
+    let mut waiting = Vec::new();
+    for item in items {
+        records.extend(item.bodies.into_iter().map(|body| (item.group, body)));
+        waiting.push((item.on_flushed, item.space));
+    }
+    (records, waiting)
+}
+
+fn refuse(waiting: Vec<Waiting>, error: &io::Error) {
+    for (tell, _space) in waiting {
+        tell(Err(io::Error::new(error.kind(), error.to_string())));
+    }
+}
+
 /// An entry that gets its place when the frame is on disk.
 struct Placed {
     group: GroupId,
@@ -77,10 +97,11 @@ impl Syncer {
     pub(crate) async fn run(mut self) {
         loop {
             let items = self.take_items();
-            if items.is_empty() {
+            let (records, waiting) = split(items);
+            if records.is_empty() {
                 if *self.shared.stopping.borrow() {
                     // The commit points that no frame has taken along yet.
-                    if let Err(error) = self.write(&[]).await {
+                    if let Err(error) = self.write(Vec::new()).await {
                         self.shared.fail(&error);
                     }
                     break;
@@ -88,15 +109,13 @@ impl Syncer {
                 self.shared.arrived.notified().await;
                 continue;
             }
-            if let Err(error) = self.write(&items).await {
+            if let Err(error) = self.write(records).await {
                 self.shared.fail(&error);
-                self.refuse(items, &error);
+                refuse(waiting, &error);
                 break;
             }
-            for item in items {
-                if let Some(tell) = item.on_flushed {
-                    tell(Ok(()));
-                }
+            for (tell, _space) in waiting {
+                tell(Ok(()));
             }
             if let Err(error) = self.drop_segments().await {
                 self.shared.fail(&error);
@@ -104,17 +123,9 @@ impl Syncer {
             }
         }
         let rest: Vec<Item> = lock(&self.shared.queue).drain(..).collect();
-        self.refuse(rest, &io::Error::other("the log is closed"));
+        refuse(split(rest).1, &io::Error::other("the log is closed"));
         self.shared.stopping.send_replace(true);
         self.shared.stopped.send_replace(true);
-    }
-
-    fn refuse(&self, items: Vec<Item>, error: &io::Error) {
-        for item in items {
-            if let Some(tell) = item.on_flushed {
-                tell(Err(io::Error::new(error.kind(), error.to_string())));
-            }
-        }
     }
 
     fn take_items(&self) -> Vec<Item> {
@@ -131,12 +142,8 @@ impl Syncer {
         items
     }
 
-    /// Writes one or more frames with `items`, each synced before the next is begun.
-    async fn write(&mut self, items: &[Item]) -> io::Result<()> {
-        let mut records: Vec<(GroupId, RecordBody)> = Vec::new();
-        for item in items {
-            records.extend(item.bodies.iter().map(|body| (item.group, body.clone())));
-        }
+    /// Writes one or more frames with `records` and the commit points that moved, each synced before the next is begun.
+    async fn write(&mut self, mut records: Vec<(GroupId, RecordBody)>) -> io::Result<()> {
         let groups = lock(&self.shared.groups).clone();
         for (group, log) in &groups {
             let mut log = lock(log);
