@@ -92,3 +92,31 @@ pub trait DiskFile: Send + Sync + 'static {
     /// Makes everything written so far durable.
     fn sync_data(&self) -> BoxFuture<'_, io::Result<()>>;
 }
+
+/// Rows as a store holds them: keys and values, in key order.
+pub type StoredRows = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// Changes to one namespace: for each key the new value, or its removal.
+pub type StoredChanges = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+
+/// An ordered store of rows in namespaces. It has one user, which writes to it and reads from it in turn.
+///
+/// Nothing is durable before [`CheckpointStore::flush`] returned; what is durable then is a prefix of the writes, each
+/// whole. Any error may leave any of the failed call's work behind.
+pub trait CheckpointStore: Send + Sync + 'static {
+    /// Writes all changes or, after a crash, none of them.
+    fn write<'a>(&'a self, namespace: &'a str, changes: StoredChanges) -> BoxFuture<'a, io::Result<()>>;
+    /// The value of a key.
+    fn get<'a>(&'a self, namespace: &'a str, key: &'a [u8]) -> BoxFuture<'a, io::Result<Option<Vec<u8>>>>;
+    /// Rows behind `after` in key order: about `bytes_max` bytes of them, at least one if there is one.
+    fn scan<'a>(
+        &'a self,
+        namespace: &'a str,
+        after: Option<&'a [u8]>,
+        bytes_max: usize,
+    ) -> BoxFuture<'a, io::Result<StoredRows>>;
+    /// Makes everything written so far durable.
+    fn flush(&self) -> BoxFuture<'_, io::Result<()>>;
+    /// Removes all rows of a namespace, in whatever number of writes.
+    fn clear<'a>(&'a self, namespace: &'a str) -> BoxFuture<'a, io::Result<()>>;
+}

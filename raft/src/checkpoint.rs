@@ -1,0 +1,549 @@
+//! Checkpoints: what each group has applied, written to a [`CheckpointStore`] behind its back.
+//!
+//! One task owns the store. Every so often it takes the rows that changed in each group since the last time, writes
+//! them in one batch a group together with the log position they stand for, and flushes once for all. Applying never
+//! waits for it. Each row carries a checksum; the meta row carries the number of rows and a digest over all of them
+//! that does not depend on their order, both recounted when a checkpoint is loaded.
+//!
+//! ```text
+//!  catalog   g3 ▶ slot 1                    which of its two namespaces a group's checkpoint is in
+//!  g3.0      (empty, or a snapshot that is being received)
+//!  g3.1      meta: position, membership, count, digest     rows…
+//! ```
+
+use crate::machine;
+use crate::seams::{CheckpointStore, StoredChanges};
+use crate::state::{Applied, GroupState};
+use crate::types::{LogId, StoredMembership, decode_membership, encode_membership, to_log_id, to_position};
+use crate::wal::LogPosition;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use vestibule_engine::{GroupId, Row, codec};
+
+/// Bytes of rows read from the store at a time.
+const PAGE_BYTES: usize = 256 << 10;
+/// Requests that may wait for the checkpointer.
+const REQUESTS_MAX: usize = 256;
+const CATALOG: &str = "catalog";
+/// The key of the meta row; all other keys start with [`ROW_PREFIX`].
+const META_KEY: [u8; 1] = [0];
+const ROW_PREFIX: u8 = 1;
+const META_VERSION: u8 = 1;
+
+/// What a checkpoint stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointMeta {
+    /// The last entry that it contains.
+    pub last: Option<LogId>,
+    /// The membership as of there.
+    pub membership: StoredMembership,
+    /// Number of rows.
+    pub row_count: u64,
+    /// Sum over all rows of a hash of each.
+    digest: u128,
+}
+
+impl Default for CheckpointMeta {
+    fn default() -> Self {
+        Self { last: None, membership: StoredMembership::default(), row_count: 0, digest: 0 }
+    }
+}
+
+/// The stored form of [`CheckpointMeta`].
+#[derive(Serialize, Deserialize)]
+struct StoredMeta {
+    last: Option<(u64, u64, u64)>,
+    membership_at: Option<(u64, u64, u64)>,
+    membership: Vec<u8>,
+    row_count: u64,
+    digest: u128,
+}
+
+fn pack(id: &LogId) -> (u64, u64, u64) {
+    let position = to_position(id);
+    (position.term, position.node, position.index)
+}
+
+fn unpack((term, node, index): (u64, u64, u64)) -> LogId {
+    to_log_id(LogPosition { term, node, index })
+}
+
+impl CheckpointMeta {
+    fn encode(&self) -> Vec<u8> {
+        let stored = StoredMeta {
+            last: self.last.as_ref().map(pack),
+            membership_at: self.membership.log_id().as_ref().map(pack),
+            membership: encode_membership(self.membership.membership()).to_vec(),
+            row_count: self.row_count,
+            digest: self.digest,
+        };
+        let mut value = vec![META_VERSION];
+        value.extend(codec::encode(&stored));
+        seal(&META_KEY, &value)
+    }
+
+    fn decode(group: GroupId, sealed: &[u8]) -> io::Result<Self> {
+        let bytes = unseal(group, &META_KEY, sealed)?;
+        let (version, bytes) = bytes.split_first().ok_or_else(|| damaged(group, "the meta row is empty"))?;
+        if *version != META_VERSION {
+            return Err(damaged(group, &format!("the meta row has the unknown version {version}")));
+        }
+        let stored: StoredMeta = codec::decode(bytes).map_err(|error| damaged(group, &error.to_string()))?;
+        let membership = decode_membership(&stored.membership)?;
+        Ok(Self {
+            last: stored.last.map(unpack),
+            membership: StoredMembership::new(stored.membership_at.map(unpack), membership),
+            row_count: stored.row_count,
+            digest: stored.digest,
+        })
+    }
+
+    fn add(&mut self, key: &[u8], sealed: &[u8]) {
+        self.row_count += 1;
+        self.digest = self.digest.wrapping_add(row_hash(key, sealed));
+    }
+
+    fn subtract(&mut self, key: &[u8], sealed: &[u8]) {
+        self.row_count = self.row_count.wrapping_sub(1);
+        self.digest = self.digest.wrapping_sub(row_hash(key, sealed));
+    }
+}
+
+fn damaged(group: GroupId, reason: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("the checkpoint of {group} is damaged: {reason}"))
+}
+
+fn row_hash(key: &[u8], sealed: &[u8]) -> u128 {
+    let mut hash = Sha256::new();
+    hash.update(u64::try_from(key.len()).unwrap_or(u64::MAX).to_le_bytes());
+    hash.update(key);
+    hash.update(sealed);
+    let digest = hash.finalize();
+    u128::from_le_bytes(digest[..16].try_into().expect("a SHA-256 digest has 32 bytes"))
+}
+
+/// A value behind its checksum, which covers the key too.
+fn seal(key: &[u8], value: &[u8]) -> Vec<u8> {
+    let crc = crc32c::crc32c_append(crc32c::crc32c(key), value);
+    let mut sealed = Vec::with_capacity(4 + value.len());
+    sealed.extend_from_slice(&crc.to_le_bytes());
+    sealed.extend_from_slice(value);
+    sealed
+}
+
+fn unseal<'a>(group: GroupId, key: &[u8], sealed: &'a [u8]) -> io::Result<&'a [u8]> {
+    let (crc, value) = sealed.split_first_chunk::<4>().ok_or_else(|| damaged(group, "a row is cut short"))?;
+    if u32::from_le_bytes(*crc) != crc32c::crc32c_append(crc32c::crc32c(key), value) {
+        return Err(damaged(group, "a row's checksum is wrong"));
+    }
+    Ok(value)
+}
+
+fn row_key(key: &[u8]) -> Vec<u8> {
+    let mut full = Vec::with_capacity(1 + key.len());
+    full.push(ROW_PREFIX);
+    full.extend_from_slice(key);
+    full
+}
+
+fn namespace(group: GroupId, slot: u8) -> String {
+    format!("{group}.{slot}")
+}
+
+type Answer<T> = oneshot::Sender<io::Result<T>>;
+
+enum Request {
+    Load { group: GroupId, answer: Answer<Loaded> },
+    Attach { state: Arc<GroupState>, answer: Answer<()> },
+    Save { group: GroupId, answer: Answer<CheckpointMeta> },
+    BeginRead { group: GroupId, answer: Answer<Pinned> },
+    ReadPage { group: GroupId, slot: u8, after: Option<Vec<u8>>, answer: Answer<Vec<Row>> },
+    BeginReceive { group: GroupId, answer: Answer<Receiving> },
+    PutPage { receiving: Receiving, rows: Vec<Row>, answer: Answer<Receiving> },
+    Install { receiving: Receiving, meta: Box<CheckpointMeta>, answer: Answer<()> },
+    Close { answer: Answer<()> },
+}
+
+/// A checkpoint as loaded: the machine with its position, or an empty one.
+pub(crate) struct Loaded {
+    pub(crate) applied: Applied,
+}
+
+/// A checkpoint that is being read: it does not change while this lives.
+pub struct Reading {
+    checkpoints: Checkpoints,
+    group: GroupId,
+    pinned: Pinned,
+}
+
+struct Pinned {
+    slot: u8,
+    meta: CheckpointMeta,
+    _pin: Arc<()>,
+}
+
+impl Reading {
+    /// What is being read.
+    pub fn meta(&self) -> &CheckpointMeta {
+        &self.pinned.meta
+    }
+
+    /// The rows behind `after`; none when that was the last.
+    pub async fn page(&self, after: Option<Vec<u8>>) -> io::Result<Vec<Row>> {
+        let (group, slot) = (self.group, self.pinned.slot);
+        self.checkpoints.ask(|answer| Request::ReadPage { group, slot, after, answer }).await
+    }
+
+    /// Whether it is read from the store of `checkpoints`.
+    pub(crate) fn is_of(&self, checkpoints: &Checkpoints) -> bool {
+        self.checkpoints.requests.same_channel(&checkpoints.requests)
+    }
+}
+
+/// A checkpoint that is being received into the group's other slot.
+pub struct Receiving {
+    group: GroupId,
+    slot: u8,
+    meta: CheckpointMeta,
+}
+
+/// A handle to the checkpointer of a node. Clones share it.
+#[derive(Clone)]
+pub struct Checkpoints {
+    requests: mpsc::Sender<Request>,
+    failed: watch::Receiver<Option<String>>,
+    saved: watch::Receiver<BTreeMap<GroupId, u64>>,
+}
+
+impl Checkpoints {
+    /// Makes a checkpointer over `store`: a handle to it, and the task that has to be run for it to work. It writes
+    /// what changed every `interval`.
+    pub fn new(
+        store: Arc<dyn CheckpointStore>,
+        interval: Duration,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let (requests, received) = mpsc::channel(REQUESTS_MAX);
+        let (fail, failed) = watch::channel(None);
+        let (save, saved) = watch::channel(BTreeMap::new());
+        let task = Checkpointer { store, interval, slots: BTreeMap::new(), states: BTreeMap::new(), fail, save };
+        (Self { requests, failed, saved }, task.run(received))
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> io::Result<T> {
+        let stopped = || io::Error::other("the checkpointer has stopped");
+        let (answer, answered) = oneshot::channel();
+        self.requests.send(request(answer)).await.map_err(|_| stopped())?;
+        answered.await.map_err(|_| stopped())?
+    }
+
+    /// Loads and verifies the checkpoint of a group. `InvalidData` means that it is damaged.
+    pub(crate) async fn load(&self, group: GroupId) -> io::Result<Applied> {
+        Ok(self.ask(|answer| Request::Load { group, answer }).await?.applied)
+    }
+
+    /// From now on, the state's changes are written. What it was made from must have been loaded here, or be empty.
+    pub async fn attach(&self, state: Arc<GroupState>) -> io::Result<()> {
+        self.ask(|answer| Request::Attach { state, answer }).await
+    }
+
+    /// Makes what the group has applied durable, and says what that is. While the group's checkpoint is being read,
+    /// the answer is that older one.
+    pub async fn save(&self, group: GroupId) -> io::Result<CheckpointMeta> {
+        self.ask(|answer| Request::Save { group, answer }).await
+    }
+
+    /// Begins to read the group's durable checkpoint.
+    pub async fn begin_read(&self, group: GroupId) -> io::Result<Reading> {
+        let pinned = self.ask(|answer| Request::BeginRead { group, answer }).await?;
+        Ok(Reading { checkpoints: self.clone(), group, pinned })
+    }
+
+    /// Begins to receive a checkpoint of the group from elsewhere. One that was begun before is void.
+    pub async fn begin_receive(&self, group: GroupId) -> io::Result<Receiving> {
+        self.ask(|answer| Request::BeginReceive { group, answer }).await
+    }
+
+    /// Takes rows of a checkpoint that is being received.
+    pub async fn put_page(&self, receiving: Receiving, rows: Vec<Row>) -> io::Result<Receiving> {
+        self.ask(|answer| Request::PutPage { receiving, rows, answer }).await
+    }
+
+    /// Puts a received checkpoint in place of the group's own, durably and all at once.
+    pub async fn install(
+        &self,
+        receiving: Receiving,
+        last: Option<LogId>,
+        membership: StoredMembership,
+    ) -> io::Result<()> {
+        let meta = Box::new(CheckpointMeta { last, membership, ..receiving.meta.clone() });
+        self.ask(|answer| Request::Install { receiving, meta, answer }).await
+    }
+
+    /// Writes everything that changed and stops.
+    pub async fn close(&self) -> io::Result<()> {
+        self.ask(|answer| Request::Close { answer }).await
+    }
+
+    /// Resolves when the store has failed, with the reason. The node must stop then.
+    pub async fn failed(&self) -> String {
+        let mut failed = self.failed.clone();
+        match failed.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// The index, plus one, up to which the group's state is durable.
+    pub fn saved_next_index(&self, group: GroupId) -> u64 {
+        self.saved.borrow().get(&group).copied().unwrap_or(0)
+    }
+}
+
+impl Receiving {
+    /// Rows received so far.
+    pub fn row_count(&self) -> u64 {
+        self.meta.row_count
+    }
+}
+
+/// Where a group's checkpoint is, and what it is.
+struct Slot {
+    number: u8,
+    meta: CheckpointMeta,
+    pin: Arc<()>,
+}
+
+struct Checkpointer {
+    store: Arc<dyn CheckpointStore>,
+    interval: Duration,
+    slots: BTreeMap<GroupId, Slot>,
+    states: BTreeMap<GroupId, Arc<GroupState>>,
+    fail: watch::Sender<Option<String>>,
+    save: watch::Sender<BTreeMap<GroupId, u64>>,
+}
+
+impl Checkpointer {
+    async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+        let mut due = tokio::time::Instant::now() + self.interval;
+        loop {
+            tokio::select! {
+                request = requests.recv() => {
+                    let Some(request) = request else { return };
+                    if let Request::Close { answer } = request {
+                        let saved = self.save_all().await;
+                        let _ = answer.send(saved);
+                        return;
+                    }
+                    self.handle(request).await;
+                }
+                () = tokio::time::sleep_until(due) => {
+                    if let Err(error) = self.save_all().await {
+                        self.fail.send_replace(Some(error.to_string()));
+                        return;
+                    }
+                    due = tokio::time::Instant::now() + self.interval;
+                }
+            }
+        }
+    }
+
+    /// An answer that nobody waits for any more is dropped.
+    async fn handle(&mut self, request: Request) {
+        match request {
+            Request::Load { group, answer } => drop(answer.send(self.load(group).await)),
+            Request::Attach { state, answer } => {
+                self.states.insert(state.group(), state);
+                drop(answer.send(Ok(())));
+            }
+            Request::Save { group, answer } => {
+                let saved = self.save_one(group).await;
+                if let Err(error) = &saved {
+                    self.fail.send_replace(Some(error.to_string()));
+                }
+                drop(answer.send(saved));
+            }
+            Request::BeginRead { group, answer } => drop(answer.send(self.begin_read(group).await)),
+            Request::ReadPage { group, slot, after, answer } => {
+                drop(answer.send(self.read_page(group, slot, after).await));
+            }
+            Request::BeginReceive { group, answer } => drop(answer.send(self.begin_receive(group).await)),
+            Request::PutPage { receiving, rows, answer } => drop(answer.send(self.put_page(receiving, rows).await)),
+            Request::Install { receiving, meta, answer } => {
+                drop(answer.send(self.install(receiving, *meta).await));
+            }
+            Request::Close { .. } => unreachable!("handled where requests are received"),
+        }
+    }
+
+    /// The slot that holds the group's checkpoint, looked up in the catalog once.
+    async fn slot(&mut self, group: GroupId) -> io::Result<&mut Slot> {
+        if !self.slots.contains_key(&group) {
+            let key = group.to_string().into_bytes();
+            let number = match self.store.get(CATALOG, &key).await? {
+                None => 0,
+                Some(sealed) => match unseal(group, &key, &sealed)? {
+                    [number @ (0 | 1)] => *number,
+                    _ => return Err(damaged(group, "its row in the catalog makes no sense")),
+                },
+            };
+            let meta = match self.store.get(&namespace(group, number), &META_KEY).await? {
+                None => CheckpointMeta::default(),
+                Some(sealed) => CheckpointMeta::decode(group, &sealed)?,
+            };
+            self.note_saved(group, &meta);
+            self.slots.insert(group, Slot { number, meta, pin: Arc::new(()) });
+        }
+        Ok(self.slots.get_mut(&group).expect("it was just put there"))
+    }
+
+    fn note_saved(&self, group: GroupId, meta: &CheckpointMeta) {
+        let next_index = meta.last.map_or(0, |last| last.index + 1);
+        self.save.send_modify(|saved| {
+            saved.insert(group, next_index);
+        });
+    }
+
+    async fn load(&mut self, group: GroupId) -> io::Result<Loaded> {
+        let slot = self.slot(group).await?;
+        let (expected, name) = (slot.meta.clone(), namespace(group, slot.number));
+        let mut found = CheckpointMeta { row_count: 0, digest: 0, ..expected.clone() };
+        let mut rows = Vec::new();
+        let mut after: Option<Vec<u8>> = Some(META_KEY.to_vec());
+        loop {
+            let page = self.store.scan(&name, after.as_deref(), PAGE_BYTES).await?;
+            let Some((last, _)) = page.last() else { break };
+            after = Some(last.clone());
+            for (key, sealed) in page {
+                found.add(&key, &sealed);
+                let value = unseal(group, &key, &sealed)?.to_vec();
+                rows.push(Row { key: key[1..].to_vec(), value });
+            }
+        }
+        if found != expected {
+            let reason = format!("{} rows are there where {} were written", found.row_count, expected.row_count);
+            return Err(damaged(group, &reason));
+        }
+        let machine = machine::load(group, rows.into_iter()).map_err(|error| damaged(group, &error.to_string()))?;
+        Ok(Loaded { applied: Applied { machine, last: expected.last, membership: expected.membership } })
+    }
+
+    /// Writes what the group has applied since the last time, without flushing. Says whether there was anything.
+    async fn write_dirt(&mut self, group: GroupId) -> io::Result<bool> {
+        let Some(state) = self.states.get(&group).cloned() else { return Ok(false) };
+        let store = self.store.clone();
+        let slot = self.slot(group).await?;
+        if Arc::strong_count(&slot.pin) > 1 {
+            return Ok(false);
+        }
+        let drained = state.drain();
+        if drained.last == slot.meta.last && drained.rows.is_empty() {
+            return Ok(false);
+        }
+        let name = namespace(group, slot.number);
+        let mut meta = slot.meta.clone();
+        meta.last = drained.last;
+        meta.membership = drained.membership;
+        let mut changes: StoredChanges = Vec::with_capacity(drained.rows.0.len() + 1);
+        for (key, value) in drained.rows.0 {
+            let key = row_key(&key);
+            if let Some(before) = store.get(&name, &key).await? {
+                meta.subtract(&key, &before);
+            }
+            let sealed = value.map(|value| seal(&key, &value));
+            if let Some(sealed) = &sealed {
+                meta.add(&key, sealed);
+            }
+            changes.push((key, sealed));
+        }
+        changes.push((META_KEY.to_vec(), Some(meta.encode())));
+        store.write(&name, changes).await?;
+        slot.meta = meta;
+        Ok(true)
+    }
+
+    async fn save_one(&mut self, group: GroupId) -> io::Result<CheckpointMeta> {
+        self.write_dirt(group).await?;
+        // Also when nothing was written now: what was written before may not have been flushed.
+        self.store.flush().await?;
+        let meta = self.slot(group).await?.meta.clone();
+        self.note_saved(group, &meta);
+        Ok(meta)
+    }
+
+    async fn save_all(&mut self) -> io::Result<()> {
+        let groups: Vec<GroupId> = self.states.keys().copied().collect();
+        let mut written = Vec::new();
+        for group in groups {
+            if self.write_dirt(group).await? {
+                written.push(group);
+            }
+        }
+        if written.is_empty() {
+            return Ok(());
+        }
+        self.store.flush().await?;
+        for group in written {
+            let meta = self.slot(group).await?.meta.clone();
+            self.note_saved(group, &meta);
+        }
+        Ok(())
+    }
+
+    async fn begin_read(&mut self, group: GroupId) -> io::Result<Pinned> {
+        // What is handed out must be durable, so that the log may be purged up to it.
+        self.store.flush().await?;
+        let slot = self.slot(group).await?;
+        Ok(Pinned { slot: slot.number, meta: slot.meta.clone(), _pin: slot.pin.clone() })
+    }
+
+    async fn read_page(&mut self, group: GroupId, slot: u8, after: Option<Vec<u8>>) -> io::Result<Vec<Row>> {
+        if self.slot(group).await?.number != slot {
+            return Err(io::Error::other(format!("the checkpoint of {group} was replaced while it was read")));
+        }
+        let after = after.map_or_else(|| META_KEY.to_vec(), |key| row_key(&key));
+        let page = self.store.scan(&namespace(group, slot), Some(&after), PAGE_BYTES).await?;
+        page.into_iter()
+            .map(|(key, sealed)| Ok(Row { value: unseal(group, &key, &sealed)?.to_vec(), key: key[1..].to_vec() }))
+            .collect()
+    }
+
+    async fn begin_receive(&mut self, group: GroupId) -> io::Result<Receiving> {
+        let slot = 1 - self.slot(group).await?.number;
+        self.store.clear(&namespace(group, slot)).await?;
+        Ok(Receiving { group, slot, meta: CheckpointMeta::default() })
+    }
+
+    async fn put_page(&mut self, mut receiving: Receiving, rows: Vec<Row>) -> io::Result<Receiving> {
+        let mut changes: StoredChanges = Vec::with_capacity(rows.len());
+        for row in rows {
+            let key = row_key(&row.key);
+            let sealed = seal(&key, &row.value);
+            receiving.meta.add(&key, &sealed);
+            changes.push((key, Some(sealed)));
+        }
+        self.store.write(&namespace(receiving.group, receiving.slot), changes).await?;
+        Ok(receiving)
+    }
+
+    async fn install(&mut self, receiving: Receiving, meta: CheckpointMeta) -> io::Result<()> {
+        let Receiving { group, slot: number, .. } = receiving;
+        let before = self.slot(group).await?.number;
+        if before == number {
+            return Err(io::Error::other(format!("another snapshot of {group} was installed meanwhile")));
+        }
+        self.store.write(&namespace(group, number), vec![(META_KEY.to_vec(), Some(meta.encode()))]).await?;
+        self.store.flush().await?;
+        let key = group.to_string().into_bytes();
+        let sealed = seal(&key, &[number]);
+        self.store.write(CATALOG, vec![(key, Some(sealed))]).await?;
+        self.store.flush().await?;
+        self.note_saved(group, &meta);
+        self.slots.insert(group, Slot { number, meta, pin: Arc::new(()) });
+        self.store.clear(&namespace(group, before)).await
+    }
+}

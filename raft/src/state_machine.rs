@@ -1,0 +1,120 @@
+//! openraft's view of a group's state machine, and of its snapshots.
+
+use crate::checkpoint::{Checkpoints, Reading, Receiving};
+use crate::state::GroupState;
+use crate::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig};
+use futures::{Stream, StreamExt};
+use openraft::alias::SnapshotOf;
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use openraft::{EntryPayload, OptionalSend};
+use std::io;
+use std::sync::Arc;
+
+/// A snapshot on its way: our own checkpoint, or one received from a peer.
+pub enum SnapshotHandle {
+    /// A durable checkpoint, mostly of this node.
+    Own(Reading),
+    /// One that was received whole and waits to be installed.
+    Received(Receiving),
+}
+
+/// A snapshot, as openraft has it.
+pub type Snapshot = SnapshotOf<TypeConfig, SnapshotHandle>;
+
+/// The state machine of one group, for openraft.
+pub struct MachineStore {
+    state: Arc<GroupState>,
+    checkpoints: Checkpoints,
+}
+
+impl MachineStore {
+    /// The store over a group's state; its snapshots are the checkpoints of `checkpoints`.
+    pub fn new(state: Arc<GroupState>, checkpoints: Checkpoints) -> Self {
+        Self { state, checkpoints }
+    }
+
+    async fn copy(&self, reading: &Reading) -> io::Result<Receiving> {
+        let mut receiving = self.checkpoints.begin_receive(self.state.group()).await?;
+        let mut after = None;
+        loop {
+            let rows = reading.page(after).await?;
+            let Some(last) = rows.last() else { return Ok(receiving) };
+            after = Some(last.key.clone());
+            receiving = self.checkpoints.put_page(receiving, rows).await?;
+        }
+    }
+}
+
+/// Builds a snapshot: makes the group's checkpoint durable and hands it out.
+pub struct CheckpointBuilder {
+    state: Arc<GroupState>,
+    checkpoints: Checkpoints,
+}
+
+async fn current(state: &GroupState, checkpoints: &Checkpoints) -> io::Result<Snapshot> {
+    let reading = checkpoints.begin_read(state.group()).await?;
+    let meta = SnapshotMeta { last_log_id: reading.meta().last, last_membership: reading.meta().membership.clone() };
+    Ok(Snapshot { meta, snapshot: SnapshotHandle::Own(reading) })
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for CheckpointBuilder {
+    type SnapshotData = SnapshotHandle;
+
+    async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
+        self.checkpoints.save(self.state.group()).await?;
+        current(&self.state, &self.checkpoints).await
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for MachineStore {
+    type SnapshotData = SnapshotHandle;
+    type SnapshotBuilder = CheckpointBuilder;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        Ok(self.state.applied())
+    }
+
+    async fn apply<Strm>(&mut self, mut entries: Strm) -> io::Result<()>
+    where
+        Strm: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + OptionalSend,
+    {
+        while let Some(item) = entries.next().await {
+            let (entry, responder) = item?;
+            let replies = self.state.apply(&entry)?;
+            if let Some(responder) = responder {
+                responder.send(replies);
+            }
+            // Long runs of entries, as after a restart, must not starve the other groups.
+            if matches!(entry.payload, EntryPayload::Normal(_)) {
+                tokio::task::consume_budget().await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> CheckpointBuilder {
+        CheckpointBuilder { state: self.state.clone(), checkpoints: self.checkpoints.clone() }
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotHandle) -> io::Result<()> {
+        let received = match snapshot {
+            SnapshotHandle::Received(receiving) => Some(receiving),
+            SnapshotHandle::Own(reading) if reading.is_of(&self.checkpoints) => None,
+            SnapshotHandle::Own(reading) => Some(self.copy(&reading).await?),
+        };
+        if let Some(receiving) = received {
+            self.checkpoints.install(receiving, meta.last_log_id, meta.last_membership.clone()).await?;
+        }
+        let applied = self.checkpoints.load(self.state.group()).await?;
+        if applied.last != meta.last_log_id {
+            return Err(io::Error::other(format!("the checkpoint of {} is not the snapshot", self.state.group())));
+        }
+        self.state.replace(applied);
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
+        let snapshot = current(&self.state, &self.checkpoints).await?;
+        Ok(snapshot.meta.last_log_id.is_some().then_some(snapshot))
+    }
+}
