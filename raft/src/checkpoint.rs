@@ -292,9 +292,11 @@ impl Checkpoints {
     /// Resolves when the store has failed, with the reason. The node must stop then.
     pub async fn failed(&self) -> String {
         let mut failed = self.failed.clone();
-        match failed.wait_for(Option::is_some).await {
-            Ok(reason) => reason.clone().unwrap_or_default(),
-            Err(_) => std::future::pending().await,
+        let reason = failed.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
+        match reason {
+            Some(reason) => reason,
+            // It was closed in good order.
+            None => std::future::pending().await,
         }
     }
 

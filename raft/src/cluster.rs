@@ -1,9 +1,22 @@
 //! The way in from outside: a client of the whole cluster, used by gateways and tools.
 
+use crate::seams::Connector;
+use crate::transport::MESSAGE_LEN_MAX;
+use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
 use vestibule_engine::{Envelope, EventRecord, GroupId, Reply, Sequence, StateMachine, codec};
+use vestibule_proto::v1;
+use vestibule_proto::v1::access_client::AccessClient;
+use vestibule_proto::v1::failure::Kind;
 
 /// The whole cluster as its users see it. Requests find the leader, follow it when it moves, and are sent again under
 /// the same request id while that is safe and `patience` lasts.
@@ -109,4 +122,406 @@ pub enum WatchError {
     /// The connection broke, or this reader was too slow.
     #[error("the watch was interrupted: {0}")]
     Interrupted(String),
+}
+
+/// The cluster over gRPC: one session a node, made when it is first needed.
+pub struct GrpcCluster {
+    seeds: Vec<String>,
+    connector: Arc<dyn Connector>,
+    sessions: Mutex<BTreeMap<String, Session>>,
+    /// Where each group's leader was last seen.
+    leaders: Mutex<BTreeMap<GroupId, String>>,
+    turn: AtomicUsize,
+}
+
+/// Requests that may wait for a session, and answers that a session may wait for.
+const SESSION_LEN_MAX: usize = 8_192;
+/// Sessions to nodes that were not named as seeds but met as leaders.
+const SESSIONS_MAX: usize = 256;
+/// How long one attempt may take before another node is tried.
+const ATTEMPT_MAX: Duration = Duration::from_millis(2_000);
+/// How long a node may take to accept a session.
+const SESSION_TIMEOUT: Duration = Duration::from_millis(1_000);
+/// Pauses between attempts: doubling from the first to the last.
+const PAUSE_FIRST: Duration = Duration::from_millis(10);
+const PAUSE_LAST: Duration = Duration::from_millis(160);
+/// How long a session that broke rests before it is made again.
+const SESSION_REST: Duration = Duration::from_millis(50);
+
+/// What became of a request on a session.
+enum SessionError {
+    /// It never left.
+    NotSent,
+    /// It left, and the connection broke or nothing came back.
+    Lost,
+}
+
+struct Outgoing {
+    request: v1::Request,
+    answer: oneshot::Sender<Result<v1::Response, SessionError>>,
+}
+
+/// A handle to the task that keeps one node's session.
+#[derive(Clone)]
+struct Session {
+    outgoing: mpsc::Sender<Outgoing>,
+}
+
+impl Session {
+    fn start(channel: Channel) -> Self {
+        let (outgoing, queue) = mpsc::channel(SESSION_LEN_MAX);
+        tokio::spawn(keep_session(channel, queue));
+        Self { outgoing }
+    }
+
+    async fn ask(&self, request: v1::Request, patience: Duration) -> Result<v1::Response, SessionError> {
+        let (answer, answered) = oneshot::channel();
+        self.outgoing.try_send(Outgoing { request, answer }).map_err(|_| SessionError::NotSent)?;
+        match tokio::time::timeout(patience, answered).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) | Err(_) => Err(SessionError::Lost),
+        }
+    }
+}
+
+/// Keeps a session to one node for as long as somebody has a handle to it.
+async fn keep_session(channel: Channel, mut queue: mpsc::Receiver<Outgoing>) {
+    // Connecting waits for a first request, so that a seed that nobody needs costs nothing.
+    let mut first = queue.recv().await;
+    while let Some(outgoing) = first.take() {
+        let (send, sent) = mpsc::channel(SESSION_LEN_MAX);
+        let mut client = AccessClient::new(channel.clone())
+            .max_decoding_message_size(MESSAGE_LEN_MAX)
+            .max_encoding_message_size(MESSAGE_LEN_MAX);
+        let opened = tokio::time::timeout(SESSION_TIMEOUT, client.session(ReceiverStream::new(sent))).await;
+        if let Ok(Ok(inbound)) = opened {
+            first = pump(outgoing, &mut queue, send, inbound.into_inner()).await;
+            continue;
+        }
+        // Refuse what waits, so that it is sent elsewhere, and come back a little later.
+        let _ = outgoing.answer.send(Err(SessionError::NotSent));
+        let rested = tokio::time::sleep(SESSION_REST);
+        tokio::pin!(rested);
+        loop {
+            tokio::select! {
+                () = &mut rested => break,
+                more = queue.recv() => match more {
+                    Some(more) => drop(more.answer.send(Err(SessionError::NotSent))),
+                    None => return,
+                },
+            }
+        }
+        first = queue.recv().await;
+    }
+}
+
+/// Runs a session until it breaks; gives the first request that could not be sent on it, if there is one.
+async fn pump(
+    first: Outgoing,
+    queue: &mut mpsc::Receiver<Outgoing>,
+    send: mpsc::Sender<v1::Request>,
+    mut inbound: tonic::Streaming<v1::Response>,
+) -> Option<Outgoing> {
+    let mut waiting: BTreeMap<u64, oneshot::Sender<Result<v1::Response, SessionError>>> = BTreeMap::new();
+    let mut next_id = 1;
+    let mut outgoing = Some(first);
+    let unsent = loop {
+        if let Some(Outgoing { mut request, answer }) = outgoing.take() {
+            request.id = next_id;
+            if waiting.len() >= SESSION_LEN_MAX {
+                // Forget those whose askers have given up.
+                waiting.retain(|_, answer| !answer.is_closed());
+            }
+            if waiting.len() >= SESSION_LEN_MAX {
+                let _ = answer.send(Err(SessionError::NotSent));
+            } else {
+                match send.try_send(request) {
+                    Ok(()) => {
+                        waiting.insert(next_id, answer);
+                        next_id += 1;
+                    }
+                    Err(mpsc::error::TrySendError::Full(_)) => drop(answer.send(Err(SessionError::NotSent))),
+                    Err(mpsc::error::TrySendError::Closed(request)) => break Some(Outgoing { request, answer }),
+                }
+            }
+        }
+        tokio::select! {
+            message = inbound.message() => match message {
+                Ok(Some(response)) => {
+                    if let Some(answer) = waiting.remove(&response.id) {
+                        let _ = answer.send(Ok(response));
+                    }
+                }
+                Ok(None) | Err(_) => break None,
+            },
+            more = queue.recv() => match more {
+                Some(more) => outgoing = Some(more),
+                None => return None,
+            },
+        }
+    };
+    for (_, answer) in waiting {
+        let _ = answer.send(Err(SessionError::Lost));
+    }
+    match unsent {
+        Some(unsent) => Some(unsent),
+        None => queue.recv().await,
+    }
+}
+
+/// What one attempt to have a request served came to.
+enum Attempt {
+    Answered(Vec<u8>, Position),
+    Failed(v1::Failure),
+    NotSent,
+    Lost,
+}
+
+impl GrpcCluster {
+    /// The cluster that the nodes at `seeds` (host and port) belong to.
+    pub fn new(seeds: Vec<String>, connector: Arc<dyn Connector>) -> Self {
+        Self { seeds, connector, sessions: Mutex::default(), leaders: Mutex::default(), turn: AtomicUsize::new(0) }
+    }
+
+    /// What a node says of itself and of its groups.
+    pub async fn status(&self, address: &str, patience: Duration) -> Result<v1::StatusResponse, tonic::Status> {
+        let channel =
+            self.connector.channel(address).map_err(|error| tonic::Status::invalid_argument(error.to_string()))?;
+        let mut client = AccessClient::new(channel);
+        let status = tokio::time::timeout(patience, client.status(v1::StatusRequest {})).await;
+        Ok(status.map_err(|_| tonic::Status::deadline_exceeded("the node gave no answer in time"))??.into_inner())
+    }
+
+    /// The nodes it was told of.
+    pub fn seeds(&self) -> &[String] {
+        &self.seeds
+    }
+
+    fn session(&self, address: &str) -> Option<Session> {
+        let mut sessions = lock(&self.sessions);
+        if let Some(session) = sessions.get(address) {
+            return Some(session.clone());
+        }
+        if sessions.len() >= SESSIONS_MAX {
+            return None;
+        }
+        let session = Session::start(self.connector.channel(address).ok()?);
+        sessions.insert(address.to_owned(), session.clone());
+        Some(session)
+    }
+
+    fn next_seed(&self) -> String {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        self.seeds.get(turn % self.seeds.len().max(1)).cloned().unwrap_or_default()
+    }
+
+    fn leader(&self, group: GroupId) -> Option<String> {
+        lock(&self.leaders).get(&group).cloned()
+    }
+
+    fn note_leader(&self, group: GroupId, address: Option<String>) {
+        let mut leaders = lock(&self.leaders);
+        match address {
+            Some(address) => leaders.insert(group, address),
+            None => leaders.remove(&group),
+        };
+    }
+
+    async fn attempt(&self, address: &str, group: GroupId, body: v1::request::Body, patience: Duration) -> Attempt {
+        let Some(session) = self.session(address) else { return Attempt::NotSent };
+        // The node gives up a little earlier, so that its answer arrives in time.
+        let patience_ms = u32::try_from(patience.as_millis()).unwrap_or(u32::MAX);
+        let request = v1::Request { id: 0, group: group.0, patience_ms, body: Some(body) };
+        match session.ask(request, patience + Duration::from_millis(100)).await {
+            Err(SessionError::NotSent) => Attempt::NotSent,
+            Err(SessionError::Lost) => Attempt::Lost,
+            Ok(response) => match response.body {
+                Some(v1::response::Body::Answer(answer)) => {
+                    let position = response.position.unwrap_or_default();
+                    Attempt::Answered(answer.into(), Position { term: position.term, index: position.index })
+                }
+                Some(v1::response::Body::Failure(failure)) => Attempt::Failed(failure),
+                None => Attempt::Lost,
+            },
+        }
+    }
+
+    /// Sends a request to the group's leader until it is answered, refused for good, or `patience` is at its end.
+    async fn ask_leader(
+        &self,
+        group: GroupId,
+        body: v1::request::Body,
+        patience: Duration,
+    ) -> Result<(Vec<u8>, Position), Unanswered> {
+        let deadline = Instant::now() + patience;
+        let mut pause = PAUSE_FIRST;
+        let mut lost = false;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(if lost { Unanswered::Lost } else { Unanswered::NoLeader });
+            }
+            let known = self.leader(group);
+            let address = known.clone().unwrap_or_else(|| self.next_seed());
+            match self.attempt(&address, group, body.clone(), left.min(ATTEMPT_MAX)).await {
+                Attempt::Answered(answer, position) => {
+                    if known.is_none() {
+                        self.note_leader(group, Some(address));
+                    }
+                    return Ok((answer, position));
+                }
+                Attempt::Failed(failure) => match failure.kind() {
+                    Kind::Overloaded => return Err(Unanswered::Overloaded),
+                    Kind::Malformed => return Err(Unanswered::Malformed(failure.detail)),
+                    Kind::NotLeader if !failure.leader_address.is_empty() && failure.leader_address != address => {
+                        self.note_leader(group, Some(failure.leader_address));
+                        // Straight there, unless nodes send us in circles.
+                        if pause == PAUSE_FIRST {
+                            pause *= 2;
+                            continue;
+                        }
+                    }
+                    Kind::UnknownOutcome => {
+                        lost = true;
+                        self.note_leader(group, None);
+                    }
+                    _ => self.note_leader(group, None),
+                },
+                Attempt::NotSent => self.note_leader(group, None),
+                Attempt::Lost => {
+                    lost = true;
+                    self.note_leader(group, None);
+                }
+            }
+            tokio::time::sleep(pause.min(deadline.saturating_duration_since(Instant::now()))).await;
+            pause = (pause * 2).min(PAUSE_LAST);
+        }
+    }
+
+    /// Sends a query to one node after another until one has the answer or `patience` is at its end.
+    async fn ask_any(
+        &self,
+        group: GroupId,
+        body: v1::request::Body,
+        patience: Duration,
+    ) -> Result<(Vec<u8>, Position), Unanswered> {
+        let deadline = Instant::now() + patience;
+        let mut tried = 0;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Unanswered::NoLeader);
+            }
+            // A replica that lags is not waited for while others may be ahead.
+            let share = left.min(ATTEMPT_MAX / 4);
+            match self.attempt(&self.next_seed(), group, body.clone(), share).await {
+                Attempt::Answered(answer, position) => return Ok((answer, position)),
+                Attempt::Failed(failure) if failure.kind() == Kind::Malformed => {
+                    return Err(Unanswered::Malformed(failure.detail));
+                }
+                _ => {}
+            }
+            tried += 1;
+            if tried % self.seeds.len().max(1) == 0 {
+                tokio::time::sleep(PAUSE_LAST.min(deadline.saturating_duration_since(Instant::now()))).await;
+            }
+        }
+    }
+}
+
+enum Unanswered {
+    NoLeader,
+    Overloaded,
+    Lost,
+    Malformed(String),
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().expect("no holder of this lock panics")
+}
+
+impl Cluster for GrpcCluster {
+    fn propose_bytes(
+        &self,
+        group: GroupId,
+        envelope: Vec<u8>,
+        patience: Duration,
+    ) -> BoxFuture<'_, Result<(Reply, Position), ProposeError>> {
+        Box::pin(async move {
+            let body = v1::request::Body::Propose(envelope.into());
+            let (answer, position) =
+                self.ask_leader(group, body, patience).await.map_err(|unanswered| match unanswered {
+                    Unanswered::NoLeader => ProposeError::NoLeader(group),
+                    Unanswered::Overloaded => ProposeError::Overloaded(group),
+                    Unanswered::Lost => ProposeError::UnknownOutcome(group),
+                    Unanswered::Malformed(detail) => ProposeError::Malformed(detail),
+                })?;
+            let reply = codec::decode(&answer).map_err(|error| ProposeError::Malformed(error.to_string()))?;
+            Ok((reply, position))
+        })
+    }
+
+    fn query_bytes(
+        &self,
+        group: GroupId,
+        query: Vec<u8>,
+        consistency: Consistency,
+        patience: Duration,
+    ) -> BoxFuture<'_, Result<(Vec<u8>, Position), QueryError>> {
+        Box::pin(async move {
+            let explain = |unanswered| match unanswered {
+                Unanswered::Malformed(detail) => QueryError::Malformed(detail),
+                _ => QueryError::Unavailable(group),
+            };
+            let wire = match consistency {
+                Consistency::Linearizable => v1::query::Consistency::Linearizable(true),
+                Consistency::AppliedMin(index) => v1::query::Consistency::AppliedMin(index),
+            };
+            let body = v1::request::Body::Query(v1::Query { query: query.into(), consistency: Some(wire) });
+            match consistency {
+                Consistency::Linearizable => self.ask_leader(group, body, patience).await.map_err(explain),
+                Consistency::AppliedMin(_) => self.ask_any(group, body, patience).await.map_err(explain),
+            }
+        })
+    }
+
+    fn watch(&self, group: GroupId, from: Sequence) -> BoxStream<'static, Result<EventRecord, WatchError>> {
+        let channel = self.connector.channel(&self.next_seed());
+        let interrupted = |reason: String| futures::stream::iter([Err(WatchError::Interrupted(reason))]).boxed();
+        let channel = match channel {
+            Ok(channel) => channel,
+            Err(error) => return interrupted(error.to_string()),
+        };
+        let opened = async move {
+            let mut client = AccessClient::new(channel).max_decoding_message_size(MESSAGE_LEN_MAX);
+            let request = v1::WatchRequest { group: group.0, from };
+            match tokio::time::timeout(SESSION_TIMEOUT, client.watch(request)).await {
+                Ok(Ok(stream)) => {
+                    stream.into_inner().map(Some).chain(futures::stream::iter([None])).flat_map(unpack).boxed()
+                }
+                Ok(Err(status)) => interrupted(status.message().to_owned()),
+                Err(_) => interrupted("the node gave no answer in time".to_owned()),
+            }
+        };
+        futures::stream::once(opened).flatten().boxed()
+    }
+}
+
+/// The events of one message of a watch; `None` stands for its end.
+fn unpack(item: Option<Result<v1::WatchItem, tonic::Status>>) -> BoxStream<'static, Result<EventRecord, WatchError>> {
+    let interrupted = |reason: &str| Err(WatchError::Interrupted(reason.to_owned()));
+    let items = match item {
+        Some(Ok(item)) => match item.body {
+            Some(v1::watch_item::Body::Events(events)) => events
+                .records
+                .iter()
+                .map(|record| codec::decode(record).map_err(|error| WatchError::Interrupted(error.to_string())))
+                .collect(),
+            Some(v1::watch_item::Body::Oldest(oldest)) => vec![Err(WatchError::TooOld(oldest))],
+            None => vec![interrupted("an empty message")],
+        },
+        Some(Err(status)) => vec![interrupted(status.message())],
+        None => vec![interrupted("the node ended the watch")],
+    };
+    futures::stream::iter(items).boxed()
 }

@@ -1,12 +1,42 @@
-//! stub
+//! Raft groups, and everything under and around them on one node.
+//!
+//! ```text
+//!  gateway ─▶ access_service ─▶ group (proposer) ─▶ openraft ─▶ log_store ─▶ wal ─▶ Disk
+//!                 ▲                                    │  ▲
+//!                 └────── replies, answers, events ◀── state ◀─┘  transport ◀─▶ consensus_service of peers
+//!                                                      └─▶ checkpoint ─▶ CheckpointStore
+//! ```
+//!
+//! In reading order:
+//!
+//! - [`seams`]: all that a node takes from the world outside. [`std_disk`], [`sled_store`], [`data_dir`]: the real ones.
+//! - [`wal`]: one log for all groups, one sync for everything in flight.
+//! - [`state`], [`checkpoint`]: what a group has applied, and how that is kept on disk.
+//! - [`types`], [`log_store`], [`state_machine`], [`transport`]: openraft's view of types, log, state and peers.
+//! - `group`: one group on one node, with its proposer. `consensus_service`, `access_service`: what a node answers.
+//! - [`node`]: wires it all. [`cluster`]: the way in from outside.
+//!
+//! *Invariant:* no commands are interpreted here. They travel as encoded bytes from the gateway through log and wire to
+//! the machine, so the engine can change without this crate.
+//!
+//! *Invariant:* an append or a vote is acknowledged only after the sync that covers it; the first error of a disk stops
+//! the node.
+
+mod access_service;
 pub mod checkpoint;
 pub mod cluster;
+mod consensus_service;
+mod convert;
+pub mod data_dir;
+mod group;
 pub mod log_store;
 mod machine;
+pub mod node;
 pub mod seams;
 pub mod sled_store;
 pub mod state;
 pub mod state_machine;
 pub mod std_disk;
+pub mod transport;
 pub mod types;
 pub mod wal;

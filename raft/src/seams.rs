@@ -120,3 +120,34 @@ pub trait CheckpointStore: Send + Sync + 'static {
     /// Removes all rows of a namespace, in whatever number of writes.
     fn clear<'a>(&'a self, namespace: &'a str) -> BoxFuture<'a, io::Result<()>>;
 }
+
+/// Makes connections to other nodes.
+pub trait Connector: Send + Sync + 'static {
+    /// A channel to `address` (host and port) that connects when it is first used, and again when it breaks.
+    fn channel(&self, address: &str) -> Result<tonic::transport::Channel, tonic::transport::Error>;
+}
+
+/// Connections over TCP.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TcpConnector;
+
+/// How long a connection may take to be made.
+const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(500);
+/// How often an idle connection is probed, and how long the answer may take.
+const KEEP_ALIVE: std::time::Duration = std::time::Duration::from_secs(2);
+/// Bytes in flight on a connection and on a stream: bulk must not wait for window updates.
+const WINDOW_LEN: u32 = 8 << 20;
+
+impl Connector for TcpConnector {
+    fn channel(&self, address: &str) -> Result<tonic::transport::Channel, tonic::transport::Error> {
+        let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}"))?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE)
+            .keep_alive_while_idle(true)
+            .initial_connection_window_size(WINDOW_LEN)
+            .initial_stream_window_size(WINDOW_LEN);
+        Ok(endpoint.connect_lazy())
+    }
+}

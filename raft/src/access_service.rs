@@ -1,0 +1,231 @@
+//! What a node answers to gateways and tools.
+
+use crate::checkpoint::Checkpoints;
+use crate::group::{Group, Groups, Unproposed};
+use crate::machine;
+use crate::types::{LogId, NodeId};
+use futures::stream::{BoxStream, FuturesUnordered};
+use futures::{FutureExt, StreamExt};
+use openraft::ReadPolicy;
+use openraft::async_runtime::WatchReceiver;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+use vestibule_engine::{GroupId, codec};
+use vestibule_proto::v1;
+use vestibule_proto::v1::access_server::Access;
+use vestibule_proto::v1::failure::Kind;
+
+/// Requests of one session that may be under way at once.
+const SESSION_LEN_MAX: usize = 16_384;
+/// Answers of a session that may wait for the network.
+const ANSWERS_MAX: usize = 1_024;
+/// The longest a request may be worked on, whatever patience its sender has.
+const PATIENCE_MAX: Duration = Duration::from_secs(30);
+/// Events in one message of a watch.
+const EVENTS_MAX: usize = 512;
+/// How long the reader of a watch may keep this node waiting before it is cut off.
+const READER_PATIENCE: Duration = Duration::from_secs(5);
+
+pub(crate) struct AccessService {
+    pub(crate) cluster: String,
+    pub(crate) node: NodeId,
+    pub(crate) groups: Arc<Groups>,
+    pub(crate) checkpoints: Checkpoints,
+    pub(crate) members: BTreeMap<NodeId, String>,
+    pub(crate) command_len_max: usize,
+}
+
+fn failure(kind: Kind, detail: impl Into<String>) -> v1::Failure {
+    v1::Failure { kind: kind.into(), detail: detail.into(), ..v1::Failure::default() }
+}
+
+fn not_leader(leader: Option<(NodeId, String)>) -> v1::Failure {
+    let (leader, leader_address) = leader.unwrap_or_default();
+    v1::Failure { leader, leader_address, ..failure(Kind::NotLeader, "this node does not lead the group") }
+}
+
+type Answered = Result<(Vec<u8>, v1::Position), v1::Failure>;
+
+fn position(id: &LogId) -> v1::Position {
+    v1::Position { term: id.leader_id.term, index: id.index }
+}
+
+async fn propose(group: &Group, command: bytes::Bytes, patience: Duration, command_len_max: usize) -> Answered {
+    if command.len() > command_len_max {
+        let detail = format!("the command has {} bytes, more than {command_len_max}", command.len());
+        return Err(failure(Kind::Malformed, detail));
+    }
+    machine::check_envelope(group.id, &command).map_err(|error| failure(Kind::Malformed, error.to_string()))?;
+    if !group.is_leader() {
+        return Err(not_leader(group.leader()));
+    }
+    let explain = |why: Unproposed| match why {
+        Unproposed::NotLeader(leader) => not_leader(leader),
+        Unproposed::Overloaded => failure(Kind::Overloaded, "the group's queue is full"),
+        Unproposed::Unknown(detail) => failure(Kind::UnknownOutcome, detail),
+    };
+    let answered = group.propose(command).map_err(explain)?;
+    match tokio::time::timeout(patience, answered).await {
+        Ok(Ok(Ok((reply, log_id)))) => Ok((codec::encode(&reply), position(&log_id))),
+        Ok(Ok(Err(why))) => Err(explain(why)),
+        Ok(Err(_)) => Err(failure(Kind::UnknownOutcome, "the node is stopping")),
+        Err(_) => Err(failure(Kind::UnknownOutcome, "no reply in the time given")),
+    }
+}
+
+async fn query(group: &Group, query: v1::Query, patience: Duration) -> Answered {
+    let unavailable = |detail: String| failure(Kind::Unavailable, detail);
+    match query.consistency {
+        Some(v1::query::Consistency::Linearizable(true)) => {
+            let confirmed = tokio::time::timeout(patience, group.raft.ensure_linearizable(ReadPolicy::ReadIndex)).await;
+            match confirmed {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) if error.forward_to_leader().is_some() => return Err(not_leader(group.leader())),
+                Ok(Err(error)) => return Err(unavailable(error.to_string())),
+                Err(_) => return Err(unavailable("leadership was not confirmed in the time given".to_owned())),
+            }
+        }
+        Some(v1::query::Consistency::AppliedMin(index)) if index > 0 => {
+            let mut progress = group.state.watch();
+            let reached = tokio::time::timeout(patience, progress.wait_for(|now| now.next_index > index)).await;
+            if !matches!(reached, Ok(Ok(_))) {
+                return Err(unavailable(format!("entry {index} was not applied here in the time given")));
+            }
+        }
+        Some(_) => {}
+        None => return Err(failure(Kind::Malformed, "a query must say how fresh its answer has to be")),
+    }
+    let (answer, at) = group.state.query(&query.query).map_err(|error| failure(Kind::Malformed, error))?;
+    Ok((answer, v1::Position { term: at.term, index: at.next_index.saturating_sub(1) }))
+}
+
+async fn serve(groups: &Groups, request: v1::Request, command_len_max: usize) -> v1::Response {
+    let patience = Duration::from_millis(request.patience_ms.into()).min(PATIENCE_MAX);
+    let answered = match groups.get(GroupId(request.group)) {
+        Err(status) => Err(failure(Kind::NoSuchGroup, status.message())),
+        Ok(group) => match request.body {
+            Some(v1::request::Body::Propose(command)) => propose(&group, command, patience, command_len_max).await,
+            Some(v1::request::Body::Query(body)) => query(&group, body, patience).await,
+            None => Err(failure(Kind::Malformed, "the request is empty")),
+        },
+    };
+    match answered {
+        Ok((answer, position)) => v1::Response {
+            id: request.id,
+            body: Some(v1::response::Body::Answer(answer.into())),
+            position: Some(position),
+        },
+        Err(failure) => {
+            v1::Response { id: request.id, body: Some(v1::response::Body::Failure(failure)), position: None }
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Access for AccessService {
+    type SessionStream = ReceiverStream<Result<v1::Response, Status>>;
+    type WatchStream = BoxStream<'static, Result<v1::WatchItem, Status>>;
+
+    async fn session(&self, request: Request<Streaming<v1::Request>>) -> Result<Response<Self::SessionStream>, Status> {
+        let mut inbound = request.into_inner();
+        let (answers, outbound) = mpsc::channel(ANSWERS_MAX);
+        let groups = self.groups.clone();
+        let command_len_max = self.command_len_max;
+        tokio::spawn(async move {
+            let mut under_way = FuturesUnordered::new();
+            let mut open = true;
+            while open || !under_way.is_empty() {
+                tokio::select! {
+                    message = inbound.message(), if open => match message {
+                        Ok(Some(request)) if under_way.len() < SESSION_LEN_MAX => {
+                            let groups = groups.clone();
+                            let served = async move { serve(&groups, request, command_len_max).await };
+                            under_way.push(served.boxed());
+                        }
+                        Ok(Some(request)) => {
+                            let refused = failure(Kind::Overloaded, "too many requests of this session are under way");
+                            let body = Some(v1::response::Body::Failure(refused));
+                            under_way.push(async move { v1::Response { id: request.id, body, position: None } }.boxed());
+                        }
+                        _ => open = false,
+                    },
+                    Some(response) = under_way.next() => {
+                        if answers.send(Ok(response)).await.is_err() {
+                            return;
+                        }
+                    }
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(outbound)))
+    }
+
+    async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let request = request.into_inner();
+        let group = self.groups.get(GroupId(request.group))?;
+        let (items, outbound) = mpsc::channel(4);
+        tokio::spawn(async move {
+            let mut progress = group.state.watch();
+            let mut next = request.from.max(1);
+            loop {
+                let last_sequence = progress.borrow_and_update().last_sequence;
+                if last_sequence < next {
+                    if progress.changed().await.is_err() {
+                        return;
+                    }
+                    // A reader that left is noticed also when nothing happens.
+                    if items.is_closed() {
+                        return;
+                    }
+                    continue;
+                }
+                let body = match group.state.events(next, EVENTS_MAX) {
+                    Ok(records) => {
+                        next += records.len() as u64;
+                        v1::watch_item::Body::Events(v1::Events { records, last_sequence })
+                    }
+                    Err(oldest) => v1::watch_item::Body::Oldest(oldest),
+                };
+                let is_end = matches!(body, v1::watch_item::Body::Oldest(_));
+                let item = v1::WatchItem { body: Some(body) };
+                match tokio::time::timeout(READER_PATIENCE, items.send(Ok(item))).await {
+                    Ok(Ok(())) if !is_end => {}
+                    // Too slow, gone, or told to begin anew: the stream ends, and the reader resumes where it was.
+                    _ => return,
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(outbound).boxed()))
+    }
+
+    async fn status(&self, _request: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
+        let groups = self.groups.all().iter().map(|group| self.group_status(group)).collect();
+        let members =
+            self.members.iter().map(|(node, address)| v1::Member { node: *node, address: address.clone() }).collect();
+        Ok(Response::new(v1::StatusResponse { node: self.node, cluster: self.cluster.clone(), groups, members }))
+    }
+}
+
+impl AccessService {
+    fn group_status(&self, group: &Group) -> v1::GroupStatus {
+        let metrics = group.raft.metrics().borrow_watched().clone();
+        let membership = metrics.membership_config.membership();
+        let progress = group.state.progress();
+        v1::GroupStatus {
+            group: group.id.0,
+            leader: metrics.current_leader.unwrap_or(0),
+            term: metrics.current_term,
+            last_log_index: metrics.last_log_index.unwrap_or(0),
+            applied_index: progress.next_index.saturating_sub(1),
+            last_sequence: progress.last_sequence,
+            voters: membership.voter_ids().collect(),
+            learners: membership.learner_ids().collect(),
+            purged_index: metrics.purged.map_or(0, |purged| purged.index),
+            checkpointed_index: self.checkpoints.saved_next_index(group.id).saturating_sub(1),
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! One group on one node: its Raft, its state, and the proposer that feeds it.
+
+use crate::machine;
+use crate::seams::Clock;
+use crate::state::GroupState;
+use crate::state_machine::MachineStore;
+use crate::types::{Batch, LogId, NodeId, TypeConfig};
+use bytes::Bytes;
+use openraft::Raft;
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{ClientWriteError, RaftError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tonic::Status;
+use vestibule_engine::{GroupId, Reply};
+
+/// Commands that may wait for a group's proposer.
+const QUEUE_LEN_MAX: usize = 8_192;
+/// Commands in one entry.
+const BATCH_LEN_MAX: usize = 1_024;
+/// Bytes of commands after which no further one joins an entry.
+const BATCH_BYTES_MAX: usize = 1 << 20;
+/// Entries of a group that may be on their way at once. More would make batches smaller, not faster.
+const IN_FLIGHT_MAX: usize = 2;
+/// Ticks are at least this far apart.
+const TICK_INTERVAL_MIN: Duration = Duration::from_millis(5);
+
+/// A group hosted by this node.
+pub(crate) struct Group {
+    pub(crate) id: GroupId,
+    pub(crate) node: NodeId,
+    pub(crate) raft: Raft<TypeConfig, MachineStore>,
+    pub(crate) state: Arc<GroupState>,
+    proposals: mpsc::Sender<Proposal>,
+}
+
+/// The groups hosted by this node.
+#[derive(Default)]
+pub(crate) struct Groups {
+    groups: RwLock<BTreeMap<GroupId, Arc<Group>>>,
+}
+
+impl Groups {
+    pub(crate) fn insert(&self, group: Arc<Group>) {
+        self.groups.write().expect("no holder of this lock panics").insert(group.id, group);
+    }
+
+    pub(crate) fn get(&self, id: GroupId) -> Result<Arc<Group>, Status> {
+        let found = self.groups.read().expect("no holder of this lock panics").get(&id).cloned();
+        found.ok_or_else(|| Status::unavailable(format!("this node does not host {id}")))
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Group>> {
+        self.groups.read().expect("no holder of this lock panics").values().cloned().collect()
+    }
+}
+
+/// Why a proposal came to nothing, or may have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Unproposed {
+    /// Nothing was done: another node leads, as far as is known.
+    NotLeader(Option<(NodeId, String)>),
+    /// Nothing was done: the queue is full.
+    Overloaded,
+    /// It may take effect yet.
+    Unknown(String),
+}
+
+struct Proposal {
+    command: Bytes,
+    answer: oneshot::Sender<Result<(Reply, LogId), Unproposed>>,
+}
+
+impl Group {
+    /// Starts the proposer and the ticker of a group.
+    pub(crate) fn start(
+        id: GroupId,
+        node: NodeId,
+        raft: Raft<TypeConfig, MachineStore>,
+        state: Arc<GroupState>,
+        clock: Arc<dyn Clock>,
+    ) -> Arc<Self> {
+        let (proposals, queue) = mpsc::channel(QUEUE_LEN_MAX);
+        let group = Arc::new(Self { id, node, raft, state, proposals });
+        tokio::spawn(propose(Arc::downgrade(&group), queue, clock.clone()));
+        tokio::spawn(tick(Arc::downgrade(&group), clock));
+        group
+    }
+
+    /// Queues a command; refused at once when the queue is full.
+    pub(crate) fn propose(
+        &self,
+        command: Bytes,
+    ) -> Result<oneshot::Receiver<Result<(Reply, LogId), Unproposed>>, Unproposed> {
+        let (answer, answered) = oneshot::channel();
+        self.proposals.try_send(Proposal { command, answer }).map_err(|_| Unproposed::Overloaded)?;
+        Ok(answered)
+    }
+
+    /// The node that leads, as far as this one knows, and its address.
+    pub(crate) fn leader(&self) -> Option<(NodeId, String)> {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let leader = metrics.current_leader?;
+        let address = metrics.membership_config.membership().get_node(&leader).map(|node| node.addr.clone());
+        Some((leader, address.unwrap_or_default()))
+    }
+
+    pub(crate) fn is_leader(&self) -> bool {
+        self.raft.metrics().borrow_watched().current_leader == Some(self.node)
+    }
+}
+
+/// Turns whatever has arrived while earlier entries were on their way into one entry.
+async fn propose(group: std::sync::Weak<Group>, mut queue: mpsc::Receiver<Proposal>, clock: Arc<dyn Clock>) {
+    let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
+    let mut held_back: Option<Proposal> = None;
+    loop {
+        let Ok(permit) = in_flight.clone().acquire_owned().await else { return };
+        let first = match held_back.take() {
+            Some(proposal) => proposal,
+            None => match queue.recv().await {
+                Some(proposal) => proposal,
+                None => return,
+            },
+        };
+        let mut bytes = first.command.len();
+        let mut proposals = vec![first];
+        while proposals.len() < BATCH_LEN_MAX {
+            let Ok(next) = queue.try_recv() else { break };
+            bytes += next.command.len();
+            if bytes > BATCH_BYTES_MAX {
+                held_back = Some(next);
+                break;
+            }
+            proposals.push(next);
+        }
+        let Some(group) = group.upgrade() else { return };
+        let raft = group.raft.clone();
+        drop(group);
+        let commands: Vec<Bytes> = proposals.iter().map(|proposal| proposal.command.clone()).collect();
+        let batch = Batch::new(clock.now(), &commands);
+        tokio::spawn(async move {
+            let written = raft.client_write(batch).await;
+            drop(permit);
+            answer(proposals, written);
+        });
+    }
+}
+
+type Written =
+    Result<openraft::raft::ClientWriteResponse<TypeConfig>, RaftError<TypeConfig, ClientWriteError<TypeConfig>>>;
+
+fn answer(proposals: Vec<Proposal>, written: Written) {
+    match written {
+        Ok(response) => {
+            for (proposal, reply) in proposals.into_iter().zip(response.data.0) {
+                // Whoever asked may have gone.
+                let _ = proposal.answer.send(Ok((reply, response.log_id)));
+            }
+        }
+        Err(error) => {
+            let why = match error {
+                RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => {
+                    let address = forward.leader_node.map(|node| node.addr);
+                    Unproposed::NotLeader(forward.leader_id.zip(address))
+                }
+                other => Unproposed::Unknown(other.to_string()),
+            };
+            for proposal in proposals {
+                let _ = proposal.answer.send(Err(why.clone()));
+            }
+        }
+    }
+}
+
+/// Proposes a tick whenever something is due in a group that this node leads.
+async fn tick(group: std::sync::Weak<Group>, clock: Arc<dyn Clock>) {
+    let Some(strong) = group.upgrade() else { return };
+    let mut progress = strong.state.watch();
+    let mut leadership = strong.raft.server_metrics();
+    drop(strong);
+    loop {
+        let due = tokio::sync::watch::Receiver::borrow_and_update(&mut progress).next_due;
+        let Some(strong) = group.upgrade() else { return };
+        let is_leader = WatchReceiver::borrow_and_update(&mut leadership).current_leader == Some(strong.node);
+        let wait = due.filter(|_| is_leader).map(|due| Duration::from_millis((due - clock.now()).0));
+        let arrived = async {
+            match wait {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => std::future::pending().await,
+            }
+        };
+        let id = strong.id;
+        drop(strong);
+        tokio::select! {
+            changed = tokio::sync::watch::Receiver::changed(&mut progress) => if changed.is_err() { return },
+            changed = WatchReceiver::changed(&mut leadership) => if changed.is_err() { return },
+            () = arrived => {
+                let Some(strong) = group.upgrade() else { return };
+                if let Ok(answered) = strong.propose(machine::tick(id)) {
+                    drop(strong);
+                    // Whatever became of it: what is still due is seen in the next round.
+                    let _ = answered.await;
+                }
+                tokio::time::sleep(TICK_INTERVAL_MIN).await;
+            }
+        }
+    }
+}

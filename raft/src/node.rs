@@ -1,0 +1,429 @@
+//! A node: it wires the log, the checkpoints, the groups and the services, and alone knows them all.
+
+use crate::access_service::AccessService;
+use crate::checkpoint::Checkpoints;
+use crate::consensus_service::ConsensusService;
+use crate::group::{Group, Groups};
+use crate::log_store::LogStore;
+use crate::seams::{CheckpointStore, Clock, Connector, Disk, Spawner};
+use crate::state::GroupState;
+use crate::state_machine::MachineStore;
+use crate::transport::{MESSAGE_LEN_MAX, Peers};
+use crate::types::NodeId;
+use crate::wal::{OpenError, Owner, RecoveryReport, Wal, WalConfig, WalStats};
+use futures::Stream;
+use futures::future::BoxFuture;
+use openraft::async_runtime::WatchReceiver;
+use openraft::impls::BasicNode;
+use openraft::{Config, Raft, SnapshotPolicy};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tonic::transport::server::Connected;
+use vestibule_engine::{
+    Directory, DirectoryAnswer, DirectoryCommand, DirectoryQuery, Envelope, GroupId, SetGroups, codec,
+};
+use vestibule_proto::v1::access_server::AccessServer;
+use vestibule_proto::v1::consensus_server::ConsensusServer;
+
+/// Voters of a group.
+pub const REPLICAS: usize = 3;
+/// The most groups of a cluster, the directory not counted.
+pub const GROUPS_MAX: u32 = 1_024;
+
+/// Settings of a node.
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    /// The node's number.
+    pub id: NodeId,
+    /// The cluster's name.
+    pub cluster: String,
+    /// Every node of the cluster with the address (host and port) that its peers reach it at; this one included.
+    pub peers: BTreeMap<NodeId, String>,
+    /// Number of shard groups, from 1 to [`GROUPS_MAX`]. The directory keeps what the cluster was first made with.
+    pub groups: u32,
+    /// Raft's timing.
+    pub timing: Timing,
+    /// Sizes of the log.
+    pub wal: WalConfig,
+    /// How often changes are written to the checkpoint.
+    pub checkpoint_interval: Duration,
+    /// Entries after which a snapshot is declared and the log purged.
+    pub snapshot_entries: u64,
+    /// Segments of the log above which groups that hold the oldest are made to purge.
+    pub segments_max: usize,
+}
+
+/// Raft's timing.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// How often a leader that has nothing to say says so.
+    pub heartbeat: Duration,
+    /// The shortest silence of a leader after which another may be elected.
+    pub election_min: Duration,
+    /// The longest such silence; a leader's lease lasts as long.
+    pub election_max: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_millis(150),
+            election_min: Duration::from_millis(500),
+            election_max: Duration::from_millis(900),
+        }
+    }
+}
+
+impl NodeConfig {
+    /// The usual settings of node `id` in a cluster of `peers`.
+    pub fn new(id: NodeId, cluster: impl Into<String>, peers: BTreeMap<NodeId, String>, groups: u32) -> Self {
+        Self {
+            id,
+            cluster: cluster.into(),
+            peers,
+            groups,
+            timing: Timing::default(),
+            wal: WalConfig::default(),
+            checkpoint_interval: Duration::from_millis(250),
+            snapshot_entries: 5_000,
+            segments_max: 4,
+        }
+    }
+
+    /// The voters of a group: [`REPLICAS`] of the peers, taken in turn so that groups spread evenly. The first is the
+    /// one that forms the group.
+    pub fn placement(&self, group: GroupId) -> Vec<NodeId> {
+        let nodes: Vec<NodeId> = self.peers.keys().copied().collect();
+        let start = group.0 as usize % nodes.len().max(1);
+        nodes.iter().cycle().skip(start).take(REPLICAS.min(nodes.len())).copied().collect()
+    }
+
+    fn check(&self) -> Result<(), StartError> {
+        let bad = |reason: String| Err(StartError::Config(reason));
+        if self.cluster.is_empty() || !self.cluster.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
+            return bad(format!(
+                "the cluster's name {:?} is not made of letters, digits, '-', '_' and '.'",
+                self.cluster
+            ));
+        }
+        if self.id == 0 || self.peers.contains_key(&0) {
+            return bad("node ids start at 1".to_owned());
+        }
+        if !self.peers.contains_key(&self.id) {
+            return bad(format!("node {} is not among the peers", self.id));
+        }
+        if self.groups == 0 || self.groups > GROUPS_MAX {
+            return bad(format!("{} groups: from 1 to {GROUPS_MAX} are possible", self.groups));
+        }
+        Ok(())
+    }
+
+    fn raft_config(&self) -> Result<Arc<Config>, StartError> {
+        let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        let config = Config {
+            cluster_name: self.cluster.clone(),
+            heartbeat_interval: millis(self.timing.heartbeat),
+            election_timeout_min: millis(self.timing.election_min),
+            election_timeout_max: millis(self.timing.election_max),
+            enable_pre_vote: Some(true),
+            enable_leader_restore: Some(false),
+            allow_log_reversion: Some(false),
+            snapshot_policy: SnapshotPolicy::LogsSinceLast(self.snapshot_entries),
+            max_in_snapshot_log_to_keep: self.snapshot_entries / 5,
+            purge_batch_size: 256,
+            install_snapshot_timeout: 600_000,
+            send_snapshot_timeout: 600_000,
+            ..Config::default()
+        };
+        Ok(Arc::new(config.validate().map_err(|error| StartError::Config(error.to_string()))?))
+    }
+}
+
+/// What a node takes from the world outside.
+#[derive(Clone)]
+pub struct NodeSeams {
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+    /// Connections to the peers.
+    pub connector: Arc<dyn Connector>,
+    /// Threads for the log and the checkpoints.
+    pub spawner: Arc<dyn Spawner>,
+    /// Where the log is.
+    pub disk: Arc<dyn Disk>,
+    /// Where the checkpoints are.
+    pub store: Arc<dyn CheckpointStore>,
+    /// What stands in every file of the log.
+    pub owner: Owner,
+}
+
+/// Why a node cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its settings make no sense.
+    #[error("{0}")]
+    Config(String),
+    /// Its log cannot be opened.
+    #[error(transparent)]
+    Log(#[from] OpenError),
+    /// Its checkpoints cannot be loaded. They may be wiped: they come back from the log or from a peer.
+    #[error("{0}")]
+    Checkpoint(#[source] io::Error),
+    /// A checkpoint is older than what is left of the log.
+    #[error(
+        "the log of {group} begins behind entry {purged}, its checkpoint ends before: the state in between is lost here; replace this node under a new id"
+    )]
+    Gap {
+        /// The group.
+        group: GroupId,
+        /// The purge point.
+        purged: u64,
+    },
+    /// Raft refused.
+    #[error("{0}")]
+    Raft(String),
+    /// No thread could be started.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// A running node.
+pub struct Node {
+    config: NodeConfig,
+    wal: Wal,
+    checkpoints: Checkpoints,
+    groups: Arc<Groups>,
+    stop: watch::Sender<bool>,
+    server: tokio::task::JoinHandle<Result<(), tonic::transport::Error>>,
+    /// What was found when the log was opened.
+    pub recovery: RecoveryReport,
+}
+
+impl Node {
+    /// Opens the node's data, starts its groups and serves what arrives on `incoming`.
+    pub async fn start<I, S>(config: NodeConfig, seams: NodeSeams, incoming: I) -> Result<Self, StartError>
+    where
+        I: Stream<Item = io::Result<S>> + Send + 'static,
+        S: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    {
+        config.check()?;
+        let raft_config = config.raft_config()?;
+        let (wal, recovery) = Wal::open(seams.disk, seams.owner, config.wal.clone(), &*seams.spawner).await?;
+        let (checkpoints, task) = Checkpoints::new(seams.store, config.checkpoint_interval);
+        seams.spawner.spawn_blocking_task("checkpointer", Box::pin(task))?;
+        let deadline = config.timing.election_min.mul_f64(0.8);
+        let peers = Peers::new(&config.cluster, config.id, seams.connector, deadline);
+        let peers = Arc::new(peers.map_err(|error| StartError::Config(error.to_string()))?);
+
+        let groups = Arc::new(Groups::default());
+        let wanted = (0..=config.groups).map(GroupId).filter(|group| config.placement(*group).contains(&config.id));
+        let hosted: BTreeSet<GroupId> = wanted.chain(wal.groups()).collect();
+        for id in hosted {
+            let state = Arc::new(GroupState::open(id, &checkpoints).await.map_err(StartError::Checkpoint)?);
+            let log = wal.group(id);
+            if let Some(purged) = log.purged()
+                && state.progress().next_index <= purged.index
+            {
+                return Err(StartError::Gap { group: id, purged: purged.index });
+            }
+            checkpoints.attach(state.clone()).await.map_err(StartError::Checkpoint)?;
+            let store = MachineStore::new(state.clone(), checkpoints.clone());
+            let network = peers.network(id);
+            let raft = Raft::new(config.id, raft_config.clone(), network, LogStore::new(log), store)
+                .await
+                .map_err(|error| StartError::Raft(error.to_string()))?;
+            groups.insert(Group::start(id, config.id, raft, state, seams.clock.clone()));
+        }
+
+        let (stop, stopped) = watch::channel(false);
+        let server = serve(&config, &wal, &checkpoints, &groups, incoming, stopped.clone());
+        for group in groups.all() {
+            tokio::spawn(form(config.clone(), group, stopped.clone()));
+        }
+        if let Ok(directory) = groups.get(GroupId::DIRECTORY) {
+            tokio::spawn(keep_groups_set(config.groups, directory, stopped.clone()));
+        }
+        tokio::spawn(keep_log_short(config.clone(), wal.clone(), groups.clone(), stopped));
+        Ok(Self { config, wal, checkpoints, groups, stop, server, recovery })
+    }
+
+    /// The node's settings.
+    pub fn config(&self) -> &NodeConfig {
+        &self.config
+    }
+
+    /// What the log has done since it was opened.
+    pub fn wal_stats(&self) -> WalStats {
+        self.wal.stats()
+    }
+
+    /// The applied state of a group that is hosted here.
+    pub fn state(&self, group: GroupId) -> Option<Arc<GroupState>> {
+        self.groups.get(group).ok().map(|group| group.state.clone())
+    }
+
+    /// The node that leads a group, as far as this one knows.
+    pub fn leader(&self, group: GroupId) -> Option<NodeId> {
+        Some(self.groups.get(group).ok()?.leader()?.0)
+    }
+
+    /// Resolves when the node can go on no longer, with the reason. It must be stopped then, and its process ended.
+    pub async fn failed(&self) -> String {
+        let mut waits: Vec<BoxFuture<'_, String>> =
+            vec![Box::pin(self.wal.failed()), Box::pin(self.checkpoints.failed())];
+        for group in self.groups.all() {
+            let mut metrics = group.raft.metrics();
+            waits.push(Box::pin(async move {
+                loop {
+                    if let Err(fatal) = &metrics.borrow_watched().running_state {
+                        return format!("{} stopped: {fatal}", group.id);
+                    }
+                    if metrics.changed().await.is_err() {
+                        return format!("{} stopped", group.id);
+                    }
+                }
+            }));
+        }
+        futures::future::select_all(waits).await.0
+    }
+
+    /// Stops answering, writes everything that changed and closes the files.
+    pub async fn shutdown(self) -> io::Result<()> {
+        self.stop.send_replace(true);
+        for group in self.groups.all() {
+            if let Err(error) = group.raft.shutdown().await {
+                tracing::warn!(group = %group.id, %error, "the group did not stop cleanly");
+            }
+        }
+        let saved = self.checkpoints.close().await;
+        self.wal.close().await;
+        self.server.abort();
+        saved
+    }
+}
+
+fn serve<I, S>(
+    config: &NodeConfig,
+    wal: &Wal,
+    checkpoints: &Checkpoints,
+    groups: &Arc<Groups>,
+    incoming: I,
+    mut stopped: watch::Receiver<bool>,
+) -> tokio::task::JoinHandle<Result<(), tonic::transport::Error>>
+where
+    I: Stream<Item = io::Result<S>> + Send + 'static,
+    S: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
+    let consensus = ConsensusService {
+        cluster: config.cluster.clone(),
+        node: config.id,
+        groups: groups.clone(),
+        checkpoints: checkpoints.clone(),
+    };
+    let access = AccessService {
+        cluster: config.cluster.clone(),
+        node: config.id,
+        groups: groups.clone(),
+        checkpoints: checkpoints.clone(),
+        members: config.peers.clone(),
+        command_len_max: wal.entry_len_max() - 64,
+    };
+    let consensus = ConsensusServer::new(consensus)
+        .max_decoding_message_size(MESSAGE_LEN_MAX)
+        .max_encoding_message_size(MESSAGE_LEN_MAX);
+    let access =
+        AccessServer::new(access).max_decoding_message_size(MESSAGE_LEN_MAX).max_encoding_message_size(MESSAGE_LEN_MAX);
+    let server = tonic::transport::Server::builder()
+        .tcp_nodelay(true)
+        .initial_connection_window_size(8 << 20)
+        .initial_stream_window_size(8 << 20)
+        .http2_keepalive_interval(Some(Duration::from_secs(2)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(2)))
+        .add_service(consensus)
+        .add_service(access);
+    let until = async move {
+        // The sender lives in the node; when it is gone, so is the node.
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    };
+    tokio::spawn(server.serve_with_incoming_shutdown(incoming, until))
+}
+
+/// Forms a group that nobody has formed yet: its first voter at once, the others if that one does not.
+async fn form(config: NodeConfig, group: Arc<Group>, mut stopped: watch::Receiver<bool>) {
+    let placement = config.placement(group.id);
+    let Some(rank) = placement.iter().position(|node| *node == config.id) else { return };
+    // Several may form it: all write the same first entry.
+    let wait = config.timing.election_max * 3 * u32::try_from(rank).unwrap_or(u32::MAX);
+    tokio::select! {
+        () = tokio::time::sleep(wait) => {}
+        _ = stopped.wait_for(|stopped| *stopped) => return,
+    }
+    if !matches!(group.raft.is_initialized().await, Ok(false)) {
+        return;
+    }
+    let members: BTreeMap<NodeId, BasicNode> =
+        placement.iter().filter_map(|node| Some((*node, BasicNode::new(config.peers.get(node)?)))).collect();
+    if let Err(error) = group.raft.initialize(members).await {
+        tracing::info!(group = %group.id, %error, "the group was formed by another");
+    }
+}
+
+/// While this node leads the directory: sees that the directory knows how many groups there are.
+async fn keep_groups_set(count: u32, directory: Arc<Group>, mut stopped: watch::Receiver<bool>) {
+    let query = codec::encode(&DirectoryQuery::Groups);
+    let envelope: Envelope<DirectoryCommand> =
+        Envelope { request: None, command: DirectoryCommand::SetGroups(SetGroups { count }) };
+    let command = bytes::Bytes::from(codec::encode(&envelope));
+    loop {
+        if directory.is_leader() {
+            let known = directory.state.query(&query).ok().and_then(|(answer, _)| {
+                match codec::decode::<<Directory as vestibule_engine::StateMachine>::Answer>(&answer) {
+                    Ok(DirectoryAnswer::Groups(groups)) => Some(groups.len()),
+                    _ => None,
+                }
+            });
+            if known.is_some_and(|known| known > 0) {
+                return;
+            }
+            if let Ok(answered) = directory.propose(command.clone()) {
+                // Whether it took effect is seen in the next round.
+                let _ = answered.await;
+                continue;
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(100)) => {}
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+        }
+    }
+}
+
+/// Makes groups with little traffic purge when their old entries keep the log from shrinking.
+async fn keep_log_short(config: NodeConfig, wal: Wal, groups: Arc<Groups>, mut stopped: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(2)) => {}
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+        }
+        let (segments, holders) = wal.oldest_segment_holders();
+        if segments <= config.segments_max {
+            continue;
+        }
+        for id in holders {
+            let Ok(group) = groups.get(id) else { continue };
+            let snapshot = group.raft.metrics().borrow_watched().snapshot;
+            // The snapshot of this round is what the next one purges up to.
+            let purged = match snapshot {
+                Some(snapshot) => group.raft.trigger().purge_log(snapshot.index).await,
+                None => Ok(()),
+            };
+            let triggered = group.raft.trigger().snapshot().await;
+            if let Err(fatal) = purged.and(triggered) {
+                tracing::warn!(group = %id, %fatal, "the group cannot purge");
+            }
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! The way from one node to its peers: openraft's network over gRPC.
+//!
+//! A peer has two connections: one for the appends, votes and heartbeats of all groups, another for snapshots, so that
+//! bulk never delays a heartbeat. Appends of a group travel on a stream of their own, pipelined. Every call has a
+//! deadline; an append stream that owes an answer and gives none for that long is closed.
+
+use crate::convert;
+use crate::seams::Connector;
+use crate::state_machine::{Snapshot, SnapshotHandle};
+use crate::types::{NodeId, TypeConfig, Vote};
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt};
+use openraft::OptionalSend;
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::impls::BasicNode;
+use openraft::network::{
+    Backoff, NetBackoff, NetSnapshot, NetStreamAppend, NetTransferLeader, NetVote, RPCOption, RaftNetworkFactory,
+};
+use openraft::raft::{
+    AppendEntriesRequest, SnapshotResponse, StreamAppendResult, TransferLeaderRequest, TransferLeaderResponse,
+    VoteRequest, VoteResponse,
+};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::Channel;
+use tonic::{Request, Status};
+use vestibule_engine::GroupId;
+use vestibule_proto::v1;
+use vestibule_proto::v1::consensus_client::ConsensusClient;
+
+/// The largest message on a connection between nodes, in bytes.
+pub const MESSAGE_LEN_MAX: usize = 64 << 20;
+/// Metadata of every call between nodes: the cluster's name.
+pub(crate) const CLUSTER_KEY: &str = "vestibule-cluster";
+/// Metadata of every call between nodes: who calls.
+pub(crate) const FROM_KEY: &str = "vestibule-from";
+/// Metadata of every call between nodes: who is meant.
+pub(crate) const TO_KEY: &str = "vestibule-to";
+/// How long a peer may keep a snapshot stream waiting.
+const SNAPSHOT_IDLE_MAX: Duration = Duration::from_secs(30);
+/// Delays between attempts to reach a peer that cannot be reached.
+const BACKOFF: [Duration; 4] =
+    [Duration::from_millis(20), Duration::from_millis(50), Duration::from_millis(100), Duration::from_millis(200)];
+
+/// Connections to the peers of a node, shared by its groups.
+pub struct Peers {
+    cluster: MetadataValue<Ascii>,
+    from: NodeId,
+    connector: Arc<dyn Connector>,
+    /// How long a peer may take to answer.
+    deadline: Duration,
+    channels: Mutex<BTreeMap<(NodeId, String, Lane), Channel>>,
+}
+
+/// Which of the two connections to a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Lane {
+    Appends,
+    Snapshots,
+}
+
+impl Peers {
+    /// Connections from node `from` of `cluster`, made as they are needed.
+    pub fn new(
+        cluster: &str,
+        from: NodeId,
+        connector: Arc<dyn Connector>,
+        deadline: Duration,
+    ) -> Result<Self, tonic::metadata::errors::InvalidMetadataValue> {
+        Ok(Self { cluster: cluster.parse()?, from, connector, deadline, channels: Mutex::default() })
+    }
+
+    fn channel(&self, to: NodeId, address: &str, lane: Lane) -> Result<Channel, String> {
+        let mut channels = self.channels.lock().expect("no holder of this lock panics");
+        let key = (to, address.to_owned(), lane);
+        if let Some(channel) = channels.get(&key) {
+            return Ok(channel.clone());
+        }
+        let channel = self.connector.channel(address).map_err(|error| error.to_string())?;
+        channels.insert(key, channel.clone());
+        Ok(channel)
+    }
+
+    /// The network of one group.
+    pub fn network(self: &Arc<Self>, group: GroupId) -> GroupNetwork {
+        GroupNetwork { peers: self.clone(), group }
+    }
+}
+
+/// The network of one group, for openraft.
+pub struct GroupNetwork {
+    peers: Arc<Peers>,
+    group: GroupId,
+}
+
+impl RaftNetworkFactory<TypeConfig> for GroupNetwork {
+    type Network = Peer;
+
+    async fn new_client(&mut self, target: NodeId, node: &BasicNode) -> Peer {
+        Peer { peers: self.peers.clone(), group: self.group, to: target, address: node.addr.clone() }
+    }
+}
+
+/// One peer in one group, for openraft.
+pub struct Peer {
+    peers: Arc<Peers>,
+    group: GroupId,
+    to: NodeId,
+    address: String,
+}
+
+type Rpc<T> = Result<T, RPCError<TypeConfig>>;
+
+fn unreachable(reason: impl ToString) -> RPCError<TypeConfig> {
+    RPCError::Unreachable(Unreachable::from_string(reason))
+}
+
+fn failed(status: &Status) -> RPCError<TypeConfig> {
+    match status.code() {
+        tonic::Code::Unavailable | tonic::Code::Unimplemented | tonic::Code::PermissionDenied => {
+            unreachable(status.message())
+        }
+        _ => RPCError::Network(NetworkError::from_string(status.message())),
+    }
+}
+
+impl Peer {
+    fn client(&self, lane: Lane) -> Rpc<ConsensusClient<Channel>> {
+        let channel = self.peers.channel(self.to, &self.address, lane).map_err(unreachable)?;
+        Ok(ConsensusClient::new(channel)
+            .max_decoding_message_size(MESSAGE_LEN_MAX)
+            .max_encoding_message_size(MESSAGE_LEN_MAX))
+    }
+
+    fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        let metadata = request.metadata_mut();
+        metadata.insert(CLUSTER_KEY, self.peers.cluster.clone());
+        metadata.insert(FROM_KEY, self.peers.from.into());
+        metadata.insert(TO_KEY, self.to.into());
+        request
+    }
+
+    async fn within<T>(&self, call: impl Future<Output = Result<tonic::Response<T>, Status>>) -> Rpc<T> {
+        match tokio::time::timeout(self.peers.deadline, call).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(failed(&status)),
+            Err(_) => Err(unreachable(format!("node {} gave no answer in {:?}", self.to, self.peers.deadline))),
+        }
+    }
+
+    async fn open_append<S>(&self, input: S) -> Rpc<BoxStream<'static, Rpc<StreamAppendResult<TypeConfig>>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+    {
+        let sent = Arc::new(AtomicU64::new(0));
+        let group = self.group;
+        let counter = sent.clone();
+        let outbound = input.map(move |request| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            convert::append_out(group, &request)
+        });
+        let mut client = self.client(Lane::Appends)?;
+        let answers = self.within(client.append(self.request(outbound))).await?;
+        let watched =
+            Answers { inbound: answers, sent, received: 0, to: self.to, deadline: self.peers.deadline, done: false };
+        Ok(futures::stream::unfold(watched, Answers::next).boxed())
+    }
+
+    async fn stream_snapshot(&self, vote: Vote, snapshot: Snapshot) -> Result<SnapshotResponse<TypeConfig>, Status> {
+        let SnapshotHandle::Own(reading) = snapshot.snapshot else {
+            return Err(Status::internal("a snapshot that is being received cannot be sent on"));
+        };
+        let last = snapshot.meta.last_log_id.as_ref().map(convert::log_id_out);
+        let membership = convert::membership_out(&snapshot.meta.last_membership);
+        let header = v1::SnapshotHeader { group: self.group.0, vote: Some(convert::vote_out(&vote)), last, membership };
+        let (chunks, outbound) = tokio::sync::mpsc::channel(2);
+        let feed = async move {
+            let mut header = Some(header);
+            let (mut after, mut row_count) = (None, 0);
+            loop {
+                let rows = reading.page(after).await.map_err(|error| Status::internal(error.to_string()))?;
+                row_count += rows.len() as u64;
+                after = rows.last().map(|row| row.key.clone());
+                let is_last = rows.is_empty();
+                let rows = rows.into_iter().map(|row| v1::Row { key: row.key.into(), value: row.value.into() });
+                let row_count = is_last.then_some(row_count);
+                let chunk = v1::SnapshotChunk { header: header.take(), rows: rows.collect(), row_count };
+                let sent = tokio::time::timeout(SNAPSHOT_IDLE_MAX, chunks.send(chunk)).await;
+                if !matches!(sent, Ok(Ok(()))) {
+                    return Err(Status::unavailable("the receiver of the snapshot has gone"));
+                }
+                if is_last {
+                    return Ok(());
+                }
+            }
+        };
+        let mut client = self.client(Lane::Snapshots).map_err(|error| Status::unavailable(error.to_string()))?;
+        let outbound = tokio_stream::wrappers::ReceiverStream::new(outbound);
+        let (fed, answer) = tokio::join!(feed, client.install_snapshot(self.request(outbound)));
+        // What the receiver says explains more than that it has gone.
+        let answer = answer?.into_inner();
+        fed?;
+        Ok(SnapshotResponse::new(convert::vote_in(answer.vote)?))
+    }
+}
+
+/// The answers on an append stream, with an eye on whether any is overdue.
+struct Answers {
+    inbound: tonic::Streaming<v1::AppendResponse>,
+    sent: Arc<AtomicU64>,
+    received: u64,
+    to: NodeId,
+    deadline: Duration,
+    done: bool,
+}
+
+impl Answers {
+    async fn next(mut self) -> Option<(Rpc<StreamAppendResult<TypeConfig>>, Self)> {
+        if self.done {
+            return None;
+        }
+        let mut owed_before = false;
+        loop {
+            match tokio::time::timeout(self.deadline, self.inbound.next()).await {
+                Ok(None) => return None,
+                Ok(Some(Ok(response))) => {
+                    self.received += 1;
+                    let result = convert::append_result_in(response).map_err(|status| failed(&status));
+                    self.done = result.is_err();
+                    return Some((result, self));
+                }
+                Ok(Some(Err(status))) => {
+                    self.done = true;
+                    return Some((Err(failed(&status)), self));
+                }
+                Err(_) => {
+                    // An answer that was owed through the whole of a deadline is overdue.
+                    if owed_before {
+                        self.done = true;
+                        let reason = format!("node {} owes an answer for {:?}", self.to, self.deadline);
+                        return Some((Err(unreachable(reason)), self));
+                    }
+                    owed_before = self.sent.load(Ordering::Relaxed) > self.received;
+                }
+            }
+        }
+    }
+}
+
+impl NetStreamAppend<TypeConfig> for Peer {
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        _option: RPCOption,
+    ) -> BoxFuture<'s, Rpc<BoxStream<'s, Rpc<StreamAppendResult<TypeConfig>>>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+    {
+        Box::pin(async move {
+            let answers = self.open_append(input).await?;
+            Ok(answers as BoxStream<'s, _>)
+        })
+    }
+}
+
+impl NetVote<TypeConfig> for Peer {
+    async fn vote(&mut self, rpc: VoteRequest<TypeConfig>, _option: RPCOption) -> Rpc<VoteResponse<TypeConfig>> {
+        let mut client = self.client(Lane::Appends)?;
+        let request = self.request(convert::vote_request_out(self.group, &rpc));
+        let response = self.within(client.vote(request)).await?;
+        convert::vote_response_in(response).map_err(|status| failed(&status))
+    }
+
+    async fn pre_vote(&mut self, rpc: VoteRequest<TypeConfig>, _option: RPCOption) -> Rpc<VoteResponse<TypeConfig>> {
+        let mut client = self.client(Lane::Appends)?;
+        let request = self.request(convert::vote_request_out(self.group, &rpc));
+        let response = self.within(client.pre_vote(request)).await?;
+        convert::vote_response_in(response).map_err(|status| failed(&status))
+    }
+}
+
+impl NetSnapshot<TypeConfig> for Peer {
+    type SnapshotData = SnapshotHandle;
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        tokio::select! {
+            closed = cancel => Err(StreamingError::Closed(closed)),
+            result = self.stream_snapshot(vote, snapshot) => {
+                result.map_err(|status| StreamingError::from(failed(&status)))
+            }
+        }
+    }
+}
+
+impl NetTransferLeader<TypeConfig> for Peer {
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<TypeConfig>,
+        _option: RPCOption,
+    ) -> Rpc<TransferLeaderResponse<TypeConfig>> {
+        let mut client = self.client(Lane::Appends)?;
+        let request = self.request(convert::transfer_out(self.group, &request));
+        let response = self.within(client.transfer_leader(request)).await?;
+        if response.refusal.is_empty() { Ok(Ok(())) } else { Err(unreachable(response.refusal)) }
+    }
+}
+
+impl NetBackoff<TypeConfig> for Peer {
+    fn backoff(&self) -> Option<Backoff> {
+        let last = BACKOFF[BACKOFF.len() - 1];
+        Some(Backoff::new(BACKOFF.into_iter().chain(std::iter::repeat(last))))
+    }
+}
