@@ -120,6 +120,27 @@ mod tests {
                 Err(error) => format!("{error}\n"),
             };
         }
-        expect![[r#""#]].assert_eq(&transcript);
+        expect![[r#"
+            http://127.0.0.1:8080 => http://127.0.0.1:8080/api/v1/x
+            http://127.0.0.1:8080/ => http://127.0.0.1:8080/api/v1/x
+            HTTP://Example.org => http://Example.org/api/v1/x
+            http://[::1]:8080/shop/ => http://[::1]:8080/shop/api/v1/x
+            "127.0.0.1:8080" is not the URL of a gateway: it has to begin with http://
+            "localhost" is not the URL of a gateway: it has to begin with http://
+            "" is not the URL of a gateway: it has to begin with http://
+            "https://example.org" is not the URL of a gateway: https is not spoken yet, put a proxy in between or use http
+            "ftp://example.org" is not the URL of a gateway: it has to begin with http://
+            "http://" is not the URL of a gateway: the host and port do not parse
+            "http:///path" is not the URL of a gateway: the host and port do not parse
+            "http://host:port" is not the URL of a gateway: the port is not a number from 1 to 65535
+            "http://host:" is not the URL of a gateway: the port is not a number from 1 to 65535
+            "http://host:0" is not the URL of a gateway: the port is not a number from 1 to 65535
+            "http://host:99999" is not the URL of a gateway: the port is not a number from 1 to 65535
+            "http://user:secret@host" is not the URL of a gateway: user and password do not go into the URL
+            "http://host/?a=b" is not the URL of a gateway: a query or a fragment has no meaning here
+            "http://host/#top" is not the URL of a gateway: a query or a fragment has no meaning here
+            "http://host/a b" is not the URL of a gateway: the path has characters that do not belong there
+            "http://ho st" is not the URL of a gateway: the host and port do not parse
+        "#]].assert_eq(&transcript);
     }
 }

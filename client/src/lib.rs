@@ -9,7 +9,7 @@
 //! [`Error`]: the server's [`Problem`] apart from accidents on the way.
 //!
 //! In reading order: [`client`], the one call; [`buyers`] and [`organisers`], the calls; [`types`], what they carry.
-//! `examples/buy_a_ticket.rs` shows a whole purchase.
+//! `examples/buy_a_ticket.rs` shows a whole purchase; [`rush`] sends a crowd and checks the books.
 
 mod base_url;
 pub mod buyers;
@@ -17,6 +17,7 @@ pub mod client;
 mod error;
 pub mod organisers;
 mod path;
+pub mod rush;
 pub mod types;
 
 pub use base_url::{BadUrl, BaseUrl};
