@@ -18,6 +18,12 @@ pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
         .expect("types of the engine have no unserialisable parts and a vector takes every write")
 }
 
+/// Encodes a value at the end of `bytes`.
+pub fn encode_into<T: Serialize>(value: &T, bytes: &mut Vec<u8>) {
+    bincode::serde::encode_into_std_write(value, bytes, bincode::config::standard())
+        .expect("types of the engine have no unserialisable parts and a vector takes every write");
+}
+
 /// Decodes a value from the whole of `bytes`; anything left over is an error.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     let config = bincode::config::standard().with_limit::<DECODE_LEN_MAX>();

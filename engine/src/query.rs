@@ -278,6 +278,17 @@ pub struct OrderView {
     pub refunded: Money,
     /// Payments and refunds in the order they were recorded.
     pub payments: Vec<PaymentView>,
+    /// Money taken in other currencies by mistake; all of it has to go back.
+    pub foreign: Vec<ForeignMoney>,
+}
+
+/// Money taken in a currency that is not the order's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForeignMoney {
+    /// Money taken.
+    pub captured: Money,
+    /// Money that went back.
+    pub refunded: Money,
 }
 
 /// Figures for the organiser.

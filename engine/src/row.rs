@@ -40,3 +40,91 @@ pub struct CorruptRow {
     /// What is wrong with it.
     pub reason: String,
 }
+
+/// The version that leads every value written today.
+pub(crate) const ROW_VERSION: u8 = 1;
+
+/// A key: the table, then numbers in an order that sorts as they do.
+pub(crate) fn row_key(table: u8, parts: &[u64]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(1 + 8 * parts.len());
+    key.push(table);
+    parts.iter().for_each(|part| key.extend_from_slice(&part.to_be_bytes()));
+    key
+}
+
+/// A value: the version, then the encoding.
+pub(crate) fn row_value<T: serde::Serialize>(value: &T) -> Vec<u8> {
+    let mut bytes = vec![ROW_VERSION];
+    crate::codec::encode_into(value, &mut bytes);
+    bytes
+}
+
+impl Row {
+    /// This row is corrupt for this reason.
+    pub(crate) fn corrupt(&self, reason: impl Into<String>) -> CorruptRow {
+        let key = self.key.iter().map(|byte| format!("{byte:02x}")).collect();
+        CorruptRow { key, reason: reason.into() }
+    }
+
+    /// The table it belongs to.
+    pub(crate) fn table(&self) -> Result<u8, CorruptRow> {
+        self.key.first().copied().ok_or_else(|| self.corrupt("the key is empty"))
+    }
+
+    /// The numbers of its key, exactly `N` of them.
+    pub(crate) fn key_parts<const N: usize>(&self) -> Result<[u64; N], CorruptRow> {
+        let (parts, rest) = self.key.get(1..).unwrap_or_default().as_chunks::<8>();
+        match <[[u8; 8]; N]>::try_from(parts) {
+            Ok(parts) if rest.is_empty() => Ok(parts.map(u64::from_be_bytes)),
+            _ => Err(self.corrupt(format!("the key does not hold {N} numbers"))),
+        }
+    }
+
+    /// What follows the version byte.
+    pub(crate) fn payload(&self) -> Result<&[u8], CorruptRow> {
+        match self.value.split_first() {
+            Some((&ROW_VERSION, payload)) => Ok(payload),
+            Some((version, _)) => Err(self.corrupt(format!("version {version} is unknown"))),
+            None => Err(self.corrupt("the value is empty")),
+        }
+    }
+
+    /// The decoded value.
+    pub(crate) fn decode<T: serde::de::DeserializeOwned>(&self) -> Result<T, CorruptRow> {
+        crate::codec::decode(self.payload()?).map_err(|error| self.corrupt(error.to_string()))
+    }
+}
+
+/// Gathers rows that changed, or every row there is.
+#[derive(Debug, Default)]
+pub(crate) struct RowWriter(pub(crate) DirtyRows);
+
+impl RowWriter {
+    /// A row and its new value.
+    pub(crate) fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.0.0.insert(key, Some(value));
+    }
+
+    /// A row that is no more.
+    pub(crate) fn remove(&mut self, key: Vec<u8>) {
+        self.0.0.insert(key, None);
+    }
+
+    /// The rows that are, in key order.
+    pub(crate) fn into_rows(self) -> Vec<Row> {
+        self.0.0.into_iter().filter_map(|(key, value)| value.map(|value| Row { key, value })).collect()
+    }
+}
+
+/// SHA-256 over rows in key order, each led by the lengths of its key and its value.
+pub(crate) fn digest_rows(rows: &[Row]) -> [u8; 32] {
+    use sha2::{Digest, Sha256};
+    let mut hash = Sha256::new();
+    for row in rows {
+        hash.update((row.key.len() as u64).to_be_bytes());
+        hash.update((row.value.len() as u64).to_be_bytes());
+        hash.update(&row.key);
+        hash.update(&row.value);
+    }
+    hash.finalize().into()
+}

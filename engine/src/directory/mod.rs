@@ -1,15 +1,117 @@
-//! The state machine of group 0: who, what, where.
+//! The state machine of group 0: organisations, venues, events, and which group holds which showtime.
+//!
+//! One file a kind of thing: [`organisation`], [`venue`], [`event`], [`showtime`], [`cluster`] (groups and token keys).
 
+mod cluster;
+mod event;
+mod organisation;
+mod queries;
+mod rows;
+mod showtime;
+mod venue;
+
+#[cfg(test)]
+mod tests;
+
+use crate::group_state::{Events, GroupState};
+use crate::row::{RowWriter, digest_rows};
 use crate::{
-    CorruptRow, DirectoryAnswer, DirectoryCommand, DirectoryQuery, DirtyRows, Envelope, EventRecord, GroupId, Outcome,
-    Reply, Row, Sequence, StateMachine, Timestamp,
+    CorruptRow, DirectoryAnswer, DirectoryCommand, DirectoryQuery, DirtyRows, Envelope, EventEntry, EventId,
+    EventRecord, GroupId, OrganisationId, OrganisationRecord, Outcome, Refusal, Reply, Row, ScheduleShowtime, Sequence,
+    ShowtimeId, ShowtimeRecord, StateMachine, Timestamp, TokenKey, VenueId, VenueRecord, codec,
 };
+use rows::Dirty;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// The state machine of group 0: who, what, where.
+/// The state machine of group 0: who, what, and where.
 #[derive(Debug)]
 pub struct Directory {
-    group: GroupId,
-    now: Timestamp,
+    state: GroupState,
+    /// How many shard groups there are: 1 to this.
+    group_count: u32,
+    keys: Vec<TokenKey>,
+    counters: Counters,
+    organisations: BTreeMap<OrganisationId, OrganisationRecord>,
+    venues: BTreeMap<VenueId, VenueRecord>,
+    events: BTreeMap<EventId, EventEntry>,
+    showtimes: BTreeMap<ShowtimeId, ShowtimeRecord>,
+    dirty: BTreeSet<Dirty>,
+}
+
+/// The counters of the ids made last.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+struct Counters {
+    organisation: u64,
+    venue: u64,
+    event: u64,
+    showtime: u64,
+}
+
+/// Writes what makes two requests the same: everything but the secret that their proposer drew.
+fn write_body(command: &DirectoryCommand, bytes: &mut Vec<u8>) {
+    match command {
+        DirectoryCommand::ScheduleShowtime(ask) => {
+            let ask = ScheduleShowtime { draw_secret: [0; 32], ..ask.clone() };
+            codec::encode_into(&DirectoryCommand::ScheduleShowtime(ask), bytes);
+        }
+        // Keys are drawn anew by whoever asks; the first stay.
+        DirectoryCommand::PutTokenKeys(_) => bytes.extend_from_slice(b"PutTokenKeys"),
+        command => codec::encode_into(command, bytes),
+    }
+}
+
+impl Directory {
+    fn apply_one(&mut self, envelope: &Envelope<DirectoryCommand>) -> Reply {
+        let Some(id) = envelope.request else {
+            return Reply { result: self.execute(&envelope.command), replayed: false };
+        };
+        let fingerprint = self.state.fingerprint(|bytes| write_body(&envelope.command, bytes));
+        if let Some(reply) = self.state.ledger.find(id, fingerprint) {
+            return reply;
+        }
+        let reply = Reply { result: self.execute(&envelope.command), replayed: false };
+        self.state.remember(id, fingerprint, &reply);
+        reply
+    }
+
+    fn execute(&mut self, command: &DirectoryCommand) -> Result<Outcome, Refusal> {
+        let mut events = Events::default();
+        let result = self.dispatch(command, &mut events);
+        assert!(result.is_ok() || events.0.is_empty(), "a refused command leaves no trace");
+        for (showtime, event) in events.0 {
+            // One chain for the whole directory: its showtimes have their own in their groups.
+            self.state.journal.append(self.state.now, showtime, &event, &mut self.state.chain);
+        }
+        result
+    }
+
+    fn dispatch(&mut self, command: &DirectoryCommand, events: &mut Events) -> Result<Outcome, Refusal> {
+        match command {
+            DirectoryCommand::Tick => Ok(Outcome::Done),
+            DirectoryCommand::SetGroups(ask) => self.set_groups(ask, events),
+            DirectoryCommand::PutTokenKeys(ask) => self.put_token_keys(ask, events),
+            DirectoryCommand::CreateOrganisation(ask) => self.create_organisation(ask, events),
+            DirectoryCommand::CreateVenue(ask) => self.create_venue(ask, events),
+            DirectoryCommand::CreateEvent(ask) => self.create_event(ask, events),
+            DirectoryCommand::UpdateEvent(ask) => self.update_event(ask, events),
+            DirectoryCommand::DeleteEvent(ask) => self.delete_event(ask, events),
+            DirectoryCommand::ScheduleShowtime(ask) => self.schedule_showtime(ask, events),
+            DirectoryCommand::ActivateShowtime(ask) => self.activate_showtime(ask, events),
+        }
+    }
+}
+
+/// Refuses one more where there are as many as may be.
+fn check_room(what: &str, len: usize, max: usize) -> Result<(), Refusal> {
+    if len < max { Ok(()) } else { Err(Refusal::AtCapacity { what: what.to_owned() }) }
+}
+
+/// Refuses a change of another version than the one expected.
+fn check_version(expected: Option<u64>, actual: u64) -> Result<(), Refusal> {
+    match expected {
+        Some(expected) if expected != actual => Err(Refusal::VersionMismatch { expected, actual }),
+        _ => Ok(()),
+    }
 }
 
 impl StateMachine for Directory {
@@ -18,43 +120,69 @@ impl StateMachine for Directory {
     type Answer = DirectoryAnswer;
 
     fn new(group: GroupId) -> Self {
-        Self { group, now: Timestamp::default() }
+        Self {
+            state: GroupState::new(group),
+            group_count: 0,
+            keys: Vec::new(),
+            counters: Counters::default(),
+            organisations: BTreeMap::new(),
+            venues: BTreeMap::new(),
+            events: BTreeMap::new(),
+            showtimes: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+        }
     }
-    fn apply(&mut self, at: Timestamp, batch: &[Envelope<Self::Command>]) -> Vec<Reply> {
-        self.now = self.now.max(at);
-        batch.iter().map(|_| Reply { result: Ok(Outcome::Done), replayed: false }).collect()
+
+    fn apply(&mut self, at: Timestamp, batch: &[Envelope<DirectoryCommand>]) -> Vec<Reply> {
+        self.state.advance(at);
+        batch.iter().map(|envelope| self.apply_one(envelope)).collect()
     }
-    fn query(&self, _query: &Self::Query) -> Self::Answer {
-        DirectoryAnswer::Groups(Vec::new())
+
+    fn query(&self, query: &DirectoryQuery) -> DirectoryAnswer {
+        self.answer(query)
     }
-    fn tick() -> Self::Command {
+
+    fn tick() -> DirectoryCommand {
         DirectoryCommand::Tick
     }
+
     fn next_due(&self) -> Option<Timestamp> {
         None
     }
+
     fn now(&self) -> Timestamp {
-        self.now
+        self.state.now
     }
+
     fn last_sequence(&self) -> Sequence {
-        0
+        self.state.journal.last_sequence()
     }
-    fn events(&self, _from: Sequence, _count_max: usize) -> Result<Vec<EventRecord>, Sequence> {
-        Ok(Vec::new())
+
+    fn events(&self, from: Sequence, count_max: usize) -> Result<Vec<EventRecord>, Sequence> {
+        self.state.journal.events(from, count_max)
     }
+
     fn drain_dirty(&mut self) -> DirtyRows {
-        DirtyRows::default()
+        let mut rows = RowWriter::default();
+        self.write_dirty(&mut rows);
+        rows.0
     }
+
     fn rows(&self) -> Vec<Row> {
-        Vec::new()
+        let mut rows = RowWriter::default();
+        self.write_all(&mut rows);
+        rows.into_rows()
     }
-    fn load(group: GroupId, _rows: impl Iterator<Item = Row>) -> Result<Self, CorruptRow> {
-        Ok(Self::new(group))
+
+    fn load(group: GroupId, rows: impl Iterator<Item = Row>) -> Result<Self, CorruptRow> {
+        Self::from_rows(group, rows)
     }
+
     fn digest(&self) -> [u8; 32] {
-        [self.group.0 as u8; 32]
+        digest_rows(&self.rows())
     }
+
     fn audit(&self) -> Result<(), String> {
-        Ok(())
+        self.audit_all()
     }
 }

@@ -1,15 +1,183 @@
 //! The state machine of a shard: everything of the showtimes placed there.
+//!
+//! One file a command. What they work on: [`showtime`] (settings and house), [`seats`] (packed pages), [`line`] (the
+//! cursor and the tickets), [`hold`], [`order`], and [`deadlines`] (everything that falls due).
+//!
+//! Each command is preceded and followed by what is due: expiries in order of time, then admission. So what a batch
+//! does depends on its commands and times alone, not on how it was cut.
 
+mod audit;
+mod block_seats;
+mod cancel_order;
+mod claim_admission;
+mod create_showtime;
+mod deadlines;
+mod extend_hold;
+mod hold;
+mod hold_seats;
+mod join_queue;
+mod leave_queue;
+mod line;
+mod order;
+mod place_order;
+mod queries;
+mod record_payment;
+mod record_refund;
+mod refund_order;
+mod release_hold;
+mod rows;
+mod run_queue;
+mod seats;
+mod set_queue_message;
+mod showtime;
+mod unblock_seats;
+mod update_sale;
+
+#[cfg(test)]
+mod tests;
+
+use crate::group_state::{Events, GroupState};
+use crate::row::{RowWriter, digest_rows};
+use crate::table::Table;
 use crate::{
-    CorruptRow, DirtyRows, Envelope, EventRecord, GroupId, Outcome, Reply, Row, Sequence, ShardAnswer, ShardCommand,
-    ShardQuery, StateMachine, Timestamp,
+    CorruptRow, DirtyRows, Envelope, EventRecord, GroupId, HoldId, OrderView, Outcome, Refusal, Reply, Row, Sequence,
+    ShardAnswer, ShardCommand, ShardQuery, ShowtimeId, StateMachine, Timestamp, codec,
 };
+pub(crate) use create_showtime::check_prices;
+use deadlines::{Deadlines, Due};
+use hold::Hold;
+use showtime::Showtime;
+use std::collections::BTreeMap;
 
 /// The state machine of a shard: everything of the showtimes placed there.
 #[derive(Debug)]
 pub struct Shard {
-    group: GroupId,
-    now: Timestamp,
+    state: GroupState,
+    showtimes: BTreeMap<ShowtimeId, Showtime>,
+    /// Live holds by counter.
+    holds: Table<Hold>,
+    /// All orders by counter.
+    orders: Table<OrderView>,
+    counters: Counters,
+    counters_dirty: bool,
+    /// Derived from all of the above.
+    deadlines: Deadlines,
+    /// Facts of the command at work.
+    events: Events,
+}
+
+/// The counters of the ids made last.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+struct Counters {
+    hold: u64,
+    order: u64,
+    offer: u64,
+}
+
+impl Shard {
+    fn apply_one(&mut self, envelope: &Envelope<ShardCommand>) -> Reply {
+        self.settle();
+        let Some(id) = envelope.request else {
+            return Reply { result: self.execute(&envelope.command), replayed: false };
+        };
+        let fingerprint = self.state.fingerprint(|bytes| codec::encode_into(&envelope.command, bytes));
+        if let Some(reply) = self.state.ledger.find(id, fingerprint) {
+            return reply;
+        }
+        let reply = Reply { result: self.execute(&envelope.command), replayed: false };
+        self.state.remember(id, fingerprint, &reply);
+        reply
+    }
+
+    /// Executes one command and everything that is due after it, and records the facts.
+    fn execute(&mut self, command: &ShardCommand) -> Result<Outcome, Refusal> {
+        let mut events = std::mem::take(&mut self.events);
+        let result = self.dispatch(command, &mut events);
+        assert!(result.is_ok() || events.0.is_empty(), "a refused command leaves no trace");
+        self.record(&mut events);
+        self.events = events;
+        self.settle();
+        result
+    }
+
+    fn dispatch(&mut self, command: &ShardCommand, events: &mut Events) -> Result<Outcome, Refusal> {
+        match command {
+            ShardCommand::Tick => Ok(Outcome::Done),
+            ShardCommand::CreateShowtime(ask) => self.create_showtime(ask, events),
+            ShardCommand::UpdateSale(ask) => self.update_sale(ask, events),
+            ShardCommand::OpenQueue(ask) => self.open_queue(ask, events),
+            ShardCommand::PauseQueue(ask) => self.pause_queue(ask, events),
+            ShardCommand::ResumeQueue(ask) => self.resume_queue(ask, events),
+            ShardCommand::CloseQueue(ask) => self.close_queue(ask, events),
+            ShardCommand::SetQueueMessage(ask) => self.set_queue_message(ask, events),
+            ShardCommand::JoinQueue(ask) => self.join_queue(ask, events),
+            ShardCommand::LeaveQueue(ask) => self.leave_queue(ask, events),
+            ShardCommand::ClaimAdmission(ask) => self.claim_admission(ask, events),
+            ShardCommand::HoldSeats(ask) => self.hold_seats(ask, events),
+            ShardCommand::ExtendHold(ask) => self.extend_hold(ask, events),
+            ShardCommand::ReleaseHold(ask) => self.release_hold(ask, events),
+            ShardCommand::PlaceOrder(ask) => self.place_order(ask, events),
+            ShardCommand::CancelOrder(ask) => self.cancel_order(ask, events),
+            ShardCommand::RecordPayment(ask) => self.record_payment(ask, events),
+            ShardCommand::RefundOrder(ask) => self.refund_order(ask, events),
+            ShardCommand::RecordRefund(ask) => self.record_refund(ask, events),
+            ShardCommand::BlockSeats(ask) => self.block_seats(ask, events),
+            ShardCommand::UnblockSeats(ask) => self.unblock_seats(ask, events),
+            ShardCommand::JoinWaitlist(_) | ShardCommand::LeaveWaitlist(_) => Err(Refusal::NoSuchEntry),
+            ShardCommand::RecordBeacon(_) => Err(Refusal::out_of_bounds("beacon", "the sale plans none")),
+            ShardCommand::SetLimits(ask) => self.state.set_limits(ask, events),
+            ShardCommand::RegisterSink(ask) => self.state.register_sink(ask),
+            ShardCommand::AcknowledgeEvents(ask) => self.state.acknowledge_events(ask),
+            ShardCommand::RemoveSink(ask) => self.state.remove_sink(ask),
+        }
+    }
+
+    /// Numbers the facts and links them into the chains of their showtimes.
+    fn record(&mut self, events: &mut Events) {
+        let now = self.state.now;
+        for (showtime, event) in events.0.drain(..) {
+            let chain = match showtime.and_then(|id| self.showtimes.get_mut(&id)) {
+                Some(showtime) => {
+                    showtime.touch(now);
+                    &mut showtime.chain
+                }
+                None => &mut self.state.chain,
+            };
+            self.state.journal.append(now, showtime, &event, chain);
+        }
+    }
+
+    /// Lets everything happen whose time has come, in order of time.
+    fn settle(&mut self) {
+        while let Some(due) = self.deadlines.pop_due(self.state.now) {
+            let mut events = std::mem::take(&mut self.events);
+            match due {
+                Due::Prequeue(showtime) => self.start_prequeue(showtime, &mut events),
+                Due::Opening(showtime) => self.open_on_time(showtime, &mut events),
+                Due::Closing(showtime) => self.close_on_time(showtime, &mut events),
+                Due::Order(order) => self.expire_order(order, &mut events),
+                Due::Hold(hold) => self.expire_hold(hold, &mut events),
+                Due::Session(showtime, ticket) => self.expire_session(showtime, ticket, &mut events),
+                Due::Claims(showtime, segment) => self.expire_claims(showtime, segment, &mut events),
+                Due::Admission(showtime) => self.admit(showtime, &mut events),
+            }
+            self.record(&mut events);
+            self.events = events;
+        }
+    }
+
+    fn showtime(&self, id: ShowtimeId) -> Result<&Showtime, Refusal> {
+        self.showtimes.get(&id).ok_or(Refusal::NoSuchShowtime)
+    }
+
+    /// A showtime that something of the state belongs to.
+    fn showtime_mut(&mut self, id: ShowtimeId) -> &mut Showtime {
+        self.showtimes.get_mut(&id).expect("what belongs to a showtime goes before it")
+    }
+
+    fn hold_id(&self, counter: u64) -> HoldId {
+        HoldId::new(self.state.group, counter)
+    }
 }
 
 impl StateMachine for Shard {
@@ -18,43 +186,69 @@ impl StateMachine for Shard {
     type Answer = ShardAnswer;
 
     fn new(group: GroupId) -> Self {
-        Self { group, now: Timestamp::default() }
+        Self {
+            state: GroupState::new(group),
+            showtimes: BTreeMap::new(),
+            holds: Table::default(),
+            orders: Table::default(),
+            counters: Counters::default(),
+            counters_dirty: false,
+            deadlines: Deadlines::default(),
+            events: Events::default(),
+        }
     }
-    fn apply(&mut self, at: Timestamp, batch: &[Envelope<Self::Command>]) -> Vec<Reply> {
-        self.now = self.now.max(at);
-        batch.iter().map(|_| Reply { result: Ok(Outcome::Done), replayed: false }).collect()
+
+    fn apply(&mut self, at: Timestamp, batch: &[Envelope<ShardCommand>]) -> Vec<Reply> {
+        self.state.advance(at);
+        self.settle();
+        batch.iter().map(|envelope| self.apply_one(envelope)).collect()
     }
-    fn query(&self, _query: &Self::Query) -> Self::Answer {
-        ShardAnswer::Showtimes(Vec::new())
+
+    fn query(&self, query: &ShardQuery) -> ShardAnswer {
+        self.answer(query)
     }
-    fn tick() -> Self::Command {
+
+    fn tick() -> ShardCommand {
         ShardCommand::Tick
     }
+
     fn next_due(&self) -> Option<Timestamp> {
-        None
+        self.deadlines.first()
     }
+
     fn now(&self) -> Timestamp {
-        self.now
+        self.state.now
     }
+
     fn last_sequence(&self) -> Sequence {
-        0
+        self.state.journal.last_sequence()
     }
-    fn events(&self, _from: Sequence, _count_max: usize) -> Result<Vec<EventRecord>, Sequence> {
-        Ok(Vec::new())
+
+    fn events(&self, from: Sequence, count_max: usize) -> Result<Vec<EventRecord>, Sequence> {
+        self.state.journal.events(from, count_max)
     }
+
     fn drain_dirty(&mut self) -> DirtyRows {
-        DirtyRows::default()
+        let mut rows = RowWriter::default();
+        self.write_dirty(&mut rows);
+        rows.0
     }
+
     fn rows(&self) -> Vec<Row> {
-        Vec::new()
+        let mut rows = RowWriter::default();
+        self.write_all(&mut rows);
+        rows.into_rows()
     }
-    fn load(group: GroupId, _rows: impl Iterator<Item = Row>) -> Result<Self, CorruptRow> {
-        Ok(Self::new(group))
+
+    fn load(group: GroupId, rows: impl Iterator<Item = Row>) -> Result<Self, CorruptRow> {
+        Self::from_rows(group, rows)
     }
+
     fn digest(&self) -> [u8; 32] {
-        [self.group.0 as u8; 32]
+        digest_rows(&self.rows())
     }
+
     fn audit(&self) -> Result<(), String> {
-        Ok(())
+        self.audit_all()
     }
 }

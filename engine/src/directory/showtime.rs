@@ -1,0 +1,83 @@
+//! `ScheduleShowtime` and `ActivateShowtime`: from the plan to the group that serves it.
+//!
+//! ```text
+//!   provisioning ──its group has it──▶ active ──▶ archived
+//! ```
+
+use super::rows::Dirty;
+use super::{Directory, check_room};
+use crate::group_state::Events;
+use crate::shard::check_prices;
+use crate::{
+    ActivateShowtime, Event, GroupId, GroupRecord, Outcome, Refusal, ScheduleShowtime, ShowtimeId, ShowtimeRecord,
+    ShowtimeState,
+};
+
+/// The most showtimes.
+const SHOWTIMES_MAX: usize = 1_000_000;
+
+impl Directory {
+    /// The shard groups and how many showtimes each has, archived ones not counted.
+    pub(super) fn group_records(&self) -> Vec<GroupRecord> {
+        let mut groups: Vec<GroupRecord> =
+            (1..=self.group_count).map(|group| GroupRecord { group: GroupId(group), showtimes: 0 }).collect();
+        for showtime in self.showtimes.values().filter(|showtime| showtime.state != ShowtimeState::Archived) {
+            let index = showtime.showtime.group().0.checked_sub(1);
+            if let Some(group) = index.and_then(|index| groups.get_mut(index as usize)) {
+                group.showtimes += 1;
+            }
+        }
+        groups
+    }
+
+    pub(super) fn schedule_showtime(
+        &mut self,
+        ask: &ScheduleShowtime,
+        events: &mut Events,
+    ) -> Result<Outcome, Refusal> {
+        let event = self.events.get(&ask.event).ok_or(Refusal::NoSuchEvent)?;
+        let venue = self.venues.get(&ask.venue).ok_or(Refusal::NoSuchVenue)?;
+        if venue.organisation != event.organisation {
+            return Err(Refusal::NoSuchVenue);
+        }
+        check_prices(&venue.map, &ask.prices)?;
+        ask.sale.validate()?;
+        check_room("showtimes", self.showtimes.len(), SHOWTIMES_MAX)?;
+        let groups = self.group_records();
+        let group = groups.iter().min_by_key(|group| (group.showtimes, group.group)).ok_or(Refusal::NoGroups)?.group;
+
+        self.counters.showtime += 1;
+        let showtime = ShowtimeId::new(group, self.counters.showtime);
+        let record = ShowtimeRecord {
+            showtime,
+            organisation: event.organisation,
+            event: ask.event,
+            venue: ask.venue,
+            seat_map_version: venue.version,
+            starts_at: ask.starts_at,
+            prices: ask.prices.clone(),
+            sale: ask.sale.clone(),
+            draw_secret: ask.draw_secret,
+            state: ShowtimeState::Provisioning,
+        };
+        self.showtimes.insert(showtime, record.clone());
+        self.dirty.extend([Dirty::Cluster, Dirty::Showtime(showtime)]);
+        events.push(showtime, Event::ShowtimeScheduled { event: ask.event });
+        Ok(Outcome::ShowtimeStored { showtime: Box::new(record) })
+    }
+
+    pub(super) fn activate_showtime(
+        &mut self,
+        ask: &ActivateShowtime,
+        events: &mut Events,
+    ) -> Result<Outcome, Refusal> {
+        let record = self.showtimes.get_mut(&ask.showtime).ok_or(Refusal::NoSuchShowtime)?;
+
+        if record.state == ShowtimeState::Provisioning {
+            record.state = ShowtimeState::Active;
+            self.dirty.insert(Dirty::Showtime(ask.showtime));
+            events.push(ask.showtime, Event::ShowtimeActivated);
+        }
+        Ok(Outcome::ShowtimeStored { showtime: Box::new(record.clone()) })
+    }
+}

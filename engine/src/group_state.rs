@@ -1,0 +1,271 @@
+//! What both machines have in common: the clock, the remembered requests, the event log and the bounds.
+
+use crate::journal::Journal;
+use crate::ledger::{Fingerprint, Ledger};
+use crate::record_log::RecordLog;
+use crate::row::{CorruptRow, Row, RowWriter, row_key, row_value};
+use crate::{
+    AcknowledgeEvents, Event, GroupId, Millis, Outcome, Refusal, RegisterSink, RemoveSink, Reply, RequestId, SetLimits,
+    ShowtimeId, Timestamp,
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+
+/// The header: clock, bounds, sinks and the ends of both logs. Sorts before every other table.
+const TABLE_HEADER: u8 = 0x01;
+/// Pages of the event log.
+const TABLE_EVENTS: u8 = 0x70;
+/// Pages of remembered requests.
+const TABLE_REQUESTS: u8 = 0x71;
+
+/// The bounds of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Limits {
+    pub(crate) requests_max: u64,
+    pub(crate) request_age_max: Millis,
+    pub(crate) event_age_min: Millis,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            requests_max: 1_000_000,
+            request_age_max: Millis::from_secs(24 * 60 * 60),
+            event_age_min: Millis::from_secs(60 * 60),
+        }
+    }
+}
+
+/// The most sinks of a group.
+const SINKS_MAX: usize = 100;
+
+/// Facts of one command, before they are numbered.
+#[derive(Debug, Default)]
+pub(crate) struct Events(pub(crate) Vec<(Option<ShowtimeId>, Event)>);
+
+impl Events {
+    /// Something happened in a showtime.
+    pub(crate) fn push(&mut self, showtime: ShowtimeId, event: Event) {
+        self.0.push((Some(showtime), event));
+    }
+
+    /// Something happened in the group.
+    pub(crate) fn push_group(&mut self, event: Event) {
+        self.0.push((None, event));
+    }
+}
+
+/// What both machines have in common.
+#[derive(Debug)]
+pub(crate) struct GroupState {
+    pub(crate) group: GroupId,
+    pub(crate) now: Timestamp,
+    pub(crate) limits: Limits,
+    /// Whether anything was ever applied; the empty state has no rows.
+    started: bool,
+    /// The chain over events without a showtime.
+    pub(crate) chain: [u8; 32],
+    pub(crate) journal: Journal,
+    pub(crate) ledger: Ledger,
+    header_dirty: bool,
+    scratch: Vec<u8>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    group: GroupId,
+    now: Timestamp,
+    limits: Limits,
+    chain: [u8; 32],
+    sinks: BTreeMap<String, u64>,
+    events: (u64, u64),
+    requests: (u64, u64),
+}
+
+impl GroupState {
+    pub(crate) fn new(group: GroupId) -> Self {
+        Self {
+            group,
+            now: Timestamp::default(),
+            limits: Limits::default(),
+            started: false,
+            chain: [0; 32],
+            journal: Journal::new(RecordLog::default(), BTreeMap::new()),
+            ledger: Ledger::new(RecordLog::default()),
+            header_dirty: false,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Time goes on, never back, and what is too old is forgotten.
+    pub(crate) fn advance(&mut self, at: Timestamp) {
+        self.now = self.now.max(at);
+        self.started = true;
+        self.header_dirty = true;
+        self.forget();
+    }
+
+    fn forget(&mut self) {
+        self.ledger.forget(self.now, self.limits.request_age_max, self.limits.requests_max);
+        self.journal.forget(self.now, self.limits.event_age_min);
+    }
+
+    /// What the body of a command boils down to.
+    pub(crate) fn fingerprint(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Fingerprint {
+        self.scratch.clear();
+        write(&mut self.scratch);
+        let hash: [u8; 32] = Sha256::digest(&self.scratch).into();
+        Fingerprint(*hash.first_chunk().expect("16 is less than 32"))
+    }
+
+    /// Remembers an answer within the bounds.
+    pub(crate) fn remember(&mut self, id: RequestId, fingerprint: Fingerprint, reply: &Reply) {
+        self.ledger.remember(id, fingerprint, self.now, reply);
+        self.forget();
+    }
+
+    pub(crate) fn set_limits(&mut self, ask: &SetLimits, events: &mut Events) -> Result<Outcome, Refusal> {
+        let limits = Limits {
+            requests_max: ask.requests_max.unwrap_or(self.limits.requests_max),
+            request_age_max: ask.request_age_max.unwrap_or(self.limits.request_age_max),
+            event_age_min: ask.event_age_min.unwrap_or(self.limits.event_age_min),
+        };
+        const DAY: u64 = 24 * 60 * 60 * 1_000;
+        for (field, value, min, max) in [
+            ("requestsMax", limits.requests_max, 1_000, 100_000_000),
+            ("requestAgeMax", limits.request_age_max.0, 1_000, 30 * DAY),
+            ("eventAgeMin", limits.event_age_min.0, 0, 365 * DAY),
+        ] {
+            if !(min..=max).contains(&value) {
+                return Err(Refusal::out_of_bounds(field, format!("{value} is not between {min} and {max}")));
+            }
+        }
+
+        if self.limits != limits {
+            self.limits = limits;
+            let Limits { requests_max, request_age_max, event_age_min } = self.limits;
+            events.push_group(Event::LimitsChanged { requests_max, request_age_max, event_age_min });
+        }
+        Ok(Outcome::Done)
+    }
+
+    pub(crate) fn register_sink(&mut self, ask: &RegisterSink) -> Result<Outcome, Refusal> {
+        check_sink(&ask.sink)?;
+        if !self.journal.sinks.contains_key(&ask.sink) && self.journal.sinks.len() >= SINKS_MAX {
+            return Err(Refusal::AtCapacity { what: "sinks".into() });
+        }
+
+        let first = self.journal.records().first();
+        self.journal.sinks.entry(ask.sink.clone()).or_insert(first);
+        Ok(Outcome::Done)
+    }
+
+    pub(crate) fn acknowledge_events(&mut self, ask: &AcknowledgeEvents) -> Result<Outcome, Refusal> {
+        check_sink(&ask.sink)?;
+        let last = self.journal.last_sequence();
+        if ask.sequence > last {
+            return Err(Refusal::out_of_bounds("sequence", format!("the last event is {last}")));
+        }
+        let Some(acknowledged) = self.journal.sinks.get_mut(&ask.sink) else {
+            return Err(Refusal::out_of_bounds("sink", "there is no such sink"));
+        };
+
+        *acknowledged = ask.sequence.max(*acknowledged);
+        Ok(Outcome::Done)
+    }
+
+    pub(crate) fn remove_sink(&mut self, ask: &RemoveSink) -> Result<Outcome, Refusal> {
+        check_sink(&ask.sink)?;
+
+        self.journal.sinks.remove(&ask.sink);
+        Ok(Outcome::Done)
+    }
+
+    fn header(&self) -> Vec<u8> {
+        let (events, requests) = (self.journal.records(), self.ledger.records());
+        row_value(&Header {
+            group: self.group,
+            now: self.now,
+            limits: self.limits.clone(),
+            chain: self.chain,
+            sinks: self.journal.sinks.clone(),
+            events: (events.first(), events.next()),
+            requests: (requests.first(), requests.next()),
+        })
+    }
+
+    pub(crate) fn write_all(&self, rows: &mut RowWriter) {
+        if self.started {
+            rows.put(row_key(TABLE_HEADER, &[]), self.header());
+        }
+        self.journal.write_all(TABLE_EVENTS, rows);
+        self.ledger.write_all(TABLE_REQUESTS, rows);
+    }
+
+    pub(crate) fn write_dirty(&mut self, rows: &mut RowWriter) {
+        if std::mem::take(&mut self.header_dirty) {
+            rows.put(row_key(TABLE_HEADER, &[]), self.header());
+        }
+        self.journal.write_dirty(TABLE_EVENTS, rows);
+        self.ledger.write_dirty(TABLE_REQUESTS, rows);
+    }
+
+    /// Takes in a row, if it is one of those common to both machines.
+    pub(crate) fn load_row(&mut self, table: u8, row: &Row) -> Result<bool, CorruptRow> {
+        match table {
+            TABLE_HEADER => {
+                let [] = row.key_parts()?;
+                let header: Header = row.decode()?;
+                if header.group != self.group {
+                    return Err(row.corrupt(format!("these are the rows of {}", header.group)));
+                }
+                let in_order = |(first, next): (u64, u64)| first <= next && next < u64::MAX / 2;
+                if self.started || !in_order(header.events) || !in_order(header.requests) {
+                    return Err(row.corrupt("a second header, or its logs end before they begin"));
+                }
+                self.started = true;
+                self.now = header.now;
+                self.limits = header.limits;
+                self.chain = header.chain;
+                self.journal = Journal::new(RecordLog::with_bounds(header.events.0, header.events.1), header.sinks);
+                self.ledger = Ledger::new(RecordLog::with_bounds(header.requests.0, header.requests.1));
+            }
+            TABLE_EVENTS => {
+                let [page] = row.key_parts()?;
+                self.journal.load_page(page, row)?;
+            }
+            TABLE_REQUESTS => {
+                let [page] = row.key_parts()?;
+                self.ledger.load_page(page, row)?;
+            }
+            _ if !self.started => return Err(row.corrupt("the header is missing")),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    pub(crate) fn finish_load(&mut self) -> Result<(), CorruptRow> {
+        let whole = |reason| CorruptRow { key: String::new(), reason };
+        self.journal.finish_load().map_err(whole)?;
+        self.ledger.finish_load().map_err(whole)
+    }
+
+    pub(crate) fn audit(&self) -> Result<(), String> {
+        self.journal.audit()?;
+        self.ledger.audit()
+    }
+}
+
+fn check_sink(sink: &str) -> Result<(), Refusal> {
+    check_text("sink", sink, 1, 100)
+}
+
+/// Refuses a text that is not `min` to `max` bytes long.
+pub(crate) fn check_text(field: &str, text: &str, min: usize, max: usize) -> Result<(), Refusal> {
+    if (min..=max).contains(&text.len()) {
+        Ok(())
+    } else {
+        Err(Refusal::out_of_bounds(field, format!("{} bytes are not between {min} and {max}", text.len())))
+    }
+}

@@ -1,0 +1,124 @@
+//! The event log of a group: numbered without gaps, each showtime's events chained, kept until nobody needs them.
+
+use crate::record_log::{PAGE_LEN, RecordLog};
+use crate::row::{CorruptRow, Row, RowWriter};
+use crate::{Event, EventRecord, Millis, Sequence, ShowtimeId, Timestamp, codec};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+
+/// The event log. Event number n is record n - 1.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    records: RecordLog,
+    /// Sinks and the last event each has acknowledged.
+    pub(crate) sinks: BTreeMap<String, Sequence>,
+    /// Time of the last event of the oldest page, once known and while that page stays.
+    oldest_page_at: Option<Timestamp>,
+}
+
+impl Journal {
+    pub(crate) fn new(records: RecordLog, sinks: BTreeMap<String, Sequence>) -> Self {
+        Self { records, sinks, oldest_page_at: None }
+    }
+
+    pub(crate) fn records(&self) -> &RecordLog {
+        &self.records
+    }
+
+    /// The number of the last event, 0 before the first.
+    pub(crate) fn last_sequence(&self) -> Sequence {
+        self.records.next()
+    }
+
+    /// Appends a fact and links it into `chain`.
+    pub(crate) fn append(&mut self, at: Timestamp, showtime: Option<ShowtimeId>, event: &Event, chain: &mut [u8; 32]) {
+        let sequence = self.records.next() + 1;
+        self.records.push(|bytes| {
+            let from = bytes.len();
+            // An `EventRecord` is these four and the link: see `EventRecord::link`.
+            codec::encode_into(&(sequence, at, showtime, event), bytes);
+            *chain = Sha256::new().chain_update(*chain).chain_update(&bytes[from..]).finalize().into();
+            bytes.extend_from_slice(chain);
+        });
+    }
+
+    fn record(&self, number: u64) -> Option<EventRecord> {
+        Some(codec::decode(self.records.get(number)?).expect("a record was encoded or checked at load"))
+    }
+
+    /// See [`StateMachine::events`](crate::StateMachine::events).
+    pub(crate) fn events(&self, from: Sequence, count_max: usize) -> Result<Vec<EventRecord>, Sequence> {
+        let first = from.saturating_sub(1);
+        if first < self.records.first() {
+            return Err(self.records.first() + 1);
+        }
+        Ok((first..self.records.next()).take(count_max).filter_map(|number| self.record(number)).collect())
+    }
+
+    /// Drops whole pages that every sink has acknowledged and whose events are all older than `age_min`.
+    pub(crate) fn forget(&mut self, now: Timestamp, age_min: Millis) {
+        loop {
+            let end = (self.records.first() / PAGE_LEN + 1) * PAGE_LEN;
+            if end > self.records.next() || self.sinks.values().any(|&acknowledged| acknowledged < end) {
+                return;
+            }
+            let at = match self.oldest_page_at {
+                Some(at) => at,
+                None => self.record(end - 1).expect("the page is full").at,
+            };
+            self.oldest_page_at = Some(at);
+            if at + age_min > now {
+                return;
+            }
+            self.records.drop_before(end);
+            self.oldest_page_at = None;
+        }
+    }
+
+    pub(crate) fn write_all(&self, table: u8, rows: &mut RowWriter) {
+        self.records.write_all(table, rows);
+    }
+
+    pub(crate) fn write_dirty(&mut self, table: u8, rows: &mut RowWriter) {
+        self.records.write_dirty(table, rows);
+    }
+
+    pub(crate) fn load_page(&mut self, page: u64, row: &Row) -> Result<(), CorruptRow> {
+        self.records.load_page(page, row)
+    }
+
+    /// Checks every record.
+    pub(crate) fn finish_load(&self) -> Result<(), String> {
+        self.audit()
+    }
+
+    /// Recounts: every event is there under its number, in order of time, and the links follow each other.
+    pub(crate) fn audit(&self) -> Result<(), String> {
+        if !self.records.is_complete() {
+            return Err("pages of events are missing".into());
+        }
+        let mut chains = BTreeMap::new();
+        let mut last = Timestamp::default();
+        for number in self.records.first()..self.records.next() {
+            let record = self.records.get(number).ok_or("an event is missing")?;
+            let record: EventRecord =
+                codec::decode(record).map_err(|error| format!("event {}: {error}", number + 1))?;
+            if record.sequence != number + 1 || record.at < last {
+                return Err(format!("event {} is out of order", number + 1));
+            }
+            last = record.at;
+            if let Some(previous) = chains.insert(record.showtime, record.chain)
+                && record.link(&previous) != record.chain
+            {
+                return Err(format!("event {} does not follow in its chain", number + 1));
+            }
+        }
+        Ok(())
+    }
+
+    /// The last link of each chain that has events retained.
+    pub(crate) fn last_links(&self) -> BTreeMap<Option<ShowtimeId>, [u8; 32]> {
+        let records = (self.records.first()..self.records.next()).filter_map(|number| self.record(number));
+        records.map(|record| (record.showtime, record.chain)).collect()
+    }
+}

@@ -1,0 +1,152 @@
+//! The audit: every invariant, recounted from scratch.
+
+use super::Shard;
+use super::hold::count;
+use super::line::Standing;
+use super::showtime::Buyer;
+use crate::{OrderState, SeatId, SeatState, ShowtimeId, UserId};
+use std::collections::BTreeMap;
+
+impl Shard {
+    /// Recounts the whole state, the logs included.
+    pub(super) fn audit_all(&self) -> Result<(), String> {
+        self.state.audit()?;
+        for (showtime, link) in self.state.journal.last_links() {
+            let chain = match showtime {
+                Some(id) => self.showtimes.get(&id).map(|showtime| showtime.chain),
+                None => Some(self.state.chain),
+            };
+            if chain != Some(link) {
+                return Err(format!("the chain of {showtime:?} does not end with its last event"));
+            }
+        }
+        self.audit_showtimes()
+    }
+
+    /// Recounts everything but the logs.
+    pub(super) fn audit_showtimes(&self) -> Result<(), String> {
+        let mut owners: BTreeMap<(ShowtimeId, SeatId), SeatState> = BTreeMap::new();
+        let mut areas: BTreeMap<(ShowtimeId, u16), (u32, u32)> = BTreeMap::new();
+        let mut buyers: BTreeMap<(ShowtimeId, UserId), Buyer> = BTreeMap::new();
+        let mut own = |showtime, seat, state| match owners.insert((showtime, seat), state) {
+            Some(_) => Err(format!("seat {} has two owners", seat.0)),
+            None => Ok(()),
+        };
+        for (counter, hold) in self.holds.iter() {
+            let id = self.hold_id(counter);
+            let showtime = self.showtimes.get(&hold.showtime).ok_or_else(|| format!("{id} has no showtime"))?;
+            if counter == 0 || counter > self.counters.hold {
+                return Err(format!("{id} was never made"));
+            }
+            if !showtime.contains(&hold.places) {
+                return Err(format!("{id} holds what is not in the house"));
+            }
+            for &seat in &hold.places.seats {
+                own(hold.showtime, seat, SeatState::Held)?;
+            }
+            for &(area, places) in &hold.places.areas {
+                let area = areas.entry((hold.showtime, area.0)).or_default();
+                area.0 = area.0.saturating_add(places);
+            }
+            let buyer = buyers.entry((hold.showtime, hold.user)).or_default();
+            buyer.taken = buyer.taken.saturating_add(count(&hold.places));
+            buyer.holds.push(id);
+            if let Some(order) = hold.order {
+                let order = self.order(order).map_err(|_| format!("the order of {id} is missing"))?;
+                let fits = order.hold == id && order.state == OrderState::PendingPayment && order.places == hold.places;
+                if !fits || order.pay_by != hold.expires_at || order.user != hold.user {
+                    return Err(format!("{id} and {} contradict each other", order.order));
+                }
+            }
+            if hold.total != showtime.price_of(&hold.places) {
+                return Err(format!("{id} costs something else"));
+            }
+        }
+        for (counter, order) in self.orders.iter() {
+            let id = order.order;
+            let showtime = self.showtimes.get(&order.showtime).ok_or_else(|| format!("{id} has no showtime"))?;
+            if counter == 0 || counter > self.counters.order {
+                return Err(format!("{id} was never made"));
+            }
+            if !showtime.contains(&order.places) {
+                return Err(format!("{id} is for what is not in the house"));
+            }
+            let buyer = buyers.entry((order.showtime, order.user)).or_default();
+            buyer.orders.push(id);
+            let pending = self.live_hold(order.hold).is_some_and(|hold| hold.order == Some(id));
+            if pending != (order.state == OrderState::PendingPayment) {
+                return Err(format!("{id} is {} and its hold says otherwise", order.state));
+            }
+            let mut kept = 0;
+            if order.state == OrderState::Completed {
+                buyer.taken = buyer.taken.saturating_add(count(&order.places));
+                kept = i128::from(showtime.price_of(&order.places).amount);
+                for &seat in &order.places.seats {
+                    own(order.showtime, seat, SeatState::Sold)?;
+                }
+                for &(area, places) in &order.places.areas {
+                    let area = areas.entry((order.showtime, area.0)).or_default();
+                    area.1 = area.1.saturating_add(places);
+                }
+            }
+            let gone = i128::from(order.refunded.amount) + i128::from(order.refund_due.amount);
+            if i128::from(order.captured.amount) - gone != kept {
+                return Err(format!("{id} has kept another sum than its seats cost"));
+            }
+            if order.refund_due.amount < 0 || order.refunded.amount < 0 {
+                return Err(format!("{id} owes less than nothing"));
+            }
+            let owes = super::order::owes(order);
+            let fits = match order.state {
+                OrderState::RefundDue => owes,
+                OrderState::PendingPayment | OrderState::Completed => true,
+                OrderState::Canceled | OrderState::Expired | OrderState::Refunded => !owes,
+            };
+            if !fits {
+                return Err(format!("{id} is {} and owes otherwise", order.state));
+            }
+        }
+        for (&id, showtime) in &self.showtimes {
+            for seat in (0..showtime.seats.len() as u32).map(SeatId) {
+                let state = showtime.seats.state(seat);
+                let owned = owners.remove(&(id, seat));
+                let wanted = if matches!(state, SeatState::Held | SeatState::Sold) { Some(state) } else { None };
+                if owned != wanted {
+                    return Err(format!("seat {} of {id} is {state}, by its owner {owned:?}", seat.0));
+                }
+            }
+            for (number, area) in (0..).zip(&showtime.areas) {
+                let (held, sold) = areas.remove(&(id, number)).unwrap_or_default();
+                if (held, sold) != (area.held, area.sold) || area.capacity < area.held.saturating_add(area.sold) {
+                    return Err(format!("area {number} of {id} counts {area:?}, recounted {held} and {sold}"));
+                }
+            }
+            let mut of_showtime = buyers.range((id, UserId(0))..=(id, UserId(u128::MAX)));
+            if showtime.buyers.len() != of_showtime.clone().count()
+                || of_showtime.any(|((_, user), buyer)| showtime.buyers.get(user) != Some(buyer))
+            {
+                return Err(format!("the buyers of {id} are not those of its holds and orders"));
+            }
+            showtime.audit().map_err(|reason| format!("{id}: {reason}"))?;
+            if showtime.step_due != Self::wanted_step(showtime) {
+                return Err(format!("the next step of {id} is not where it should be"));
+            }
+            for (ticket, until) in showtime.line.sessions() {
+                let is_live = showtime.line.standing(ticket) == Standing::Shopping { until };
+                if !is_live || until <= self.state.now {
+                    return Err(format!("the session of ticket {ticket} outlived its end"));
+                }
+            }
+        }
+        if !owners.is_empty() || !areas.is_empty() {
+            return Err("something belongs to seats that are not there".into());
+        }
+        if self.deadlines != self.wanted_deadlines() {
+            return Err("the deadlines are not those of the state".into());
+        }
+        if self.deadlines.first().is_some_and(|at| at <= self.state.now) {
+            return Err("something is overdue".into());
+        }
+        Ok(())
+    }
+}

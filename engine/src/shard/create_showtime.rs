@@ -1,0 +1,61 @@
+//! `CreateShowtime`: puts a showtime on sale.
+
+use super::Shard;
+use super::deadlines::Due;
+use super::showtime::{Showtime, content_hash};
+use crate::group_state::Events;
+use crate::{CreateShowtime, Event, Money, Outcome, PRICE_MAX, Refusal, SeatMap};
+
+/// The most showtimes of a group.
+const SHOWTIMES_MAX: usize = 10_000;
+
+/// Refuses a price list that does not fit the seat map.
+pub(crate) fn check_prices(seat_map: &SeatMap, prices: &[Money]) -> Result<(), Refusal> {
+    let refuse = |reason: String| Err(Refusal::out_of_bounds("prices", reason));
+    if prices.len() != seat_map.categories.len() {
+        return refuse(format!("{} prices for {} categories", prices.len(), seat_map.categories.len()));
+    }
+    for price in prices {
+        if !price.currency.is_valid() || price.currency != prices[0].currency {
+            return refuse("one ISO 4217 currency for all prices".into());
+        }
+        if !(0..=PRICE_MAX).contains(&price.amount) {
+            return refuse(format!("{} is not between 0 and {PRICE_MAX}", price.amount));
+        }
+    }
+    Ok(())
+}
+
+impl Shard {
+    pub(super) fn create_showtime(&mut self, ask: &CreateShowtime, events: &mut Events) -> Result<Outcome, Refusal> {
+        if ask.showtime.group() != self.state.group {
+            return Err(Refusal::out_of_bounds("showtimeId", format!("it belongs to {}", ask.showtime.group())));
+        }
+        if let Some(showtime) = self.showtimes.get(&ask.showtime) {
+            let is_same = *showtime.created_by() == content_hash(ask);
+            let commitment = showtime.commitment();
+            let answer = Outcome::ShowtimeCreated { showtime: ask.showtime, commitment };
+            return if is_same { Ok(answer) } else { Err(Refusal::AlreadyExists) };
+        }
+        ask.seat_map.check().map_err(|error| Refusal::out_of_bounds("plan", error.to_string()))?;
+        check_prices(&ask.seat_map, &ask.prices)?;
+        ask.sale.validate()?;
+        if self.showtimes.len() >= SHOWTIMES_MAX {
+            return Err(Refusal::AtCapacity { what: "showtimes".into() });
+        }
+
+        let showtime = Showtime::new(ask);
+        let commitment = showtime.commitment();
+        self.showtimes.insert(ask.showtime, showtime);
+        for (at, due) in [
+            (ask.sale.prequeue_at, Due::Prequeue(ask.showtime)),
+            (ask.sale.opens_at, Due::Opening(ask.showtime)),
+            (ask.sale.closes_at, Due::Closing(ask.showtime)),
+        ] {
+            self.deadlines.replace(None, at, due);
+        }
+
+        events.push(ask.showtime, Event::ShowtimeCreated { organisation: ask.organisation, commitment });
+        Ok(Outcome::ShowtimeCreated { showtime: ask.showtime, commitment })
+    }
+}

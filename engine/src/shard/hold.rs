@@ -1,0 +1,126 @@
+//! Holds: how they are made, kept and given back.
+
+use super::Shard;
+use super::deadlines::Due;
+use crate::group_state::Events;
+use crate::{
+    Event, HoldId, HoldView, Millis, Money, OrderId, Places, Refusal, ShowtimeId, TicketNumber, Timestamp, UserId,
+};
+use serde::{Deserialize, Serialize};
+
+/// A live hold.
+///
+/// ```text
+///   held ──order──▶ ordered ──paid──▶ (sold)
+///     └──release, expire──┴──cancel, expire──▶ (gone)
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Hold {
+    pub(crate) showtime: ShowtimeId,
+    pub(crate) user: UserId,
+    /// The admitted ticket it was made with; none in a sale without a line.
+    pub(crate) ticket: Option<TicketNumber>,
+    pub(crate) places: Places,
+    pub(crate) total: Money,
+    pub(crate) held_at: Timestamp,
+    /// With an order: until when that is to be paid.
+    pub(crate) expires_at: Timestamp,
+    pub(crate) order: Option<OrderId>,
+}
+
+impl Hold {
+    pub(crate) fn view(&self, hold: HoldId) -> HoldView {
+        HoldView {
+            hold,
+            showtime: self.showtime,
+            user: self.user,
+            places: self.places.clone(),
+            total: self.total,
+            expires_at: self.expires_at,
+            order: self.order,
+        }
+    }
+}
+
+/// How many seats and places these are.
+pub(crate) fn count(places: &Places) -> u32 {
+    places.areas.iter().fold(places.seats.len() as u32, |sum, &(_, count)| sum.saturating_add(count))
+}
+
+impl Shard {
+    /// A live hold of this buyer.
+    pub(super) fn hold_of(&self, id: HoldId, user: UserId) -> Result<&Hold, Refusal> {
+        match self.live_hold(id) {
+            Some(hold) if hold.user == user => Ok(hold),
+            Some(_) => Err(Refusal::NoSuchHold),
+            None if self.was_held(id) => Err(Refusal::HoldGone),
+            None => Err(Refusal::NoSuchHold),
+        }
+    }
+
+    pub(super) fn live_hold(&self, id: HoldId) -> Option<&Hold> {
+        self.holds.get(id.counter()).filter(|_| id.group() == self.state.group)
+    }
+
+    /// Whether there is or was such a hold.
+    pub(super) fn was_held(&self, id: HoldId) -> bool {
+        id.group() == self.state.group && (1..=self.counters.hold).contains(&id.counter())
+    }
+
+    /// Makes a hold of free places. The caller has decided.
+    pub(super) fn make_hold(
+        &mut self,
+        showtime_id: ShowtimeId,
+        user: UserId,
+        ticket: Option<TicketNumber>,
+        places: Places,
+        ttl: Millis,
+        events: &mut Events,
+    ) -> HoldId {
+        let now = self.state.now;
+        let expires_at = now + ttl;
+        self.counters.hold += 1;
+        self.counters_dirty = true;
+        let id = self.hold_id(self.counters.hold);
+        let showtime = self.showtime_mut(showtime_id);
+        showtime.hold(&places);
+        let total = showtime.price_of(&places);
+        let buyer = showtime.buyers.entry(user).or_default();
+        buyer.taken += count(&places);
+        buyer.holds.push(id);
+        self.deadlines.insert(expires_at, Due::Hold(id));
+
+        events.push(showtime_id, Event::SeatsHeld { hold: id, user, places: places.clone(), expires_at });
+        let hold = Hold { showtime: showtime_id, user, ticket, places, total, held_at: now, expires_at, order: None };
+        self.holds.insert(id.counter(), hold);
+        id
+    }
+
+    /// Takes a hold out of the books: its deadline, its buyer's list. Its places stay as they are.
+    pub(super) fn close_hold(&mut self, id: HoldId) -> Hold {
+        let hold = self.holds.remove(id.counter()).expect("the caller found the hold");
+        let due = hold.order.map_or(Due::Hold(id), Due::Order);
+        self.deadlines.remove(hold.expires_at, due);
+        let buyer = self.showtime_mut(hold.showtime).buyers.get_mut(&hold.user).expect("a buyer with a hold is known");
+        buyer.holds.retain(|&other| other != id);
+        hold
+    }
+
+    /// Takes a hold out of the books and frees its places.
+    pub(super) fn free_hold(&mut self, id: HoldId) -> Hold {
+        let hold = self.close_hold(id);
+        let showtime = self.showtime_mut(hold.showtime);
+        showtime.release(&hold.places);
+        showtime.buyers.get_mut(&hold.user).expect("a buyer with a hold is known").taken -= count(&hold.places);
+        showtime.tidy_buyer(hold.user);
+        hold
+    }
+
+    /// A hold without an order has run out. Its deadline is taken out already.
+    pub(super) fn expire_hold(&mut self, id: HoldId, events: &mut Events) {
+        let expires_at = self.live_hold(id).expect("a live hold has a deadline").expires_at;
+        self.deadlines.insert(expires_at, Due::Hold(id));
+        let hold = self.free_hold(id);
+        events.push(hold.showtime, Event::HoldExpired { hold: id, places: hold.places });
+    }
+}

@@ -1,0 +1,95 @@
+//! `HoldSeats`: holds seats for a buyer, all or nothing.
+
+use super::Shard;
+use super::hold::count;
+use super::leave_queue::standing_of;
+use super::line::Standing;
+use crate::group_state::{Events, check_text};
+use crate::{HoldSeats, Method, Outcome, Places, QueueState, Refusal, SEATS_PER_HOLD_MAX, SeatChoice, SeatId};
+
+impl Shard {
+    pub(super) fn hold_seats(&mut self, ask: &HoldSeats, events: &mut Events) -> Result<Outcome, Refusal> {
+        check_choice(ask)?;
+        let showtime = self.showtime(ask.showtime)?;
+        let wanted = match &ask.choice {
+            SeatChoice::Named(seats) => {
+                if let Some(&seat) = seats.iter().find(|&&seat| !showtime.seats.contains(seat)) {
+                    return Err(Refusal::NoSuchSeat(seat));
+                }
+                let mut seats: Vec<SeatId> = seats.clone();
+                seats.sort_unstable();
+                seats.dedup();
+                Places { seats, areas: Vec::new() }
+            }
+            &SeatChoice::Area { area, quantity } => {
+                if usize::from(area.0) >= showtime.areas.len() {
+                    return Err(Refusal::NoSuchArea(area));
+                }
+                Places { seats: Vec::new(), areas: vec![(area, quantity)] }
+            }
+            SeatChoice::Best(_) => return Err(Refusal::NoSeatsFit),
+        };
+
+        let sale = showtime.sale();
+        let is_open = match (sale.method, showtime.line.head.state) {
+            (Method::Reject, _) => return Err(Refusal::SaleRejects),
+            (_, QueueState::Open) => true,
+            (Method::Draw | Method::Fifo, QueueState::Paused) => true,
+            _ => false,
+        };
+        if !is_open {
+            return Err(self.wrong_queue_state(ask.showtime));
+        }
+        let ticket = match sale.method {
+            Method::Passthrough | Method::Reject => None,
+            Method::Draw | Method::Fifo => {
+                let ticket = ask.ticket.ok_or(Refusal::NotAdmitted)?;
+                match standing_of(showtime, ticket, ask.user) {
+                    Ok(Standing::Shopping { .. }) => Some(ticket),
+                    _ => return Err(Refusal::NotAdmitted),
+                }
+            }
+        };
+
+        let wanted_count = count(&wanted);
+        if wanted_count > sale.seats_per_hold_max {
+            return Err(Refusal::TooManySeats { max: sale.seats_per_hold_max });
+        }
+        let taken = showtime.buyers.get(&ask.user).map_or(0, |buyer| buyer.taken);
+        if taken.saturating_add(wanted_count) > sale.seats_per_buyer_max {
+            return Err(Refusal::BuyerLimit { max: sale.seats_per_buyer_max, taken });
+        }
+        let in_the_way = showtime.in_the_way(&wanted.seats, ask.channel.as_deref());
+        if !in_the_way.is_empty() {
+            return Err(Refusal::SeatsUnavailable { seats: in_the_way });
+        }
+        for &(area, quantity) in &wanted.areas {
+            let available = showtime.areas[usize::from(area.0)].available();
+            if available < quantity {
+                return Err(Refusal::AreaFull { available });
+            }
+        }
+
+        let ttl = sale.hold_ttl;
+        let id = self.make_hold(ask.showtime, ask.user, ticket, wanted, ttl, events);
+        let hold = self.live_hold(id).expect("it was made just now").view(id);
+        Ok(Outcome::Held { hold })
+    }
+}
+
+/// Refuses a wish outside the bounds of any sale.
+fn check_choice(ask: &HoldSeats) -> Result<(), Refusal> {
+    let (field, wanted) = match &ask.choice {
+        SeatChoice::Named(seats) => ("seats", seats.len() as u64),
+        SeatChoice::Best(best) => ("best.quantity", u64::from(best.quantity)),
+        SeatChoice::Area { quantity, .. } => ("quantity", u64::from(*quantity)),
+    };
+    if !(1..=u64::from(SEATS_PER_HOLD_MAX)).contains(&wanted) {
+        return Err(Refusal::out_of_bounds(field, format!("{wanted} is not between 1 and {SEATS_PER_HOLD_MAX}")));
+    }
+    if let SeatChoice::Best(best) = &ask.choice {
+        check_text("best.category", best.category.as_deref().unwrap_or_default(), 0, 400)?;
+        check_text("best.section", best.section.as_deref().unwrap_or_default(), 0, 400)?;
+    }
+    check_text("channel", ask.channel.as_deref().unwrap_or_default(), 0, 100)
+}

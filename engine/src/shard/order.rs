@@ -1,0 +1,122 @@
+//! Orders: what they owe, how they end. The table of payments is in `docs/engine/payments.md`.
+
+use super::Shard;
+use super::hold::count;
+use crate::group_state::Events;
+use crate::{Event, ForeignMoney, Money, OrderId, OrderState, OrderView, Refusal, UserId};
+
+/// The most payments and refunds of one order.
+pub(super) const PAYMENTS_MAX: usize = 100;
+/// The highest amount of a payment, in minor units.
+pub(super) const AMOUNT_MAX: i64 = 1_000_000_000_000_000;
+
+/// Money of this currency that has to go back and has not.
+pub(super) fn due_in(order: &OrderView, currency: crate::Currency) -> i64 {
+    if currency == order.total.currency {
+        return order.refund_due.amount;
+    }
+    let foreign = order.foreign.iter().find(|foreign| foreign.captured.currency == currency);
+    foreign.map_or(0, |foreign| foreign.captured.amount - foreign.refunded.amount)
+}
+
+/// Whether any money has to go back.
+pub(super) fn owes(order: &OrderView) -> bool {
+    order.refund_due.amount > 0 || order.foreign.iter().any(|foreign| foreign.captured.amount > foreign.refunded.amount)
+}
+
+/// The state of an order that ends without its seats: money that it owes comes first.
+pub(super) fn closed_state(order: &OrderView, otherwise: OrderState) -> OrderState {
+    if owes(order) { OrderState::RefundDue } else { otherwise }
+}
+
+/// Books money that was taken. Gives how much of it has to go back when `kept` of it is not kept.
+pub(super) fn capture(order: &mut OrderView, amount: Money, is_kept: bool) {
+    if amount.currency == order.total.currency {
+        order.captured.amount += amount.amount;
+        if !is_kept {
+            order.refund_due.amount += amount.amount;
+        }
+        return;
+    }
+    let known = order.foreign.iter_mut().find(|foreign| foreign.captured.currency == amount.currency);
+    match known {
+        Some(foreign) => foreign.captured.amount += amount.amount,
+        None => order.foreign.push(ForeignMoney { captured: amount, refunded: Money::zero(amount.currency) }),
+    }
+}
+
+impl Shard {
+    pub(super) fn order(&self, id: OrderId) -> Result<&OrderView, Refusal> {
+        let order = self.orders.get(id.counter()).filter(|_| id.group() == self.state.group);
+        order.ok_or(Refusal::NoSuchOrder)
+    }
+
+    /// An order of this buyer.
+    pub(super) fn order_of(&self, id: OrderId, user: UserId) -> Result<&OrderView, Refusal> {
+        self.order(id).ok().filter(|order| order.user == user).ok_or(Refusal::NoSuchOrder)
+    }
+
+    /// An order that the caller found.
+    pub(super) fn order_mut(&mut self, id: OrderId) -> &mut OrderView {
+        self.orders.get_mut(id.counter()).expect("the caller found the order")
+    }
+
+    /// An order was not paid in time: it expires with its hold. Its deadline is taken out already.
+    pub(super) fn expire_order(&mut self, id: OrderId, events: &mut Events) {
+        let order = self.orders.get(id.counter()).expect("a pending order has a deadline");
+        let (hold_id, pay_by) = (order.hold, order.pay_by);
+        self.deadlines.insert(pay_by, super::Due::Order(id));
+        let hold = self.free_hold(hold_id);
+        let order = self.order_mut(id);
+        order.state = closed_state(order, OrderState::Expired);
+        let (showtime, user, places, total) = (order.showtime, order.user, order.places.clone(), order.total);
+        events.push(showtime, Event::OrderExpired { order: id, user, places, total });
+        events.push(showtime, Event::HoldExpired { hold: hold_id, places: hold.places });
+    }
+
+    /// Completes an order whose hold lives.
+    pub(super) fn complete_order(&mut self, id: OrderId, events: &mut Events) {
+        let hold_id = self.order_mut(id).hold;
+        let hold = self.close_hold(hold_id);
+        self.showtime_mut(hold.showtime).sell(&hold.places);
+        self.tell_completed(id, events);
+        let buyer = self.showtimes[&hold.showtime].buyers.get(&hold.user);
+        let has_more = buyer.is_some_and(|buyer| !buyer.holds.is_empty());
+        if let Some(ticket) = hold.ticket
+            && !has_more
+        {
+            self.finish_admission(hold.showtime, ticket, events);
+        }
+    }
+
+    /// Whether the places of an order that lost its hold could be sold to it all the same.
+    pub(super) fn can_rebook(&self, order: &OrderView) -> bool {
+        let Some(showtime) = self.showtimes.get(&order.showtime) else { return false };
+        let taken = showtime.buyers.get(&order.user).map_or(0, |buyer| buyer.taken);
+        let fits = |&(area, count): &(crate::AreaId, u32)| {
+            showtime.areas.get(usize::from(area.0)).is_some_and(|counts| counts.available() >= count)
+        };
+        showtime.in_the_way(&order.places.seats, None).is_empty()
+            && order.places.areas.iter().all(fits)
+            && taken.saturating_add(count(&order.places)) <= showtime.sale().seats_per_buyer_max
+    }
+
+    /// Sells the free places of an order that lost its hold. The caller has decided.
+    pub(super) fn rebook_order(&mut self, id: OrderId, events: &mut Events) {
+        let order = self.order_mut(id);
+        let (showtime, user, places) = (order.showtime, order.user, order.places.clone());
+        let showtime = self.showtime_mut(showtime);
+        showtime.hold(&places);
+        showtime.sell(&places);
+        showtime.buyers.entry(user).or_default().taken += count(&places);
+        self.tell_completed(id, events);
+    }
+
+    fn tell_completed(&mut self, id: OrderId, events: &mut Events) {
+        let order = self.order_mut(id);
+        order.state = OrderState::Completed;
+        let (showtime, user, places, total) = (order.showtime, order.user, order.places.clone(), order.total);
+        events.push(showtime, Event::SeatsPurchased { order: id, places: places.clone() });
+        events.push(showtime, Event::OrderCompleted { order: id, user, places, total });
+    }
+}

@@ -1,0 +1,57 @@
+//! `PlaceOrder`: makes an order of a hold, whose seats stay held until the payment deadline.
+
+use super::Shard;
+use super::deadlines::Due;
+use crate::group_state::{Events, check_text};
+use crate::{Event, Money, OrderId, OrderState, OrderView, Outcome, PlaceOrder, Refusal};
+
+impl Shard {
+    pub(super) fn place_order(&mut self, ask: &PlaceOrder, events: &mut Events) -> Result<Outcome, Refusal> {
+        check_text("email", &ask.email, 3, 254)?;
+        if !ask.email.trim_matches('@').contains('@') || ask.email.chars().any(|c| c.is_control() || c.is_whitespace())
+        {
+            return Err(Refusal::out_of_bounds("email", "it is no address"));
+        }
+        let hold = self.hold_of(ask.hold, ask.user)?;
+        if hold.order.is_some() {
+            return Err(Refusal::HoldHasOrder);
+        }
+
+        let now = self.state.now;
+        let pay_by = now + self.showtime(hold.showtime)?.sale().payment_ttl;
+        let before = hold.expires_at;
+        self.counters.order += 1;
+        self.counters_dirty = true;
+        let id = OrderId::new(self.state.group, self.counters.order);
+        let hold = self.holds.get_mut(ask.hold.counter()).expect("it was found above");
+        hold.order = Some(id);
+        hold.expires_at = pay_by;
+        let nothing = Money::zero(hold.total.currency);
+        let order = OrderView {
+            order: id,
+            hold: ask.hold,
+            showtime: hold.showtime,
+            user: hold.user,
+            email: ask.email.clone(),
+            places: hold.places.clone(),
+            total: hold.total,
+            state: OrderState::PendingPayment,
+            placed_at: now,
+            pay_by,
+            captured: nothing,
+            refund_due: nothing,
+            refunded: nothing,
+            payments: Vec::new(),
+            foreign: Vec::new(),
+        };
+        self.deadlines.remove(before, Due::Hold(ask.hold));
+        self.deadlines.insert(pay_by, Due::Order(id));
+        let buyer = self.showtime_mut(order.showtime).buyers.get_mut(&order.user);
+        buyer.expect("a buyer with a hold is known").orders.push(id);
+        self.orders.insert(id.counter(), order.clone());
+
+        let (user, places, total) = (order.user, order.places.clone(), order.total);
+        events.push(order.showtime, Event::OrderPlaced { order: id, user, places, total, pay_by });
+        Ok(Outcome::Ordered { order: Box::new(order) })
+    }
+}

@@ -1,0 +1,88 @@
+//! `RecordPayment`: a payment succeeded or failed, as the payment provider tells it.
+
+use super::Shard;
+use super::order::{AMOUNT_MAX, PAYMENTS_MAX, capture, closed_state};
+use crate::group_state::Events;
+use crate::{Event, Money, OrderState, Outcome, PaymentOutcome, PaymentView, RecordPayment, Refusal};
+
+/// Refuses an amount that no payment has.
+pub(super) fn check_amount(amount: Money) -> Result<(), Refusal> {
+    if !amount.currency.is_valid() {
+        return Err(Refusal::out_of_bounds("amount.currency", "it is no ISO 4217 code"));
+    }
+    if !(0..=AMOUNT_MAX).contains(&amount.amount) {
+        return Err(Refusal::out_of_bounds("amount", format!("{} is not between 0 and {AMOUNT_MAX}", amount.amount)));
+    }
+    Ok(())
+}
+
+/// What an order does with money that was taken for it.
+enum Use {
+    /// It is paid in time.
+    Complete,
+    /// It lost its hold, and its seats are still free.
+    Rebook,
+    /// It all has to go back.
+    Return(&'static str),
+}
+
+impl Shard {
+    pub(super) fn record_payment(&mut self, ask: &RecordPayment, events: &mut Events) -> Result<Outcome, Refusal> {
+        check_amount(ask.amount)?;
+        let order = self.order(ask.order)?;
+        let known = order.payments.iter().position(|payment| payment.payment == ask.payment);
+        if let Some(index) = known {
+            let payment = &order.payments[index];
+            // A failure told after the success, or either told again, changes nothing. A success told after the failure
+            // is news: the provider tried again under the same id.
+            let is_news = payment.outcome == PaymentOutcome::Failed && ask.outcome == PaymentOutcome::Succeeded;
+            let is_same = payment.amount == ask.amount;
+            if payment.refund || !is_same && payment.outcome == ask.outcome {
+                return Err(Refusal::PaymentIdReused);
+            }
+            if !is_news {
+                return Ok(Outcome::PaymentKnown { payment: ask.payment, order: Box::new(order.clone()) });
+            }
+        } else if order.payments.len() >= PAYMENTS_MAX {
+            return Err(Refusal::AtCapacity { what: "payments of the order".into() });
+        }
+        let is_right = ask.amount == order.total;
+        let purpose = match order.state {
+            OrderState::PendingPayment if is_right => Use::Complete,
+            OrderState::Canceled | OrderState::Expired if is_right && self.can_rebook(order) => Use::Rebook,
+            _ if !is_right => Use::Return("the amount is not that of the order"),
+            OrderState::Canceled | OrderState::Expired => Use::Return("the seats were gone"),
+            _ => Use::Return("the order was paid already"),
+        };
+
+        let now = self.state.now;
+        let order = self.order_mut(ask.order);
+        let payment =
+            PaymentView { payment: ask.payment, outcome: ask.outcome, amount: ask.amount, at: now, refund: false };
+        match known {
+            Some(index) => order.payments[index] = payment,
+            None => order.payments.push(payment),
+        }
+        let (showtime, id, amount) = (order.showtime, ask.order, ask.amount);
+        match ask.outcome {
+            PaymentOutcome::Failed => {
+                events.push(showtime, Event::PaymentFailed { order: id, payment: ask.payment, amount });
+            }
+            PaymentOutcome::Succeeded => {
+                capture(order, amount, !matches!(purpose, Use::Return(_)));
+                events.push(showtime, Event::PaymentSucceeded { order: id, payment: ask.payment, amount });
+                match purpose {
+                    Use::Complete => self.complete_order(id, events),
+                    Use::Rebook => self.rebook_order(id, events),
+                    Use::Return(reason) => {
+                        if !matches!(order.state, OrderState::PendingPayment | OrderState::Completed) {
+                            order.state = closed_state(order, order.state);
+                        }
+                        events.push(showtime, Event::RefundDue { order: id, amount, reason: reason.to_owned() });
+                    }
+                }
+            }
+        }
+        Ok(Outcome::Ordered { order: Box::new(self.order_mut(id).clone()) })
+    }
+}

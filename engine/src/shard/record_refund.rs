@@ -1,0 +1,59 @@
+//! `RecordRefund`: money went back, or did not, as the payment provider tells it.
+
+use super::Shard;
+use super::order::{PAYMENTS_MAX, due_in, owes};
+use super::record_payment::check_amount;
+use crate::group_state::Events;
+use crate::{Event, OrderState, Outcome, PaymentOutcome, PaymentView, RecordRefund, Refusal};
+
+impl Shard {
+    pub(super) fn record_refund(&mut self, ask: &RecordRefund, events: &mut Events) -> Result<Outcome, Refusal> {
+        check_amount(ask.amount)?;
+        let order = self.order(ask.order)?;
+        let known = order.payments.iter().position(|payment| payment.payment == ask.refund);
+        if let Some(index) = known {
+            let refund = &order.payments[index];
+            let is_news = refund.outcome == PaymentOutcome::Failed && ask.outcome == PaymentOutcome::Succeeded;
+            if !refund.refund || refund.amount != ask.amount && refund.outcome == ask.outcome {
+                return Err(Refusal::PaymentIdReused);
+            }
+            if !is_news {
+                return Ok(Outcome::PaymentKnown { payment: ask.refund, order: Box::new(order.clone()) });
+            }
+        } else if order.payments.len() >= PAYMENTS_MAX {
+            return Err(Refusal::AtCapacity { what: "payments of the order".into() });
+        }
+        let due = due_in(order, ask.amount.currency);
+        if ask.outcome == PaymentOutcome::Succeeded && ask.amount.amount > due {
+            return Err(Refusal::out_of_bounds("amount", format!("{due} has to go back")));
+        }
+
+        let now = self.state.now;
+        let order = self.order_mut(ask.order);
+        let refund =
+            PaymentView { payment: ask.refund, outcome: ask.outcome, amount: ask.amount, at: now, refund: true };
+        match known {
+            Some(index) => order.payments[index] = refund,
+            None => order.payments.push(refund),
+        }
+        let (id, refund, amount) = (ask.order, ask.refund, ask.amount);
+        match ask.outcome {
+            PaymentOutcome::Failed => events.push(order.showtime, Event::RefundFailed { order: id, refund, amount }),
+            PaymentOutcome::Succeeded => {
+                if amount.currency == order.total.currency {
+                    order.refund_due.amount -= amount.amount;
+                    order.refunded.amount += amount.amount;
+                } else if let Some(foreign) =
+                    order.foreign.iter_mut().find(|foreign| foreign.captured.currency == amount.currency)
+                {
+                    foreign.refunded.amount += amount.amount;
+                }
+                if order.state == OrderState::RefundDue && !owes(order) {
+                    order.state = OrderState::Refunded;
+                }
+                events.push(order.showtime, Event::PaymentRefunded { order: id, refund, amount });
+            }
+        }
+        Ok(Outcome::Ordered { order: Box::new(order.clone()) })
+    }
+}

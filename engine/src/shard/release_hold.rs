@@ -1,0 +1,17 @@
+//! `ReleaseHold`: gives a hold back.
+
+use super::Shard;
+use crate::group_state::Events;
+use crate::{Event, Outcome, Refusal, ReleaseHold};
+
+impl Shard {
+    pub(super) fn release_hold(&mut self, ask: &ReleaseHold, events: &mut Events) -> Result<Outcome, Refusal> {
+        if self.hold_of(ask.hold, ask.user)?.order.is_some() {
+            return Err(Refusal::HoldHasOrder);
+        }
+
+        let hold = self.free_hold(ask.hold);
+        events.push(hold.showtime, Event::HoldReleased { hold: ask.hold, places: hold.places });
+        Ok(Outcome::Done)
+    }
+}

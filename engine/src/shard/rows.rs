@@ -1,0 +1,175 @@
+//! The shard as rows, and back.
+
+use super::deadlines::Deadlines;
+use super::hold::{Hold, count};
+use super::showtime::{Loading, TABLE_SEAT_MAP, TABLE_SETTINGS};
+use super::{Counters, Due, Shard};
+use crate::row::{CorruptRow, Row, RowWriter, row_key, row_value};
+use crate::{GroupId, HoldId, OrderId, OrderState, OrderView, QueueState, ShowtimeId, StateMachine};
+use std::collections::BTreeMap;
+
+/// The counters of ids.
+const TABLE_COUNTERS: u8 = 0x02;
+/// Pages of holds.
+const TABLE_HOLDS: u8 = 0x30;
+/// Pages of orders.
+const TABLE_ORDERS: u8 = 0x31;
+
+fn whole(reason: impl Into<String>) -> CorruptRow {
+    CorruptRow { key: String::new(), reason: reason.into() }
+}
+
+impl Shard {
+    pub(super) fn write_all(&self, rows: &mut RowWriter) {
+        self.state.write_all(rows);
+        if self.counters != Counters::default() {
+            rows.put(row_key(TABLE_COUNTERS, &[]), row_value(&self.counters));
+        }
+        self.showtimes.values().for_each(|showtime| showtime.write_all(rows));
+        self.holds.write_all(TABLE_HOLDS, &[], rows);
+        self.orders.write_all(TABLE_ORDERS, &[], rows);
+    }
+
+    pub(super) fn write_dirty(&mut self, rows: &mut RowWriter) {
+        self.state.write_dirty(rows);
+        if std::mem::take(&mut self.counters_dirty) {
+            rows.put(row_key(TABLE_COUNTERS, &[]), row_value(&self.counters));
+        }
+        self.showtimes.values_mut().for_each(|showtime| showtime.write_dirty(rows));
+        self.holds.write_dirty(TABLE_HOLDS, &[], rows);
+        self.orders.write_dirty(TABLE_ORDERS, &[], rows);
+    }
+
+    pub(super) fn from_rows(group: GroupId, rows: impl Iterator<Item = Row>) -> Result<Self, CorruptRow> {
+        let mut shard = Self::new(group);
+        let mut loading: BTreeMap<ShowtimeId, Loading> = BTreeMap::new();
+        let mut last_key = None;
+        for row in rows {
+            if last_key.as_ref() >= Some(&row.key) {
+                return Err(row.corrupt("the rows are out of order"));
+            }
+            let table = row.table()?;
+            if !shard.state.load_row(table, &row)? {
+                shard.load_row(table, &row, &mut loading)?;
+            }
+            last_key = Some(row.key);
+        }
+        shard.finish_showtimes(&mut loading)?;
+        shard.finish_load()?;
+        Ok(shard)
+    }
+
+    fn finish_showtimes(&mut self, loading: &mut BTreeMap<ShowtimeId, Loading>) -> Result<(), CorruptRow> {
+        for (id, loading) in std::mem::take(loading) {
+            let showtime = loading.finish().map_err(|reason| whole(format!("{id}: {reason}")))?;
+            self.showtimes.insert(id, showtime);
+        }
+        Ok(())
+    }
+
+    fn load_row(
+        &mut self,
+        table: u8,
+        row: &Row,
+        loading: &mut BTreeMap<ShowtimeId, Loading>,
+    ) -> Result<(), CorruptRow> {
+        match table {
+            TABLE_COUNTERS => {
+                let [] = row.key_parts()?;
+                self.counters = row.decode()?;
+            }
+            TABLE_SETTINGS => {
+                let (id, showtime) = Loading::begin(row)?;
+                loading.insert(id, showtime);
+            }
+            TABLE_SEAT_MAP => {
+                let [id, piece] = row.key_parts()?;
+                let showtime = loading.get_mut(&ShowtimeId(id));
+                showtime.ok_or_else(|| row.corrupt("its showtime is missing"))?.add_piece(piece, row)?;
+            }
+            TABLE_HOLDS => {
+                let [page] = row.key_parts()?;
+                self.holds.load_page(page, row)?;
+            }
+            TABLE_ORDERS => {
+                let [page] = row.key_parts()?;
+                self.orders.load_page(page, row)?;
+            }
+            _ => {
+                self.finish_showtimes(loading)?;
+                let (id, page) = match row.key.len() {
+                    9 => (row.key_parts::<1>()?[0], 0),
+                    _ => {
+                        let [id, page] = row.key_parts()?;
+                        (id, page)
+                    }
+                };
+                let showtime = self.showtimes.get_mut(&ShowtimeId(id));
+                showtime.ok_or_else(|| row.corrupt("its showtime is missing"))?.load_row(table, page, row)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish_load(&mut self) -> Result<(), CorruptRow> {
+        self.state.finish_load()?;
+        for (id, showtime) in &mut self.showtimes {
+            showtime.finish_load().map_err(|reason| whole(format!("{id}: {reason}")))?;
+        }
+        let holds: Vec<(HoldId, Hold)> =
+            self.holds.iter().map(|(counter, hold)| (self.hold_id(counter), hold.clone())).collect();
+        for (id, hold) in holds {
+            let showtime = self.showtimes.get_mut(&hold.showtime);
+            let showtime = showtime.ok_or_else(|| whole(format!("the showtime of {id} is missing")))?;
+            let buyer = showtime.buyers.entry(hold.user).or_default();
+            buyer.taken = buyer.taken.saturating_add(count(&hold.places));
+            buyer.holds.push(id);
+        }
+        let orders: Vec<(u64, OrderView)> =
+            self.orders.iter().map(|(counter, order)| (counter, order.clone())).collect();
+        for (counter, order) in orders {
+            let showtime = self.showtimes.get_mut(&order.showtime);
+            let showtime = showtime.ok_or_else(|| whole(format!("the showtime of {} is missing", order.order)))?;
+            if order.order != OrderId::new(self.state.group, counter) {
+                return Err(whole(format!("order {counter} calls itself {}", order.order)));
+            }
+            let buyer = showtime.buyers.entry(order.user).or_default();
+            buyer.orders.push(order.order);
+            if order.state == OrderState::Completed {
+                buyer.taken = buyer.taken.saturating_add(count(&order.places));
+            }
+        }
+        for showtime in self.showtimes.values_mut() {
+            showtime.step_due = Self::wanted_step(showtime);
+        }
+        self.deadlines = self.wanted_deadlines();
+        self.audit_all().map_err(whole)
+    }
+
+    /// Every deadline that follows from the state.
+    pub(super) fn wanted_deadlines(&self) -> Deadlines {
+        let mut deadlines = Deadlines::default();
+        for (counter, hold) in self.holds.iter() {
+            deadlines.insert(hold.expires_at, hold.order.map_or(Due::Hold(self.hold_id(counter)), Due::Order));
+        }
+        for (&id, showtime) in &self.showtimes {
+            let (state, sale) = (showtime.line.head.state, showtime.sale());
+            let is_ahead = matches!(state, QueueState::Scheduled | QueueState::Prequeue);
+            for (at, due) in [
+                (sale.prequeue_at.filter(|_| state == QueueState::Scheduled), Due::Prequeue(id)),
+                (sale.opens_at.filter(|_| is_ahead), Due::Opening(id)),
+                (sale.closes_at.filter(|_| state != QueueState::Closed), Due::Closing(id)),
+                (showtime.step_due, Due::Admission(id)),
+            ] {
+                deadlines.replace(None, at, due);
+            }
+            for (number, segment) in showtime.line.live_segments() {
+                deadlines.insert(segment.claim_by, Due::Claims(id, number));
+            }
+            for (ticket, until) in showtime.line.sessions() {
+                deadlines.insert(until, Due::Session(id, ticket));
+            }
+        }
+        deadlines
+    }
+}

@@ -1,0 +1,223 @@
+//! The seats of a showtime, packed in pages, and what of each category is left.
+//!
+//! ```text
+//!   available ──hold──▶ held ──sell──▶ sold        A block lies over an available seat; held through
+//!       ▲                 │              │         its channel, the block comes back with the seat.
+//!       └─────release─────┴───take back──┘
+//! ```
+
+use crate::row::{CorruptRow, ROW_VERSION, Row, RowWriter, row_key};
+use crate::{SeatId, SeatMap, SeatState};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Seats a page.
+pub(crate) const PAGE_LEN: usize = 256;
+
+/// Number of a block of its showtime; 0 means none.
+pub(crate) type BlockId = u16;
+
+/// The most blocks of a showtime: what fits beside the state.
+pub(crate) const BLOCKS_MAX: usize = (1 << 14) - 1;
+
+/// A seat: its state in the low two bits (available, held, sold), its block above.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Seat(u16);
+
+impl Seat {
+    const AVAILABLE: u16 = 0;
+    const HELD: u16 = 1;
+    const SOLD: u16 = 2;
+
+    fn raw(self) -> u16 {
+        self.0 & 3
+    }
+
+    fn block(self) -> BlockId {
+        self.0 >> 2
+    }
+
+    fn with_raw(self, raw: u16) -> Self {
+        Self(self.0 & !3 | raw)
+    }
+
+    fn state(self) -> SeatState {
+        match (self.raw(), self.block()) {
+            (Self::AVAILABLE, 0) => SeatState::Available,
+            (Self::AVAILABLE, _) => SeatState::Blocked,
+            (Self::HELD, _) => SeatState::Held,
+            _ => SeatState::Sold,
+        }
+    }
+}
+
+/// How many seats and places are in each state. Indexed by [`SeatState`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counts([u32; 4]);
+
+impl Counts {
+    pub(crate) fn of(&self, state: SeatState) -> u32 {
+        self.0[state as usize]
+    }
+
+    pub(crate) fn add(&mut self, state: SeatState, count: u32) {
+        self.0[state as usize] += count;
+    }
+
+    pub(crate) fn move_some(&mut self, from: SeatState, to: SeatState, count: u32) {
+        self.0[from as usize] -= count;
+        self.0[to as usize] += count;
+    }
+}
+
+/// The seats of a showtime.
+#[derive(Debug)]
+pub(crate) struct Seats {
+    seats: Vec<Seat>,
+    /// Category of each seat.
+    categories: Vec<u16>,
+    /// Seats and places by category and state.
+    pub(crate) counts: Vec<Counts>,
+    dirty: BTreeSet<u64>,
+}
+
+impl Seats {
+    /// Every seat and place of the house, available.
+    pub(crate) fn new(map: &SeatMap) -> Self {
+        let categories: Vec<u16> = map.seats().map(|seat| seat.category.0).collect();
+        let mut counts = vec![Counts::default(); map.categories.len()];
+        for &category in &categories {
+            counts[usize::from(category)].add(SeatState::Available, 1);
+        }
+        for area in &map.areas {
+            counts[usize::from(area.category.0)].add(SeatState::Available, area.capacity);
+        }
+        let seats = vec![Seat::default(); categories.len()];
+        let dirty = (0..seats.len().div_ceil(PAGE_LEN) as u64).collect();
+        Self { seats, categories, counts, dirty }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.seats.len()
+    }
+
+    pub(crate) fn contains(&self, seat: SeatId) -> bool {
+        (seat.0 as usize) < self.seats.len()
+    }
+
+    /// The category of a seat.
+    pub(crate) fn category(&self, seat: SeatId) -> usize {
+        usize::from(self.categories[seat.0 as usize])
+    }
+
+    /// The state of a seat as everybody sees it.
+    pub(crate) fn state(&self, seat: SeatId) -> SeatState {
+        self.seats[seat.0 as usize].state()
+    }
+
+    /// The block over a seat, 0 for none.
+    pub(crate) fn block(&self, seat: SeatId) -> BlockId {
+        self.seats[seat.0 as usize].block()
+    }
+
+    /// Whether nobody holds or has bought it; a block may lie over it.
+    pub(crate) fn is_untaken(&self, seat: SeatId) -> bool {
+        self.seats[seat.0 as usize].raw() == Seat::AVAILABLE
+    }
+
+    fn change(&mut self, seat: SeatId, from: u16, change: impl FnOnce(Seat) -> Seat) {
+        let index = seat.0 as usize;
+        let before = self.seats[index];
+        assert_eq!(before.raw(), from, "seat {} is {}", seat.0, before.state());
+        let after = change(before);
+        self.seats[index] = after;
+        self.counts[usize::from(self.categories[index])].move_some(before.state(), after.state(), 1);
+        self.dirty.insert((index / PAGE_LEN) as u64);
+    }
+
+    /// The caller has decided. A seat that is taken here is our bug, not the buyer's.
+    pub(crate) fn hold(&mut self, seat: SeatId) {
+        self.change(seat, Seat::AVAILABLE, |seat| seat.with_raw(Seat::HELD));
+    }
+
+    /// Gives a held seat back.
+    pub(crate) fn release(&mut self, seat: SeatId) {
+        self.change(seat, Seat::HELD, |seat| seat.with_raw(Seat::AVAILABLE));
+    }
+
+    /// Sells a held seat. Its block, if it had one, is used up.
+    pub(crate) fn sell(&mut self, seat: SeatId) {
+        self.change(seat, Seat::HELD, |_| Seat(Seat::SOLD));
+    }
+
+    /// Takes a sold seat back.
+    pub(crate) fn take_back(&mut self, seat: SeatId) {
+        self.change(seat, Seat::SOLD, |_| Seat(Seat::AVAILABLE));
+    }
+
+    /// Lays a block over an untaken seat, or with 0 lifts it.
+    pub(crate) fn set_block(&mut self, seat: SeatId, block: BlockId) {
+        self.change(seat, Seat::AVAILABLE, |_| Seat(block << 2));
+    }
+
+    /// One byte a seat, see [`SeatsView`](crate::SeatsView).
+    pub(crate) fn states(&self) -> Vec<u8> {
+        self.seats.iter().map(|seat| seat.state() as u8).collect()
+    }
+
+    /// Blocks that lie over some seat, and over how many.
+    pub(crate) fn blocks_in_use(&self) -> BTreeMap<BlockId, u32> {
+        let mut blocks = BTreeMap::new();
+        for block in self.seats.iter().map(|seat| seat.block()).filter(|&block| block != 0) {
+            *blocks.entry(block).or_insert(0) += 1;
+        }
+        blocks
+    }
+
+    fn page_row(&self, page: u64) -> Vec<u8> {
+        let from = page as usize * PAGE_LEN;
+        let seats = &self.seats[from..self.seats.len().min(from + PAGE_LEN)];
+        let mut value = Vec::with_capacity(1 + 2 * seats.len());
+        value.push(ROW_VERSION);
+        seats.iter().for_each(|seat| value.extend_from_slice(&seat.0.to_le_bytes()));
+        value
+    }
+
+    pub(crate) fn write_all(&self, table: u8, showtime: u64, rows: &mut RowWriter) {
+        for page in 0..self.seats.len().div_ceil(PAGE_LEN) as u64 {
+            rows.put(row_key(table, &[showtime, page]), self.page_row(page));
+        }
+    }
+
+    pub(crate) fn write_dirty(&mut self, table: u8, showtime: u64, rows: &mut RowWriter) {
+        for page in std::mem::take(&mut self.dirty) {
+            rows.put(row_key(table, &[showtime, page]), self.page_row(page));
+        }
+    }
+
+    /// Takes in a page as it was written.
+    pub(crate) fn load_page(&mut self, page: u64, row: &Row) -> Result<(), CorruptRow> {
+        let len = self.seats.len();
+        let from = usize::try_from(page).ok().and_then(|page| page.checked_mul(PAGE_LEN)).filter(|&from| from < len);
+        let from = from.ok_or_else(|| row.corrupt("the house has no such page"))?;
+        let (words, rest) = row.payload()?.as_chunks::<2>();
+        if words.len() != (len - from).min(PAGE_LEN) || !rest.is_empty() {
+            return Err(row.corrupt("the page has another number of seats"));
+        }
+        for (index, word) in words.iter().enumerate() {
+            let seat = Seat(u16::from_le_bytes(*word));
+            if seat.raw() == 3 {
+                return Err(row.corrupt("a seat in no known state"));
+            }
+            let index = from + index;
+            self.counts[usize::from(self.categories[index])].move_some(self.seats[index].state(), seat.state(), 1);
+            self.seats[index] = seat;
+        }
+        self.dirty.remove(&page);
+        Ok(())
+    }
+
+    /// Whether every page was loaded.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.dirty.is_empty()
+    }
+}

@@ -1,0 +1,212 @@
+//! The line: joining, calling, claiming, leaving, pausing.
+
+use super::check;
+use expect_test::expect;
+
+#[test]
+fn buyers_are_called_in_join_order_within_the_room() {
+    check(expect![[r#"
+        0s org sale fifo rate=6000 room=2 => created 1
+        0s ann join                       => #1 called, place 1, 0 ahead, claim by 120s
+        0s bob join                       => #2 waiting, place 2, 1 ahead, eta 1s
+        0s cat join                       => #3 waiting, place 3, 2 ahead, eta 1s
+        0s dan join                       => #4 waiting, place 4, 3 ahead, eta 1s
+        0s ann show line                  => open, 4 joined, 0 entrants, cursor 1, 1 active
+        0s cat claim                      => refused: the ticket is not called yet, 2 ahead
+        1s ann claim                      => #1 shopping until 601s, place 1, 0 ahead
+        1s ann claim                      => #1 shopping until 601s, place 1, 0 ahead
+        2s ann leave                      => done
+        2s cat show ticket                => #3 called, place 3, 0 ahead, claim by 122s
+        2s cat claim                      => #3 shopping until 602s, place 3, 0 ahead
+        2s dan show ticket                => #4 waiting, place 4, 1 ahead, eta 1s
+        2s ann join                       => #1 left, place 1, 0 ahead (as before)
+        120s bob show ticket              => #2 called, place 2, 0 ahead, claim by 121s
+        120s dan show ticket              => #4 waiting, place 4, 1 ahead, eta 60s
+        121s bob claim                    => refused: the ticket is over
+        121s dan show line                => open, 4 joined, 0 entrants, cursor 4, 2 active
+        121s dan show events              => showtimes.created queue.opened queue.joined queue.admitted queue.joined queue.joined queue.joined queue.admitted queue.claimed queue.left queue.admitted queue.claimed queue.unclaimed queue.admitted
+    "#]]);
+}
+
+#[test]
+fn the_rate_is_kept_exactly() {
+    check(expect![[r#"
+        0s org sale fifo rate=60 room=100 opens=10s prequeue=0s => created 1
+        1s ann join                                             => #1 prequeue
+        1s bob join                                             => #2 prequeue
+        1s cat join                                             => #3 prequeue
+        9s ann show line                                        => prequeue, 3 joined, 0 entrants, cursor 0, 0 active
+        9s ann claim                                            => refused: the line is prequeue
+        10s ann show line                                       => open, 3 joined, 3 entrants, cursor 1, 1 active
+        10s ann show due                                        => due at 11s
+        10999ms ann show line                                   => open, 3 joined, 3 entrants, cursor 1, 1 active
+        11s ann show line                                       => open, 3 joined, 3 entrants, cursor 2, 2 active
+        11500ms org update rate=120                             => updated
+        11750ms org show line                                   => open, 3 joined, 3 entrants, cursor 3, 3 active
+        11750ms org show due                                    => due at 130s
+    "#]]);
+}
+
+#[test]
+fn credit_does_not_pile_up_while_nobody_waits() {
+    check(expect![[r#"
+        0s org sale fifo rate=120 room=100 => created 1
+        600s ann join                      => #1 called, place 1, 0 ahead, claim by 720s
+        600s bob join                      => #2 waiting, place 2, 1 ahead, eta 1s
+        600s cat join                      => #3 waiting, place 3, 2 ahead, eta 1s
+        600s cat show line                 => open, 3 joined, 0 entrants, cursor 1, 1 active
+        600500ms cat show line             => open, 3 joined, 0 entrants, cursor 3, 3 active
+        600500ms cat show due              => due at 720s
+    "#]]);
+}
+
+#[test]
+fn a_session_ends_by_time_and_its_holds_live_on() {
+    check(expect![[r#"
+        0s org sale fifo room=1 session=60s => created 1
+        0s ann join                         => #1 called, place 1, 0 ahead, claim by 120s
+        0s bob join                         => #2 waiting, place 2, 1 ahead, eta 1s
+        0s ann claim                        => #1 shopping until 60s, place 1, 0 ahead
+        30s ann hold A1                     => h1 of ann: A1, 5000 until 330s
+        60s ann hold A2                     => refused: the ticket has not been admitted
+        60s ann show ticket                 => #1 expired, place 1, 0 ahead
+        60s bob show ticket                 => #2 called, place 2, 0 ahead, claim by 180s
+        60s ann show h1                     => h1 of ann: A1, 5000 until 330s
+        60s ann order h1                    => o1 pendingPayment until 660s: A1, 5000
+        61s ann pay o1 p1 ok 5000           => o1 completed: A1, 5000, captured 5000
+        61s ann show ticket                 => #1 expired, place 1, 0 ahead
+        61s ann show events                 => showtimes.created queue.opened queue.joined queue.admitted queue.joined queue.claimed inventory.hold.created queue.expired queue.admitted orders.created payments.succeeded inventory.seats.purchased orders.completed
+    "#]]);
+}
+
+#[test]
+fn a_purchase_ends_the_admission_unless_something_is_left_to_pay() {
+    check(expect![[r#"
+        0s org sale fifo room=1  => created 1
+        0s ann join              => #1 called, place 1, 0 ahead, claim by 120s
+        0s bob join              => #2 waiting, place 2, 1 ahead, eta 1s
+        0s ann claim             => #1 shopping until 600s, place 1, 0 ahead
+        0s ann hold A1           => h1 of ann: A1, 5000 until 300s
+        0s ann hold A2           => h2 of ann: A2, 5000 until 300s
+        1s ann order h1          => o1 pendingPayment until 601s: A1, 5000
+        1s ann pay o1 p1 ok 5000 => o1 completed: A1, 5000, captured 5000
+        1s ann show ticket       => #1 shopping until 600s, place 1, 0 ahead
+        2s ann order h2          => o2 pendingPayment until 602s: A2, 5000
+        2s ann pay o2 p2 ok 5000 => o2 completed: A2, 5000, captured 5000
+        2s ann show ticket       => #1 done, place 1, 0 ahead
+        2s ann hold A3           => refused: the ticket has not been admitted
+        2s bob show ticket       => #2 called, place 2, 0 ahead, claim by 122s
+    "#]]);
+}
+
+#[test]
+fn leaving_frees_the_slot_and_the_holds() {
+    check(expect![[r#"
+        0s org sale fifo room=1 => created 1
+        0s ann join             => #1 called, place 1, 0 ahead, claim by 120s
+        0s bob join             => #2 waiting, place 2, 1 ahead, eta 1s
+        0s cat join             => #3 waiting, place 3, 2 ahead, eta 1s
+        0s bob leave            => done
+        0s bob leave            => done
+        0s bob join             => #2 left, place 2, 1 ahead (as before)
+        1s ann claim            => #1 shopping until 601s, place 1, 0 ahead
+        1s ann hold A1 A2       => h1 of ann: A1 A2, 10000 until 301s
+        1s ann hold A3          => h2 of ann: A3, 5000 until 301s
+        1s ann order h2         => o1 pendingPayment until 601s: A3, 5000
+        2s ann leave            => done
+        2s ann show seats       => A ..h..... B ........ floor 0 held 0 sold of 10
+        2s cat show ticket      => #3 called, place 3, 0 ahead, claim by 122s
+        2s cat show line        => open, 3 joined, 0 entrants, cursor 3, 1 active
+    "#]]);
+}
+
+#[test]
+fn pausing_stops_calls_but_not_shoppers() {
+    check(expect![[r#"
+        0s org sale fifo room=1 => created 1
+        0s ann join             => #1 called, place 1, 0 ahead, claim by 120s
+        0s bob join             => #2 waiting, place 2, 1 ahead, eta 1s
+        0s org pause            => done
+        0s org pause            => done
+        1s ann claim            => #1 shopping until 601s, place 1, 0 ahead
+        1s ann hold A1          => h1 of ann: A1, 5000 until 301s
+        2s ann leave            => done
+        2s bob show ticket      => #2 waiting, place 2, 1 ahead
+        2s org show due         => due at 120s
+        2s dan join             => #3 waiting, place 3, 2 ahead
+        3s org resume           => done
+        3s bob show ticket      => #2 called, place 2, 0 ahead, claim by 123s
+        4s org close            => done
+        4s org close            => done
+        4s org resume           => refused: the line is closed
+        4s bob claim            => refused: the line is closed
+        4s bob join             => #2 called, place 2, 0 ahead, claim by 123s (as before)
+        4s eve join             => refused: the line is closed
+        4s org show events      => showtimes.created queue.opened queue.joined queue.admitted queue.joined queue.paused queue.claimed inventory.hold.created queue.left inventory.hold.released queue.joined queue.resumed queue.admitted queue.closed
+    "#]]);
+}
+
+#[test]
+fn the_schedule_is_kept_by_log_time() {
+    check(expect![[r#"
+        0s org sale fifo prequeue=10s opens=20s closes=30s => created 1
+        5s ann join                                        => refused: the line is scheduled
+        10s ann join                                       => #1 prequeue
+        10s ann show line                                  => prequeue, 1 joined, 0 entrants, cursor 0, 0 active
+        19s org show due                                   => due at 20s
+        20s ann show ticket                                => #1 called, place 1, 0 ahead, claim by 140s
+        29s org update opens=40s                           => refused: closesAt is out of bounds: prequeueAt, opensAt and closesAt must follow each other
+        29s org update closes=35s                          => updated
+        30s bob join                                       => #2 called, place 2, 0 ahead, claim by 150s
+        35s cat join                                       => refused: the line is closed
+        35s org show line                                  => closed, 2 joined, 1 entrants, cursor 2, 2 active
+        35s org update closes=50s                          => refused: closesAt is out of bounds: it is too late to change it
+        35s org show due                                   => due at 140s
+    "#]]);
+}
+
+#[test]
+fn opening_by_command_forgets_the_schedule() {
+    check(expect![[r#"
+        0s org sale fifo opens=never  => created 1
+        0s ann join                   => refused: the line is scheduled
+        1s org pause                  => refused: the line is scheduled
+        1s org open                   => done
+        1s org open                   => done
+        1s ann join                   => #1 called, place 1, 0 ahead, claim by 121s
+        1s org show due               => due at 121s
+        1s org message doors at seven => done
+        1s org message doors at seven => done
+        1s org show line              => open, 1 joined, 0 entrants, cursor 1, 1 active, message "doors at seven"
+        1s org message                => done
+        1s org show events            => showtimes.created queue.opened queue.joined queue.admitted queue.message queue.message
+        1s ann show events            => 
+    "#]]);
+}
+
+#[test]
+fn a_clock_behind_never_runs_time_backwards() {
+    check(expect![[r#"
+        10s org sale passthrough hold=5s => created 1
+        10s ann hold A1                  => h1 of ann: A1, 5000 until 15s
+        3s bob hold A2                   => h2 of bob: A2, 5000 until 15s
+        15s bob show seats               => A ........ B ........ floor 0 held 0 sold of 10
+    "#]]);
+}
+
+#[test]
+fn admission_steps_have_a_floor_between_them() {
+    check(expect![[r#"
+        0s org sale fifo rate=60000 room=1 => created 1
+        0s ann join                        => #1 called, place 1, 0 ahead, claim by 120s
+        0s bob join                        => #2 waiting, place 2, 1 ahead, eta 1s
+        0s cat join                        => #3 waiting, place 3, 2 ahead, eta 1s
+        5ms ann leave                      => done
+        5ms bob show ticket                => #2 waiting, place 2, 1 ahead, eta 1s
+        5ms bob show due                   => due at 20ms
+        20ms bob show ticket               => #2 called, place 2, 0 ahead, claim by 120020ms
+        25ms bob leave                     => done
+        25ms bob show due                  => due at 40ms
+        40ms cat show ticket               => #3 called, place 3, 0 ahead, claim by 120040ms
+    "#]]);
+}

@@ -1,0 +1,44 @@
+//! Requests are answered once.
+
+use super::check;
+use expect_test::expect;
+
+#[test]
+fn a_repeated_request_gets_the_same_answer() {
+    check(expect![[r#"
+        0s org sale passthrough  => created 1
+        0s ann hold A1 key=k1    => h1 of ann: A1, 5000 until 300s
+        1s ann hold A1 key=k1    => h1 of ann: A1, 5000 until 300s (replayed)
+        1s org restart           => restarted
+        1s ann hold A1 key=k1    => h1 of ann: A1, 5000 until 300s (replayed)
+        1s ann hold A2 key=k1    => refused: the request id was used before with another body
+        1s bob hold A1 key=k2    => refused: A1 not available
+        2s ann release h1 key=k3 => done
+        2s bob hold A1 key=k2    => refused: A1 not available (replayed)
+        2s bob hold A1 key=k4    => h2 of bob: A1, 5000 until 302s
+        2s bob hold A1 key=k4    => h2 of bob: A1, 5000 until 302s (replayed)
+    "#]]);
+}
+
+#[test]
+fn a_request_is_forgotten_after_a_while() {
+    check(expect![[r#"
+        0s org sale passthrough      => created 1
+        0s org limits age=10s        => done
+        0s org limits age=999999999s => refused: requestAgeMax is out of bounds: 999999999000 is not between 1000 and 2592000000
+        1s ann hold A1 key=k1        => h1 of ann: A1, 5000 until 301s
+        10999ms ann hold A1 key=k1   => h1 of ann: A1, 5000 until 301s (replayed)
+        11s ann hold A1 key=k1       => refused: A1 not available
+        11s org show events          => showtimes.created queue.opened limits.changed inventory.hold.created
+    "#]]);
+}
+
+#[test]
+fn a_showtime_is_created_once() {
+    check(expect![[r#"
+        0s org sale passthrough => created 1
+        0s org sale passthrough => created 1
+        0s org sale fifo        => refused: it exists already with another content
+        0s org show events      => showtimes.created queue.opened
+    "#]]);
+}

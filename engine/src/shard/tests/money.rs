@@ -1,0 +1,125 @@
+//! Orders, payments and refunds.
+
+use super::check;
+use expect_test::expect;
+
+#[test]
+fn an_order_is_paid_in_time() {
+    check(expect![[r#"
+        0s org sale passthrough payment=60s => created 1
+        0s ann hold A1 B1                   => h1 of ann: A1 B1, 8000 until 300s
+        1s ann order h1                     => o1 pendingPayment until 61s: A1 B1, 8000
+        1s ann show h1                      => h1 of ann: A1 B1, 8000 until 61s for o1
+        1s ann order h1                     => refused: the hold has an order already
+        1s ann release h1                   => refused: the hold has an order already
+        1s ann extend h1                    => refused: the hold has an order already
+        2s ann pay o1 p1 no 8000            => o1 pendingPayment until 61s: A1 B1, 8000
+        3s ann pay o1 p2 ok 8000            => o1 completed: A1 B1, 8000, captured 8000
+        3s ann show h1                      => gone
+        3s ann show seats                   => A S....... B S....... floor 0 held 0 sold of 10
+        3s ann cancel o1                    => refused: the order is completed
+        61s ann show seats                  => A S....... B S....... floor 0 held 0 sold of 10
+        61s ann show report                 => revenue 8000, captured 8000, due 0, refunded 0, 0 holds, orders: 1 completed
+        61s ann show events                 => showtimes.created queue.opened inventory.hold.created orders.created payments.failed payments.succeeded inventory.seats.purchased orders.completed
+    "#]]);
+}
+
+#[test]
+fn an_unpaid_order_expires_with_its_hold() {
+    check(expect![[r#"
+        0s org sale passthrough payment=60s => created 1
+        0s ann hold A1                      => h1 of ann: A1, 5000 until 300s
+        1s ann order h1                     => o1 pendingPayment until 61s: A1, 5000
+        61s ann show o1                     => o1 expired: A1, 5000
+        61s ann show h1                     => gone
+        61s ann show seats                  => A ........ B ........ floor 0 held 0 sold of 10
+        61s ann cancel o1                   => refused: the order is expired
+        61s ann show events                 => showtimes.created queue.opened inventory.hold.created orders.created orders.expired inventory.hold.expired
+    "#]]);
+}
+
+#[test]
+fn a_late_success_books_again_if_the_seats_are_free() {
+    check(expect![[r#"
+        0s org sale passthrough payment=60s => created 1
+        0s ann hold A1                      => h1 of ann: A1, 5000 until 300s
+        1s ann order h1                     => o1 pendingPayment until 61s: A1, 5000
+        70s ann pay o1 p1 ok 5000           => o1 completed: A1, 5000, captured 5000
+        70s ann show seats                  => A S....... B ........ floor 0 held 0 sold of 10
+        70s ann show events                 => showtimes.created queue.opened inventory.hold.created orders.created orders.expired inventory.hold.expired payments.succeeded inventory.seats.purchased orders.completed
+    "#]]);
+}
+
+#[test]
+fn a_late_success_is_owed_if_the_seats_are_gone() {
+    check(expect![[r#"
+        0s org sale passthrough payment=60s => created 1
+        0s ann hold A1 A2                   => h1 of ann: A1 A2, 10000 until 300s
+        1s ann order h1                     => o1 pendingPayment until 61s: A1 A2, 10000
+        2s ann cancel o1                    => o1 canceled: A1 A2, 10000
+        2s ann cancel o1                    => o1 canceled: A1 A2, 10000
+        3s bob hold A2                      => h2 of bob: A2, 5000 until 303s
+        4s ann pay o1 p1 ok 10000           => o1 refundDue: A1 A2, 10000, captured 10000, due 10000
+        4s ann pay o1 p1 ok 10000           => p1 known, o1 refundDue: A1 A2, 10000, captured 10000, due 10000
+        5s ann repay o1 r11 no 10000        => o1 refundDue: A1 A2, 10000, captured 10000, due 10000
+        6s ann repay o1 r2 ok 4000          => o1 refundDue: A1 A2, 10000, captured 10000, due 6000, refunded 4000
+        6s ann repay o1 r3 ok 7000          => refused: amount is out of bounds: 6000 has to go back
+        6s ann repay o1 r11 ok 6000         => o1 refunded: A1 A2, 10000, captured 10000, refunded 10000
+        6s ann repay o1 r11 ok 6000         => p11 known, o1 refunded: A1 A2, 10000, captured 10000, refunded 10000
+        6s ann repay o1 r11 ok 6001         => refused: the payment id was used before with another content
+        7s ann show events                  => showtimes.created queue.opened inventory.hold.created orders.created orders.canceled inventory.hold.released inventory.hold.created payments.succeeded payments.refund.due payments.refund.failed payments.refunded payments.refunded
+    "#]]);
+}
+
+#[test]
+fn double_wrong_and_foreign_payments_are_owed() {
+    check(expect![[r#"
+        0s org sale passthrough        => created 1
+        0s ann hold A1                 => h1 of ann: A1, 5000 until 300s
+        1s ann order h1                => o1 pendingPayment until 601s: A1, 5000
+        2s ann pay o1 p1 ok 4999       => o1 pendingPayment until 601s: A1, 5000, captured 4999, due 4999
+        2s ann pay o1 p2 ok 5000 USD   => o1 pendingPayment until 601s: A1, 5000, captured 4999, due 4999, foreign 5000 USD refunded 0
+        3s ann pay o1 p3 ok 5000       => o1 completed: A1, 5000, captured 9999, due 4999, foreign 5000 USD refunded 0
+        4s ann pay o1 p4 ok 5000       => o1 completed: A1, 5000, captured 14999, due 9999, foreign 5000 USD refunded 0
+        4s ann pay o1 p4 no 5000       => p4 known, o1 completed: A1, 5000, captured 14999, due 9999, foreign 5000 USD refunded 0
+        4s ann pay o1 p4 ok 5001       => refused: the payment id was used before with another content
+        5s ann repay o1 r4 ok 9999     => refused: the payment id was used before with another content
+        5s ann repay o1 r5 ok 5000 USD => o1 completed: A1, 5000, captured 14999, due 9999, foreign 5000 USD refunded 5000
+        5s ann repay o1 p4 ok 5000     => refused: the payment id was used before with another content
+        6s ann show report             => revenue 5000, captured 14999, due 9999, refunded 0, 0 holds, orders: 1 completed
+    "#]]);
+}
+
+#[test]
+fn refunds_are_whole_or_by_the_seat() {
+    check(expect![[r#"
+        0s org sale passthrough      => created 1
+        0s ann hold A1 A2 A3         => h1 of ann: A1 A2 A3, 15000 until 300s
+        1s ann order h1              => o1 pendingPayment until 601s: A1 A2 A3, 15000
+        1s ann refund o1             => refused: the order is pendingPayment
+        2s ann pay o1 p1 ok 15000    => o1 completed: A1 A2 A3, 15000, captured 15000
+        3s org refund o1 A2          => o1 completed: A1 A3, 15000, captured 15000, due 5000
+        3s org refund o1 A2          => refused: there is no seat number 1
+        3s bob hold A2               => h2 of bob: A2, 5000 until 303s
+        4s org repay o1 r11 ok 5000  => o1 completed: A1 A3, 15000, captured 15000, refunded 5000
+        5s org refund o1             => o1 refundDue: , 15000, captured 15000, due 10000, refunded 5000
+        5s org show seats            => A .h...... B ........ floor 0 held 0 sold of 10
+        6s org repay o1 r12 ok 10000 => o1 refunded: , 15000, captured 15000, refunded 15000
+        6s ann pay o1 p9 ok 15000    => o1 refundDue: , 15000, captured 30000, due 15000, refunded 15000
+        6s org show report           => revenue 0, captured 30000, due 15000, refunded 15000, 1 holds, orders: 1 refundDue
+        6s org show events           => showtimes.created queue.opened inventory.hold.created orders.created payments.succeeded inventory.seats.purchased orders.completed inventory.seats.released payments.refund.due inventory.hold.created payments.refunded inventory.seats.released payments.refund.due payments.refunded payments.succeeded payments.refund.due
+    "#]]);
+}
+
+#[test]
+fn an_order_of_places_is_refunded_whole() {
+    check(expect![[r#"
+        0s org sale passthrough  => created 1
+        0s ann hold floor x3     => h1 of ann: floor x3, 3000 until 300s
+        0s ann order h1          => o1 pendingPayment until 600s: floor x3, 3000
+        0s ann pay o1 p1 ok 3000 => o1 completed: floor x3, 3000, captured 3000
+        0s org show counts       => front 8/0/0/0, back 8/0/0/0, floor 7/0/3/0
+        0s org refund o1         => o1 refundDue: , 3000, captured 3000, due 3000
+        0s org show counts       => front 8/0/0/0, back 8/0/0/0, floor 10/0/0/0
+    "#]]);
+}

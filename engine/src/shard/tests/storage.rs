@@ -1,0 +1,131 @@
+//! Rows and batches.
+
+use super::*;
+
+/// A long script with a little of everything, as commands with their times.
+fn mixed() -> Vec<(Timestamp, Envelope<ShardCommand>)> {
+    let showtime = showtime_id();
+    let mut commands = vec![(
+        0,
+        ShardCommand::CreateShowtime(CreateShowtime {
+            showtime,
+            organisation: OrganisationId(1),
+            seat_map: small_house(),
+            prices: vec![eur(5_000), eur(3_000), eur(1_000)],
+            sale: Sale { opens_at: Some(Timestamp(0)), ..Sale::default() },
+            draw_secret: [1; 32],
+        }),
+    )];
+    for buyer in 1..=40 {
+        let (user, ticket) = (UserId(buyer), TicketNumber(buyer as u64));
+        let at = buyer as u64 * 50;
+        commands.push((at, ShardCommand::JoinQueue(JoinQueue { showtime, user })));
+        commands.push((at + 1_000, ShardCommand::ClaimAdmission(ClaimAdmission { showtime, user, ticket })));
+        let choice = SeatChoice::Named(vec![SeatId(buyer as u32 % 16)]);
+        let hold = HoldSeats { showtime, user, ticket: Some(ticket), channel: None, choice };
+        commands.push((at + 1_500, ShardCommand::HoldSeats(hold)));
+    }
+    commands.sort_by_key(|(at, _)| *at);
+    let envelope = |(number, (at, command)): (usize, (u64, ShardCommand))| {
+        (Timestamp(at), Envelope { request: Some(RequestId(number as u128)), command })
+    };
+    commands.into_iter().enumerate().map(envelope).collect()
+}
+
+#[test]
+fn batches_cut_differently_give_the_same_state() {
+    let script = mixed();
+    let mut one_by_one = Shard::new(GROUP);
+    let mut replies = Vec::new();
+    for (at, envelope) in &script {
+        replies.extend(one_by_one.apply(*at, std::slice::from_ref(envelope)));
+    }
+    let mut in_batches = Shard::new(GROUP);
+    let mut batched = Vec::new();
+    for batch in script.chunk_by(|a, b| a.0 == b.0) {
+        let envelopes: Vec<_> = batch.iter().map(|(_, envelope)| envelope.clone()).collect();
+        batched.extend(in_batches.apply(batch[0].0, &envelopes));
+    }
+    assert_eq!(replies, batched);
+    assert_eq!(one_by_one.rows(), in_batches.rows());
+    assert!(replies.iter().filter(|reply| matches!(reply.result, Ok(Outcome::Held { .. }))).count() > 10);
+}
+
+#[test]
+fn rows_drained_now_and_then_add_up() {
+    let mut shard = Shard::new(GROUP);
+    let mut stored = DirtyRows::default();
+    for (number, (at, envelope)) in mixed().iter().enumerate() {
+        shard.apply(*at, std::slice::from_ref(envelope));
+        if number % 7 == 0 {
+            stored.merge(shard.drain_dirty());
+        }
+    }
+    stored.merge(shard.drain_dirty());
+    assert!(shard.drain_dirty().is_empty());
+    let rows: Vec<Row> = stored.0.into_iter().filter_map(|(key, value)| Some(Row { key, value: value? })).collect();
+    assert_eq!(rows, shard.rows());
+}
+
+#[test]
+fn damaged_rows_are_found() {
+    let mut shard = Shard::new(GROUP);
+    for (at, envelope) in mixed() {
+        shard.apply(at, &[envelope]);
+    }
+    let rows = shard.rows();
+    assert!(Shard::load(GroupId(8), rows.clone().into_iter()).is_err(), "rows of another group");
+    assert!(Shard::load(GROUP, rows.iter().rev().cloned()).is_err(), "rows out of order");
+    for index in 0..rows.len() {
+        let without = rows.iter().enumerate().filter(|(other, _)| *other != index).map(|(_, row)| row.clone());
+        assert!(Shard::load(GROUP, without).is_err(), "row {index} is missing: {:02x?}", rows[index].key);
+        let mut cut = rows.clone();
+        cut[index].value.pop();
+        assert!(Shard::load(GROUP, cut.into_iter()).is_err(), "row {index} is cut");
+        let mut versioned = rows.clone();
+        versioned[index].value[0] = 9;
+        assert!(Shard::load(GROUP, versioned.into_iter()).is_err(), "row {index} has another version");
+    }
+}
+
+#[test]
+fn a_flipped_bit_never_panics() {
+    let mut shard = Shard::new(GROUP);
+    for (at, envelope) in mixed() {
+        shard.apply(at, &[envelope]);
+    }
+    let rows = shard.rows();
+    for index in 0..rows.len() {
+        for bit in (0..rows[index].value.len() * 8).step_by(97) {
+            let mut flipped = rows.clone();
+            flipped[index].value[bit / 8] ^= 1 << (bit % 8);
+            // What loads all the same is found by the checksum that the storage keeps of each row.
+            let _ = Shard::load(GROUP, flipped.into_iter());
+        }
+    }
+}
+
+#[test]
+fn the_empty_machine_has_no_rows() {
+    let mut shard = Shard::new(GROUP);
+    assert!(shard.rows().is_empty() && shard.drain_dirty().is_empty());
+    let loaded = Shard::load(GROUP, std::iter::empty()).unwrap();
+    assert_eq!(loaded.digest(), shard.digest());
+}
+
+#[test]
+fn the_event_chain_can_be_followed() {
+    let mut shard = Shard::new(GROUP);
+    for (at, envelope) in mixed() {
+        shard.apply(at, &[envelope]);
+    }
+    let mut chain = [0; 32];
+    for (record, sequence) in shard.events(1, usize::MAX).unwrap().iter().zip(1..) {
+        assert_eq!(record.sequence, sequence);
+        chain = record.link(&chain);
+        assert_eq!(record.chain, chain);
+    }
+    let ShardAnswer::Showtime(Some(view)) = shard.query(&ShardQuery::Showtime(showtime_id())) else { panic!() };
+    assert_eq!(view.chain, chain);
+    assert_eq!(view.sequence, shard.last_sequence());
+}

@@ -1,0 +1,47 @@
+//! `UpdateSale`: changes parts of a sale.
+
+use super::Shard;
+use super::deadlines::Due;
+use crate::group_state::Events;
+use crate::{Event, Outcome, QueueState, Refusal, UpdateSale};
+
+impl Shard {
+    pub(super) fn update_sale(&mut self, ask: &UpdateSale, events: &mut Events) -> Result<Outcome, Refusal> {
+        let showtime = self.showtime(ask.showtime)?;
+        let before = showtime.sale().clone();
+        let sale = ask.patch.apply(&before);
+        sale.validate()?;
+        let head = &showtime.line.head;
+        let is_ahead = matches!(head.state, QueueState::Scheduled | QueueState::Prequeue);
+        for (field, changes, is_late) in [
+            ("method", sale.method != before.method, !is_ahead || head.joined > 0),
+            ("beacon", sale.beacon != before.beacon, !is_ahead || head.joined > 0),
+            ("prequeueAt", sale.prequeue_at != before.prequeue_at, head.state != QueueState::Scheduled),
+            ("opensAt", sale.opens_at != before.opens_at, !is_ahead),
+            ("closesAt", sale.closes_at != before.closes_at, head.state == QueueState::Closed),
+        ] {
+            if changes && is_late {
+                return Err(Refusal::out_of_bounds(field, "it is too late to change it"));
+            }
+        }
+
+        let id = ask.showtime;
+        for (from, to, due) in [
+            (before.prequeue_at, sale.prequeue_at, Due::Prequeue(id)),
+            (before.opens_at, sale.opens_at, Due::Opening(id)),
+            (before.closes_at, sale.closes_at, Due::Closing(id)),
+        ] {
+            self.deadlines.replace(from, to, due);
+        }
+        let now = self.state.now;
+        if sale != before {
+            let showtime = self.showtime_mut(id);
+            showtime.line.settle_credit(now, &before);
+            showtime.line.clamp_credit(&sale);
+            showtime.set_sale(sale.clone());
+            self.schedule_step(id);
+            events.push(id, Event::SaleUpdated);
+        }
+        Ok(Outcome::SaleUpdated { sale: Box::new(sale) })
+    }
+}
