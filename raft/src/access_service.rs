@@ -3,6 +3,7 @@
 use crate::checkpoint::Checkpoints;
 use crate::group::{Group, Groups, Unproposed};
 use crate::machine;
+use crate::stop::Stop;
 use crate::types::{LogId, NodeId};
 use futures::stream::{BoxStream, FuturesUnordered};
 use futures::{FutureExt, StreamExt};
@@ -37,6 +38,8 @@ pub(crate) struct AccessService {
     pub(crate) checkpoints: Checkpoints,
     pub(crate) members: BTreeMap<NodeId, String>,
     pub(crate) command_len_max: usize,
+    /// Turns true when the node stops: sessions and watches end then.
+    pub(crate) stop: Stop,
 }
 
 fn failure(kind: Kind, detail: impl Into<String>) -> v1::Failure {
@@ -135,6 +138,7 @@ impl Access for AccessService {
         let (answers, outbound) = mpsc::channel(ANSWERS_MAX);
         let groups = self.groups.clone();
         let command_len_max = self.command_len_max;
+        let mut stop = self.stop.clone();
         tokio::spawn(async move {
             let mut under_way = FuturesUnordered::new();
             let mut open = true;
@@ -153,6 +157,7 @@ impl Access for AccessService {
                         }
                         _ => open = false,
                     },
+                    () = stop.stopped() => return,
                     Some(response) = under_way.next() => {
                         if answers.send(Ok(response)).await.is_err() {
                             return;
@@ -168,18 +173,17 @@ impl Access for AccessService {
         let request = request.into_inner();
         let group = self.groups.get(GroupId(request.group))?;
         let (items, outbound) = mpsc::channel(4);
+        let mut stop = self.stop.clone();
         tokio::spawn(async move {
             let mut progress = group.state.watch();
             let mut next = request.from.max(1);
             loop {
                 let last_sequence = progress.borrow_and_update().last_sequence;
                 if last_sequence < next {
-                    if progress.changed().await.is_err() {
-                        return;
-                    }
-                    // A reader that left is noticed also when nothing happens.
-                    if items.is_closed() {
-                        return;
+                    tokio::select! {
+                        changed = progress.changed() => if changed.is_err() { return },
+                        () = stop.stopped() => return,
+                        () = items.closed() => return,
                     }
                     continue;
                 }

@@ -36,7 +36,7 @@ const ROW_PREFIX: u8 = 1;
 const META_VERSION: u8 = 1;
 
 /// What a checkpoint stands for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CheckpointMeta {
     /// The last entry that it contains.
     pub last: Option<LogId>,
@@ -46,12 +46,6 @@ pub struct CheckpointMeta {
     pub row_count: u64,
     /// Sum over all rows of a hash of each.
     digest: u128,
-}
-
-impl Default for CheckpointMeta {
-    fn default() -> Self {
-        Self { last: None, membership: StoredMembership::default(), row_count: 0, digest: 0 }
-    }
 }
 
 /// The stored form of [`CheckpointMeta`].

@@ -107,7 +107,7 @@ impl DataDir {
     fn write_identity(&self, path: &Path, incarnation: u128) -> io::Result<()> {
         let draft = path.with_extension("draft");
         let mut file = File::create(&draft)?;
-        write!(file, "{}incarnation {incarnation:032x}\n", self.identity())?;
+        writeln!(file, "{}incarnation {incarnation:032x}", self.identity())?;
         file.sync_all()?;
         std::fs::rename(&draft, path)?;
         File::open(&self.path)?.sync_all()

@@ -68,9 +68,12 @@ pub(crate) enum Unproposed {
     Unknown(String),
 }
 
+/// What became of a proposal: its reply and the entry that it was applied with.
+pub(crate) type Proposed = Result<(Reply, LogId), Unproposed>;
+
 struct Proposal {
     command: Bytes,
-    answer: oneshot::Sender<Result<(Reply, LogId), Unproposed>>,
+    answer: oneshot::Sender<Proposed>,
 }
 
 impl Group {
@@ -90,10 +93,7 @@ impl Group {
     }
 
     /// Queues a command; refused at once when the queue is full.
-    pub(crate) fn propose(
-        &self,
-        command: Bytes,
-    ) -> Result<oneshot::Receiver<Result<(Reply, LogId), Unproposed>>, Unproposed> {
+    pub(crate) fn propose(&self, command: Bytes) -> Result<oneshot::Receiver<Proposed>, Unproposed> {
         let (answer, answered) = oneshot::channel();
         self.proposals.try_send(Proposal { command, answer }).map_err(|_| Unproposed::Overloaded)?;
         Ok(answered)

@@ -37,6 +37,7 @@ pub mod sled_store;
 pub mod state;
 pub mod state_machine;
 pub mod std_disk;
+mod stop;
 pub mod transport;
 pub mod types;
 pub mod wal;

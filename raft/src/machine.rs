@@ -58,15 +58,6 @@ impl<M: StateMachine> Machine for Typed<M> {
     }
 }
 
-/// The empty machine of a group: the directory for group 0, a shard for any other.
-pub(crate) fn empty(group: GroupId) -> Box<dyn Machine> {
-    if group == GroupId::DIRECTORY {
-        Box::new(Typed(Directory::new(group)))
-    } else {
-        Box::new(Typed(Shard::new(group)))
-    }
-}
-
 /// The machine of a group as its rows, given in key order, say.
 pub(crate) fn load(group: GroupId, rows: impl Iterator<Item = Row>) -> Result<Box<dyn Machine>, CorruptRow> {
     Ok(if group == GroupId::DIRECTORY {

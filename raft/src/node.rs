@@ -8,6 +8,7 @@ use crate::log_store::LogStore;
 use crate::seams::{CheckpointStore, Clock, Connector, Disk, Spawner};
 use crate::state::GroupState;
 use crate::state_machine::MachineStore;
+use crate::stop::{self, Stop};
 use crate::transport::{MESSAGE_LEN_MAX, Peers};
 use crate::types::NodeId;
 use crate::wal::{OpenError, Owner, RecoveryReport, Wal, WalConfig, WalStats};
@@ -33,6 +34,9 @@ use vestibule_proto::v1::consensus_server::ConsensusServer;
 pub const REPLICAS: usize = 3;
 /// The most groups of a cluster, the directory not counted.
 pub const GROUPS_MAX: u32 = 1_024;
+
+/// How long open connections may take to end when the node stops.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Settings of a node.
 #[derive(Debug, Clone)]
@@ -136,7 +140,6 @@ impl NodeConfig {
             max_in_snapshot_log_to_keep: self.snapshot_entries / 5,
             purge_batch_size: 256,
             install_snapshot_timeout: 600_000,
-            send_snapshot_timeout: 600_000,
             ..Config::default()
         };
         Ok(Arc::new(config.validate().map_err(|error| StartError::Config(error.to_string()))?))
@@ -238,15 +241,15 @@ impl Node {
             groups.insert(Group::start(id, config.id, raft, state, seams.clock.clone()));
         }
 
-        let (stop, stopped) = watch::channel(false);
-        let server = serve(&config, &wal, &checkpoints, &groups, incoming, stopped.clone());
+        let (stop, follower) = stop::switch();
+        let server = serve(&config, &wal, &checkpoints, &groups, incoming, follower.clone());
         for group in groups.all() {
-            tokio::spawn(form(config.clone(), group, stopped.clone()));
+            tokio::spawn(form(config.clone(), group, follower.clone()));
         }
         if let Ok(directory) = groups.get(GroupId::DIRECTORY) {
-            tokio::spawn(keep_groups_set(config.groups, directory, stopped.clone()));
+            tokio::spawn(keep_groups_set(config.groups, directory, follower.clone()));
         }
-        tokio::spawn(keep_log_short(config.clone(), wal.clone(), groups.clone(), stopped));
+        tokio::spawn(keep_log_short(config.clone(), wal.clone(), groups.clone(), follower));
         Ok(Self { config, wal, checkpoints, groups, stop, server, recovery })
     }
 
@@ -291,7 +294,7 @@ impl Node {
     }
 
     /// Stops answering, writes everything that changed and closes the files.
-    pub async fn shutdown(self) -> io::Result<()> {
+    pub async fn shutdown(mut self) -> io::Result<()> {
         self.stop.send_replace(true);
         for group in self.groups.all() {
             if let Err(error) = group.raft.shutdown().await {
@@ -300,7 +303,9 @@ impl Node {
         }
         let saved = self.checkpoints.close().await;
         self.wal.close().await;
-        self.server.abort();
+        if tokio::time::timeout(CLOSE_TIMEOUT, &mut self.server).await.is_err() {
+            self.server.abort();
+        }
         saved
     }
 }
@@ -311,7 +316,7 @@ fn serve<I, S>(
     checkpoints: &Checkpoints,
     groups: &Arc<Groups>,
     incoming: I,
-    mut stopped: watch::Receiver<bool>,
+    mut stop: Stop,
 ) -> tokio::task::JoinHandle<Result<(), tonic::transport::Error>>
 where
     I: Stream<Item = io::Result<S>> + Send + 'static,
@@ -330,6 +335,7 @@ where
         checkpoints: checkpoints.clone(),
         members: config.peers.clone(),
         command_len_max: wal.entry_len_max() - 64,
+        stop: stop.clone(),
     };
     let consensus = ConsensusServer::new(consensus)
         .max_decoding_message_size(MESSAGE_LEN_MAX)
@@ -344,22 +350,19 @@ where
         .http2_keepalive_timeout(Some(Duration::from_secs(2)))
         .add_service(consensus)
         .add_service(access);
-    let until = async move {
-        // The sender lives in the node; when it is gone, so is the node.
-        let _ = stopped.wait_for(|stopped| *stopped).await;
-    };
+    let until = async move { stop.stopped().await };
     tokio::spawn(server.serve_with_incoming_shutdown(incoming, until))
 }
 
 /// Forms a group that nobody has formed yet: its first voter at once, the others if that one does not.
-async fn form(config: NodeConfig, group: Arc<Group>, mut stopped: watch::Receiver<bool>) {
+async fn form(config: NodeConfig, group: Arc<Group>, mut stop: Stop) {
     let placement = config.placement(group.id);
     let Some(rank) = placement.iter().position(|node| *node == config.id) else { return };
     // Several may form it: all write the same first entry.
     let wait = config.timing.election_max * 3 * u32::try_from(rank).unwrap_or(u32::MAX);
     tokio::select! {
         () = tokio::time::sleep(wait) => {}
-        _ = stopped.wait_for(|stopped| *stopped) => return,
+        () = stop.stopped() => return,
     }
     if !matches!(group.raft.is_initialized().await, Ok(false)) {
         return;
@@ -372,7 +375,7 @@ async fn form(config: NodeConfig, group: Arc<Group>, mut stopped: watch::Receive
 }
 
 /// While this node leads the directory: sees that the directory knows how many groups there are.
-async fn keep_groups_set(count: u32, directory: Arc<Group>, mut stopped: watch::Receiver<bool>) {
+async fn keep_groups_set(count: u32, directory: Arc<Group>, mut stop: Stop) {
     let query = codec::encode(&DirectoryQuery::Groups);
     let envelope: Envelope<DirectoryCommand> =
         Envelope { request: None, command: DirectoryCommand::SetGroups(SetGroups { count }) };
@@ -396,17 +399,17 @@ async fn keep_groups_set(count: u32, directory: Arc<Group>, mut stopped: watch::
         }
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(100)) => {}
-            _ = stopped.wait_for(|stopped| *stopped) => return,
+            () = stop.stopped() => return,
         }
     }
 }
 
 /// Makes groups with little traffic purge when their old entries keep the log from shrinking.
-async fn keep_log_short(config: NodeConfig, wal: Wal, groups: Arc<Groups>, mut stopped: watch::Receiver<bool>) {
+async fn keep_log_short(config: NodeConfig, wal: Wal, groups: Arc<Groups>, mut stop: Stop) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(2)) => {}
-            _ = stopped.wait_for(|stopped| *stopped) => return,
+            () = stop.stopped() => return,
         }
         let (segments, holders) = wal.oldest_segment_holders();
         if segments <= config.segments_max {

@@ -84,7 +84,7 @@ pub trait Disk: Send + Sync + 'static {
 /// An open file of a [`Disk`].
 pub trait DiskFile: Send + Sync + 'static {
     /// The length in bytes.
-    fn len(&self) -> BoxFuture<'_, io::Result<u64>>;
+    fn size(&self) -> BoxFuture<'_, io::Result<u64>>;
     /// Writes all of `bytes` at `offset`.
     fn write_at<'a>(&'a self, offset: u64, bytes: &'a [u8]) -> BoxFuture<'a, io::Result<()>>;
     /// Reads exactly `len` bytes at `offset`.

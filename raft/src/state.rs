@@ -1,7 +1,7 @@
 //! The applied state of a group: its machine, and how far the log has been applied to it.
 
 use crate::checkpoint::Checkpoints;
-use crate::machine::{self, Machine};
+use crate::machine::Machine;
 use crate::types::{Batch, Entry, LogId, Replies, StoredMembership};
 use bytes::Bytes;
 use std::io;
@@ -37,10 +37,6 @@ pub(crate) struct Applied {
 }
 
 impl Applied {
-    pub(crate) fn empty(group: GroupId) -> Self {
-        Self { machine: machine::empty(group), last: None, membership: StoredMembership::default() }
-    }
-
     fn progress(&self) -> Progress {
         Progress {
             term: self.last.map_or(0, |last| last.leader_id.term),

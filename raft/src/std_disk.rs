@@ -101,7 +101,7 @@ impl Disk for StdDisk {
 struct StdFile(File);
 
 impl DiskFile for StdFile {
-    fn len(&self) -> BoxFuture<'_, io::Result<u64>> {
+    fn size(&self) -> BoxFuture<'_, io::Result<u64>> {
         Box::pin(async move { Ok(self.0.metadata()?.len()) })
     }
 

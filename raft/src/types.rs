@@ -17,6 +17,7 @@ openraft::declare_raft_types!(
         NodeId = u64,
         Node = BasicNode,
         LeaderId = leader_id_adv::LeaderId<Self::Term, Self::NodeId>,
+        AsyncRuntime = openraft_rt_tokio::TokioRuntime,
 );
 
 /// The number of a node, unique in its cluster and never given twice.

@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use vestibule_engine::{
     CreateOrganisation, Directory, DirectoryAnswer, DirectoryCommand, DirectoryQuery, Envelope, GroupId, RequestId,
+    UserId,
 };
 use vestibule_raft::cluster::{Cluster, Consistency, GrpcCluster};
 use vestibule_raft::data_dir::DataDir;
@@ -57,7 +58,8 @@ async fn addresses() -> (BTreeMap<u64, String>, BTreeMap<u64, TcpListener>) {
 }
 
 async fn create(cluster: &dyn Cluster, request: u128) -> vestibule_engine::Reply {
-    let command = DirectoryCommand::CreateOrganisation(CreateOrganisation { name: format!("House {request}") });
+    let command =
+        DirectoryCommand::CreateOrganisation(CreateOrganisation { by: UserId(7), name: format!("House {request}") });
     let envelope = Envelope { request: Some(RequestId(request)), command };
     cluster.propose::<Directory>(GroupId::DIRECTORY, &envelope, PATIENCE).await.expect("a reply comes").0
 }
@@ -73,6 +75,8 @@ async fn group_count(cluster: &dyn Cluster) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_nodes_agree_survive_one_and_remember_across_a_restart() {
+    // `RUST_LOG=info cargo test …` shows what the nodes say.
+    let _ = tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).try_init();
     let root = tempfile::tempdir().expect("a temporary directory");
     let (addresses, mut listeners) = addresses().await;
     let mut nodes = BTreeMap::new();

@@ -102,7 +102,7 @@ pub(crate) async fn recover(disk: &Arc<dyn Disk>, owner: Owner, config: &WalConf
     for (at, &number) in numbers.iter().enumerate() {
         let is_last = at + 1 == numbers.len();
         let file = disk.open(&segment::segment_name(number)).await.map_err(OpenError::Io)?;
-        let len = file.len().await.map_err(OpenError::Io)?;
+        let len = file.size().await.map_err(OpenError::Io)?;
         let bytes =
             Bytes::from(file.read_at(0, usize::try_from(len).unwrap_or(usize::MAX)).await.map_err(OpenError::Io)?);
         let segment = Segment { number, file };

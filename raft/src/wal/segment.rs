@@ -82,7 +82,7 @@ pub(crate) async fn make_segment(disk: &dyn Disk, number: u64, owner: Owner, len
     let file = if names.iter().any(|name| name == SPARE_NAME) {
         disk.rename(SPARE_NAME, &name).await?;
         let file = disk.open(&name).await?;
-        if file.len().await? == len {
+        if file.size().await? == len {
             file
         } else {
             // Made when segments had another length.

@@ -294,8 +294,8 @@ impl Disk for FailingDisk {
 }
 
 impl crate::seams::DiskFile for FailingFile {
-    fn len(&self) -> Io<'_, u64> {
-        self.inner.len()
+    fn size(&self) -> Io<'_, u64> {
+        self.inner.size()
     }
     fn write_at<'a>(&'a self, offset: u64, bytes: &'a [u8]) -> Io<'a, ()> {
         self.inner.write_at(offset, bytes)
