@@ -77,7 +77,7 @@ impl<C: Connector> Buyer<'_, C> {
         let ticket = ticket.map_err(|error| Stop::Failed("join", error))?;
         let join = {
             let mut record = self.rush.record();
-            record.joins.push(Join { number: ticket.number, place: ticket.place, sent, acked });
+            record.joins.push(Join { number: ticket.number, place: ticket.place, waited_until: None, sent, acked });
             record.joins.len() - 1
         };
         self.ticket = Some(ticket.clone());
@@ -120,7 +120,7 @@ impl<C: Connector> Buyer<'_, C> {
                 self.leave().await?;
                 return Err(Outcome::Unfinished.into());
             }
-            let (polled, ..) =
+            let (polled, asked, told) =
                 self.rush.insist(Step::Poll, || self.client.ticket(&self.access, showtime, &ticket.ticket_id)).await;
             let now = match polled {
                 Ok(now) => now,
@@ -132,7 +132,14 @@ impl<C: Connector> Buyer<'_, C> {
                 let after = format!("number {} place {:?}", now.number, now.place);
                 self.rush.record().moved.push(format!("{}: {before}, then {after}", now.ticket_id));
             }
-            self.rush.record().joins[join].place = now.place;
+            {
+                let mut record = self.rush.record();
+                record.note_ahead(&now, asked, told, self.rush.options.staleness_max);
+                record.joins[join].place = now.place;
+                if now.state == TicketState::Waiting {
+                    record.joins[join].waited_until = Some(asked);
+                }
+            }
             ticket = now;
         }
     }

@@ -3,7 +3,7 @@
 //! ```text
 //!   buyers ─┬─ guest ─ join ─ poll … poll ─ claim ─ look ─ hold ─ order ─ pay     each a task over HTTP
 //!           └──────────────── record of what each was told ──┐
-//!   monitor ── public status, once a second ─────────────────┼──▶ reconcile ──▶ RushReport
+//!   monitor ── public status, twice a second ───────────────┼──▶ reconcile ──▶ RushReport
 //!   before and after ── every seat, every paid order ────────┘
 //! ```
 //!
@@ -68,6 +68,8 @@ pub struct RushOptions {
     pub time_limit: Duration,
     /// How long a buyer insists when nobody answers.
     pub outage_max: Duration,
+    /// How far a gateway may be behind when it answers a question; what is decided is never behind.
+    pub staleness_max: Duration,
     /// Somebody else buys too: seats held or sold to others are no violation.
     pub not_alone: bool,
 }
@@ -85,6 +87,7 @@ impl RushOptions {
             wait_expiry: Duration::from_secs(90),
             time_limit: Duration::from_secs(1_800),
             outage_max: Duration::from_secs(60),
+            staleness_max: Duration::from_secs(10),
             not_alone: false,
         }
     }

@@ -9,9 +9,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 /// How often it looks.
-const INTERVAL: Duration = Duration::from_secs(1);
+const INTERVAL: Duration = Duration::from_millis(500);
 
-/// Takes a sample a second until the rush is over, and one more then.
+/// Takes samples until the rush is over, and one more then.
 pub(super) async fn watch<C: Connector>(rush: Arc<Rush<C>>) {
     let mut stop = rush.stop.subscribe();
     loop {
@@ -33,7 +33,11 @@ async fn sample<C: Connector>(rush: &Rush<C>) {
     let sent = Instant::now();
     if let Ok(status) = rush.client.queue_status(showtime).await {
         super::lock(&rush.steps).add(Step::Status, sent.elapsed());
-        rush.record().samples.push(Sample { sent, sequence: status.sequence, cursor: status.cursor });
+        {
+            let mut record = rush.record();
+            record.note_height(Instant::now(), status.cursor);
+            record.samples.push(Sample { sent, sequence: status.sequence, cursor: status.cursor });
+        }
         let counts = rush.house().counts();
         rush.progress.set_message(format!(
             "line {} · called {} · inside {} · held {} · sold {} of {}",

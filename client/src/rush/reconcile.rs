@@ -8,9 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long after a claim the public status may not show the claimed place as called.
-const STATUS_LAG_MAX: Duration = Duration::from_secs(5);
-
 /// How far the clock here and the server's may be apart.
 const CLOCK_MARGIN: Duration = Duration::from_secs(5);
 
@@ -19,6 +16,7 @@ pub(super) struct Books {
     pub(super) fifo: bool,
     pub(super) has_line: bool,
     pub(super) not_alone: bool,
+    pub(super) staleness_max: Duration,
     pub(super) record: Record,
     pub(super) last: LastLook,
 }
@@ -93,7 +91,7 @@ fn admission(books: &Books, findings: &mut Findings) {
     let mut found = Vec::new();
     for claim in &record.claims {
         // The first sample taken when the status should have known.
-        let later = record.samples.partition_point(|sample| sample.sent < claim.acked + STATUS_LAG_MAX);
+        let later = record.samples.partition_point(|sample| sample.sent < claim.acked + books.staleness_max);
         let cursor = record.samples.get(later).map(|sample| sample.cursor);
         let cursor = cursor.or_else(|| books.last.complete.then_some(books.last.cursor));
         if cursor.is_some_and(|cursor| claim.place > cursor) {
@@ -106,6 +104,25 @@ fn admission(books: &Books, findings: &mut Findings) {
         }
     }
     findings.add("who shops was called", record.claims.len(), true, found);
+
+    // Whoever is still waiting well after somebody else was let in has the larger place.
+    let mut found = Vec::new();
+    let mut claims: Vec<_> = record.claims.iter().map(|claim| (claim.acked, claim.place)).collect();
+    claims.sort_unstable();
+    for index in 1..claims.len() {
+        claims[index].1 = claims[index].1.max(claims[index - 1].1);
+    }
+    let mut looked_at = 0;
+    for join in &record.joins {
+        let (Some(place), Some(waited_until)) = (join.place, join.waited_until) else { continue };
+        let before = claims.partition_point(|(acked, _)| *acked + books.staleness_max < waited_until);
+        let Some((_, largest)) = before.checked_sub(1).map(|last| claims[last]) else { continue };
+        looked_at += 1;
+        if largest > place {
+            found.push(format!("ticket {} still waits at place {place}, and place {largest} is inside", join.number));
+        }
+    }
+    findings.add("nobody is called before a smaller place", looked_at, false, found);
 }
 
 /// Numbers follow the order of joining; in a first-come line places follow numbers.
@@ -179,7 +196,9 @@ fn cursor_moves_on(books: &Books, findings: &mut Findings) {
             found.push(format!("the cursor went from {} back to {}", pair[0].cursor, pair[1].cursor));
         }
     }
-    findings.add("the cursor never goes back", samples.len(), false, found);
+    found.extend(books.record.turned_back.iter().cloned());
+    let looked_at = samples.len() + books.record.told as usize;
+    findings.add("the cursor never goes back", looked_at, false, found);
 }
 
 /// A hold is on the seats that were asked for.

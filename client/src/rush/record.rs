@@ -2,6 +2,7 @@
 
 use crate::{HoldId, OrderId, OrderState, SeatState, Token};
 use std::collections::BTreeMap;
+use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
@@ -16,6 +17,12 @@ pub(super) struct Record {
     pub(super) probes: Vec<Probe>,
     pub(super) holds: Vec<HoldRecord>,
     pub(super) orders: Vec<OrderRecord>,
+    /// How far the line had come for certain, each time that was further than known before; and when it was known.
+    pub(super) heights: Vec<(Instant, u64)>,
+    /// Tickets that were told of a line less far than it had been long before.
+    pub(super) turned_back: Vec<String>,
+    /// How many tickets were told how far the line is.
+    pub(super) told: u64,
     /// A ticket that changed its number, or its place once it had one.
     pub(super) moved: Vec<String>,
     /// Answers that the contract does not foresee, and calls that were never answered.
@@ -31,6 +38,38 @@ pub(super) struct Record {
 const UNEXPECTED_MAX: usize = 100;
 
 impl Record {
+    /// Notes what a ticket was told about the line: how far it has come follows from its place and who is ahead.
+    pub(super) fn note_ahead(
+        &mut self,
+        ticket: &crate::Ticket,
+        sent: Instant,
+        acked: Instant,
+        staleness_max: Duration,
+    ) {
+        let (Some(place), Some(ahead)) = (ticket.place, ticket.ahead) else { return };
+        self.told += 1;
+        let cursor = place.saturating_sub(ahead);
+        // With nobody ahead the line may be much further.
+        if ahead > 0 {
+            let known = self.heights.partition_point(|(known_at, _)| *known_at + staleness_max < sent);
+            let height = known.checked_sub(1).map_or(0, |last| self.heights[last].1);
+            if cursor < height && self.turned_back.len() < UNEXPECTED_MAX {
+                let ticket = ticket.number;
+                self.turned_back.push(format!("the line was at {height}, and then at {cursor} for ticket {ticket}"));
+            }
+        }
+        self.note_height(acked, cursor);
+    }
+
+    /// Notes how far the line has come.
+    pub(super) fn note_height(&mut self, known_at: Instant, cursor: u64) {
+        // Answers are noted a moment after they came: keep the list in order.
+        let known_at = self.heights.last().map_or(known_at, |(last, _)| known_at.max(*last));
+        if self.heights.last().is_none_or(|(_, height)| *height < cursor) {
+            self.heights.push((known_at, cursor));
+        }
+    }
+
     pub(super) fn unexpected(&mut self, what: String) {
         self.unexpected_count += 1;
         if self.unexpected.len() < UNEXPECTED_MAX {
@@ -45,6 +84,8 @@ pub(super) struct Join {
     pub(super) number: u64,
     /// Known once the line is open.
     pub(super) place: Option<u64>,
+    /// When it was last asked for and found waiting.
+    pub(super) waited_until: Option<Instant>,
     /// When the first attempt was sent.
     pub(super) sent: Instant,
     /// When the answer was there.

@@ -15,8 +15,7 @@ use tokio::time::{Instant, sleep};
 /// How long after its `expiresAt` a hold may still be there: for the clock of this machine, and for an idle leader to
 /// notice that something is due.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(5);
-/// How often the final look is repeated before what does not fit counts: a gateway may be a moment behind its leader.
-const FINAL_LOOKS_MAX: u32 = 10;
+/// Between two last looks, as long as a gateway may be behind.
 const FINAL_LOOK_PAUSE: Duration = Duration::from_millis(500);
 
 /// Waits until the holds of those who vanished are gone, as long as the options allow.
@@ -78,39 +77,31 @@ pub(super) async fn close_the_books<C: Connector>(rush: &Rush<C>) -> RushReport 
     let elapsed = rush.started.elapsed();
     rush.progress.set_message("checking the books");
     look_at_orders(rush).await;
-    let mut looks = 0;
+    let patience = Instant::now() + rush.options.staleness_max;
     loop {
-        looks += 1;
-        let books = match last_look(rush).await {
-            Ok(last) => {
-                let record = rush.record().clone();
-                Books { fifo: rush.fifo, has_line: rush.has_line, not_alone: rush.options.not_alone, record, last }
-            }
-            Err(error) if looks < FINAL_LOOKS_MAX => {
-                rush.progress.set_message(format!("checking the books: {error}"));
-                sleep(FINAL_LOOK_PAUSE * 4).await;
-                continue;
-            }
+        let last_time = Instant::now() >= patience;
+        let mut record = rush.record().clone();
+        let last = match last_look(rush).await {
+            Ok(last) => last,
             Err(error) => {
-                let mut record = rush.record().clone();
                 record.unexpected(format!("the last look: {error}"));
-                let last = LastLook { now: now(), ..LastLook::default() };
-                Books { fifo: rush.fifo, has_line: rush.has_line, not_alone: rush.options.not_alone, record, last }
+                LastLook::default()
             }
         };
+        let books = Books {
+            fifo: rush.fifo,
+            has_line: rush.has_line,
+            not_alone: rush.options.not_alone,
+            staleness_max: rush.options.staleness_max,
+            record,
+            last,
+        };
         let (checks, violations) = reconcile(&books);
-        if violations.is_empty() || looks >= FINAL_LOOKS_MAX || !violations.iter().any(|found| found.may_pass) {
+        let may_pass = !books.last.complete || violations.iter().any(|violation| violation.may_pass);
+        if !may_pass || last_time {
             let (outcomes, steps) = (lock(&rush.outcomes).clone(), lock(&rush.steps).figures());
-            return RushReport::new(
-                &rush.options,
-                elapsed,
-                &books,
-                rush.client.figures(),
-                outcomes,
-                steps,
-                checks,
-                violations,
-            );
+            let http = rush.client.figures();
+            return RushReport::new(&rush.options, elapsed, &books, http, outcomes, steps, checks, violations);
         }
         sleep(FINAL_LOOK_PAUSE).await;
     }

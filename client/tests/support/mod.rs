@@ -16,7 +16,7 @@ use time::format_description::well_known::Rfc3339;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     None,
-    /// Every seventh hold does not look whether its seats are free.
+    /// Every second hold does not look whether its seats are free.
     SellsTwice,
     /// Places do not follow numbers.
     ShufflesPlaces,
@@ -121,6 +121,7 @@ impl Drop for Seller {
 struct World {
     settings: Settings,
     started: Instant,
+    ticked: Instant,
     users: u64,
     tickets: Vec<Ticket>,
     by_user: HashMap<u64, usize>,
@@ -228,6 +229,7 @@ impl World {
         Self {
             settings,
             started: Instant::now(),
+            ticked: Instant::now(),
             users: 0,
             tickets: Vec::new(),
             by_user: HashMap::new(),
@@ -255,6 +257,10 @@ impl World {
 
     /// What is due: holds expire, and the line moves.
     fn tick(&mut self) {
+        if self.ticked.elapsed() < Duration::from_millis(3) {
+            return;
+        }
+        self.ticked = Instant::now();
         for hold in 0..self.holds.len() {
             let due = self.holds[hold].state == "live" && self.holds[hold].expires_at <= Instant::now();
             if due && !self.is(Fault::NeverExpires) {
@@ -283,7 +289,7 @@ impl World {
     fn end(&mut self, hold: usize, state: &'static str) {
         self.holds[hold].state = state;
         for seat in self.holds[hold].seats.clone() {
-            if self.seats[&seat].hold == Some(hold) {
+            if self.seats[&seat].hold == Some(hold) && self.seats[&seat].state == "held" {
                 self.set(&seat, "available", None);
             }
         }
@@ -300,8 +306,8 @@ impl World {
         let token = header("authorization").unwrap_or_default().trim_start_matches("Bearer ").to_owned();
         let key = header("idempotency-key");
         let body: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
-        let keyed = *method == Method::POST && matches!(parts[0], "orders" | "holds")
-            || *method == Method::POST && parts.last() == Some(&"holds");
+        let holds_or_orders = matches!(parts[0], "orders" | "holds") || parts.last() == Some(&"holds");
+        let keyed = *method == Method::POST && holds_or_orders;
         if !keyed {
             return self.carry_out(method, &parts, query, &token, &body);
         }
@@ -359,7 +365,7 @@ impl World {
     fn status(&mut self) -> Answer {
         let active = self.tickets.iter().filter(|ticket| matches!(ticket.state, "called" | "shopping")).count();
         let mut cursor = self.cursor;
-        if self.is(Fault::TurnsTheCursorBack) && self.count % 3 == 0 {
+        if self.is(Fault::TurnsTheCursorBack) && self.requests["GET showtimes queue"].is_multiple_of(2) {
             cursor = cursor.saturating_sub(20);
         }
         let available = self.seats.values().filter(|seat| seat.state == "available").count();
@@ -380,7 +386,7 @@ impl World {
         let ticket = self.tickets.len();
         let place = ticket as u64 + 1;
         let number = match self.settings.fault {
-            Fault::ShufflesNumbers => (ticket as u64 ^ 7) + 1,
+            Fault::ShufflesNumbers => (ticket as u64 ^ 63) + 1,
             Fault::RepeatsNumbers if ticket % 50 == 49 => place - 1,
             _ => place,
         };
@@ -450,12 +456,12 @@ impl World {
         let mut seats: Vec<String> = serde_json::from_value(body["seats"].clone()).unwrap();
         if let Some(other) = self.seats.iter().find(|(_, seat)| seat.state == "available").map(|(label, _)| label)
             && self.is(Fault::GivesOtherSeats)
-            && self.holds.len() % 5 == 0
+            && self.holds.len().is_multiple_of(5)
         {
             seats = vec![other.clone()];
         }
         let taken: Vec<_> = seats.iter().filter(|seat| self.seats[*seat].state != "available").cloned().collect();
-        let blind = self.is(Fault::SellsTwice) && self.count % 7 == 0;
+        let blind = self.is(Fault::SellsTwice) && self.count.is_multiple_of(2);
         if !taken.is_empty() && !blind {
             let mut answer = problem(409, "seats_unavailable");
             answer["seats"] = json!(taken);
@@ -548,11 +554,12 @@ impl World {
             (["payments"], "pendingPayment") => {
                 let good = body["method"]["token"] == json!("tok_ok");
                 if good || self.is(Fault::SellsUnpaid) {
+                    let owner = good.then_some(hold);
                     for (position, seat) in self.holds[hold].seats.clone().iter().enumerate() {
                         if self.is(Fault::ForgetsSales) && order % 10 == 4 && position == 0 {
                             self.set(seat, "available", None);
                         } else {
-                            self.set(seat, "sold", Some(hold));
+                            self.set(seat, "sold", owner);
                         }
                     }
                 }
