@@ -1,0 +1,245 @@
+//! Follows the events of one group and keeps the seats of its showtimes.
+//!
+//! ```text
+//!            ┌────────────── TooOld ──────────────┐
+//!            ▼                                    │
+//!   snapshot of one showtime ──▶ watch from there on ──▶ events, each to its showtime
+//!                                  ▲          └─ Interrupted ─┐
+//!                                  └──────────────────────────┘
+//!   a showtime that comes later: its events are kept back from now on ─▶ snapshot ─▶ joined
+//! ```
+
+use super::showtime::Showtime;
+use crate::backend::Backend;
+use crate::error::Problem;
+use crate::metrics::Metrics;
+use futures::StreamExt;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use vestibule_engine::{GroupId, SeatsView, Sequence, ShardAnswer, ShardQuery, ShowtimeId};
+use vestibule_raft::cluster::{Consistency, WatchError};
+
+/// The pause before a broken watch or a failed snapshot is tried again; it doubles up to the second.
+const PAUSE_MIN: Duration = Duration::from_millis(20);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// A cheap handle on the task that follows a group.
+#[derive(Clone)]
+pub(super) struct Feed {
+    newcomers: mpsc::UnboundedSender<Arc<Showtime>>,
+    /// When the feed was last known to be complete; nothing while it is.
+    broken_since: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Feed {
+    pub(super) fn start(group: GroupId, backend: Backend, metrics: Metrics) -> Self {
+        let (newcomers, arriving) = mpsc::unbounded_channel();
+        let broken_since = Arc::new(Mutex::new(Some(Instant::now())));
+        let task = Task {
+            group,
+            backend,
+            metrics,
+            arriving,
+            followed: BTreeMap::new(),
+            next: None,
+            broken_since: Arc::clone(&broken_since),
+        };
+        tokio::spawn(task.run());
+        Self { newcomers, broken_since }
+    }
+
+    /// Follows one more showtime. `false` when the task is gone.
+    pub(super) fn follow(&self, showtime: Arc<Showtime>) -> bool {
+        self.newcomers.send(showtime).is_ok()
+    }
+
+    /// How long the feed has been broken.
+    pub(super) fn age(&self) -> Duration {
+        self.broken_since.lock().map_or(Duration::ZERO, |since| since.elapsed())
+    }
+}
+
+struct Task {
+    group: GroupId,
+    backend: Backend,
+    metrics: Metrics,
+    arriving: mpsc::UnboundedReceiver<Arc<Showtime>>,
+    followed: BTreeMap<ShowtimeId, Weak<Showtime>>,
+    /// The next event, once there was a snapshot.
+    next: Option<Sequence>,
+    broken_since: Arc<Mutex<Option<Instant>>>,
+}
+
+/// A snapshot that was asked for on the side.
+struct Loaded {
+    showtime: ShowtimeId,
+    answer: Result<Option<Box<SeatsView>>, Problem>,
+    pause: Duration,
+}
+
+impl Task {
+    /// Runs until nobody holds a handle.
+    async fn run(mut self) {
+        let mut pause = PAUSE_MIN;
+        loop {
+            let from = match self.next {
+                Some(next) => next,
+                None => {
+                    let Some(from) = self.begin().await else {
+                        return;
+                    };
+                    from
+                }
+            };
+            match self.watch(from, &mut pause).await {
+                Ended::Nobody => return,
+                Ended::Broken(error) => {
+                    self.broken_since.lock().get_or_insert_with(Instant::now);
+                    tracing::debug!(group = %self.group, %error, "a feed broke");
+                    if let WatchError::TooOld(_) = error {
+                        self.next = None;
+                    } else {
+                        tokio::time::sleep(pause).await;
+                        pause = (pause * 2).min(PAUSE_MAX);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes the snapshot that the watch begins with. Nothing when nobody is left to serve.
+    async fn begin(&mut self) -> Option<Sequence> {
+        let mut pause = PAUSE_MIN;
+        loop {
+            self.followed.retain(|_, showtime| showtime.strong_count() > 0);
+            let first = match self.followed.values().find_map(Weak::upgrade) {
+                Some(showtime) => showtime,
+                None => {
+                    let showtime = self.arriving.recv().await?;
+                    self.followed.insert(showtime.id(), Arc::downgrade(&showtime));
+                    showtime
+                }
+            };
+            match snapshot(&self.backend, &first).await {
+                Ok(Some(view)) => {
+                    let next = view.sequence + 1;
+                    self.next = Some(next);
+                    self.metrics.snapshot_loaded();
+                    first.start_loading(next);
+                    first.finish_loading(*view);
+                    return Some(next);
+                }
+                Ok(None) => {
+                    self.followed.remove(&first.id());
+                }
+                Err(problem) => {
+                    tracing::debug!(group = %self.group, code = problem.code(), "no snapshot of the seats");
+                    drop(first);
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+            }
+        }
+    }
+
+    /// Follows the group from `from` on until that breaks.
+    async fn watch(&mut self, from: Sequence, pause: &mut Duration) -> Ended {
+        let mut next = from;
+        let mut events = self.backend.watch(self.group, from);
+        let (loads, mut loaded) = mpsc::unbounded_channel::<Loaded>();
+        // Whoever has no snapshot that joins `from` needs one.
+        for showtime in self.followed.values().filter_map(Weak::upgrade) {
+            if showtime.sequence().is_none_or(|sequence| sequence + 1 < from) {
+                self.load(&showtime, from, &loads, Duration::ZERO);
+            }
+        }
+        *self.broken_since.lock() = None;
+        loop {
+            tokio::select! {
+                newcomer = self.arriving.recv() => {
+                    let Some(showtime) = newcomer else { return Ended::Nobody };
+                    self.followed.retain(|_, showtime| showtime.strong_count() > 0);
+                    self.followed.insert(showtime.id(), Arc::downgrade(&showtime));
+                    self.load(&showtime, next, &loads, Duration::ZERO);
+                }
+                Some(load) = loaded.recv() => {
+                    let Some(showtime) = self.followed.get(&load.showtime).and_then(Weak::upgrade) else { continue };
+                    let joined = match load.answer {
+                        Ok(Some(view)) => showtime.finish_loading(*view),
+                        Ok(None) => {
+                            self.followed.remove(&load.showtime);
+                            true
+                        }
+                        Err(_) => false,
+                    };
+                    if joined {
+                        self.metrics.snapshot_loaded();
+                    } else {
+                        self.ask(&showtime, &loads, (load.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX));
+                    }
+                }
+                event = events.next() => match event {
+                    Some(Ok(record)) if record.sequence < next => {}
+                    Some(Ok(record)) if record.sequence > next => {
+                        let gap = format!("event {next} is missing before {}", record.sequence);
+                        return Ended::Broken(WatchError::Interrupted(gap));
+                    }
+                    Some(Ok(record)) => {
+                        *pause = PAUSE_MIN;
+                        next = record.sequence + 1;
+                        self.next = Some(next);
+                        let showtime = record.showtime.and_then(|showtime| self.followed.get(&showtime));
+                        if let Some(showtime) = showtime.and_then(Weak::upgrade) {
+                            showtime.apply(&record);
+                        }
+                    }
+                    Some(Err(error)) => return Ended::Broken(error),
+                    None => return Ended::Broken(WatchError::Interrupted("the stream ended".to_owned())),
+                }
+            }
+        }
+    }
+
+    /// Keeps the events of a showtime from `next` on and asks for the snapshot they are joined to.
+    fn load(&self, showtime: &Arc<Showtime>, next: Sequence, loads: &mpsc::UnboundedSender<Loaded>, pause: Duration) {
+        showtime.start_loading(next);
+        self.ask(showtime, loads, pause);
+    }
+
+    fn ask(&self, showtime: &Arc<Showtime>, loads: &mpsc::UnboundedSender<Loaded>, pause: Duration) {
+        let (backend, loads) = (self.backend.clone(), loads.clone());
+        let (id, showtime) = (showtime.id(), Arc::downgrade(showtime));
+        tokio::spawn(async move {
+            tokio::time::sleep(pause).await;
+            let Some(showtime) = showtime.upgrade() else { return };
+            let answer = snapshot(&backend, &showtime).await;
+            // When the watch is over, whoever begins the next one asks again.
+            let _ = loads.send(Loaded { showtime: id, answer, pause });
+        });
+    }
+}
+
+/// Why a watch is over.
+enum Ended {
+    /// Nobody holds a handle any more.
+    Nobody,
+    /// It has to be taken up again.
+    Broken(WatchError),
+}
+
+async fn snapshot(backend: &Backend, showtime: &Showtime) -> Result<Option<Box<SeatsView>>, Problem> {
+    let query = ShardQuery::Seats(showtime.id());
+    // A replica that lags may not know a new showtime yet.
+    for consistency in [Consistency::AppliedMin(0), Consistency::Linearizable] {
+        match backend.ask_shard(showtime.group(), &query, consistency).await?.0 {
+            ShardAnswer::Seats(Some(view)) => return Ok(Some(view)),
+            ShardAnswer::Seats(None) => {}
+            other => return Err(Problem::internal(format!("asking for seats gave {other:?}"))),
+        }
+    }
+    Ok(None)
+}
