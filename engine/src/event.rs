@@ -355,11 +355,16 @@ pub enum Event {
     },
     /// `showtimes.scheduled`: the directory has given it an id and a group.
     ShowtimeScheduled {
+        /// Which.
+        showtime: ShowtimeId,
         /// Of which event.
         event: EventId,
     },
     /// `showtimes.activated`: its group serves it.
-    ShowtimeActivated,
+    ShowtimeActivated {
+        /// Which.
+        showtime: ShowtimeId,
+    },
     /// `keys.installed`
     TokenKeysInstalled,
     /// `limits.changed`
@@ -421,7 +426,7 @@ impl Event {
             Self::EventUpdated { .. } => "events.updated",
             Self::EventDeleted { .. } => "events.deleted",
             Self::ShowtimeScheduled { .. } => "showtimes.scheduled",
-            Self::ShowtimeActivated => "showtimes.activated",
+            Self::ShowtimeActivated { .. } => "showtimes.activated",
             Self::TokenKeysInstalled => "keys.installed",
             Self::LimitsChanged { .. } => "limits.changed",
         }

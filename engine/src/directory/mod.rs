@@ -78,9 +78,9 @@ impl Directory {
         let mut events = Events::default();
         let result = self.dispatch(command, &mut events);
         assert!(result.is_ok() || events.0.is_empty(), "a refused command leaves no trace");
-        for (showtime, event) in events.0 {
-            // One chain for the whole directory: its showtimes have their own in their groups.
-            self.state.journal.append(self.state.now, showtime, &event, &mut self.state.chain);
+        for (_, event) in events.0 {
+            // One chain for the whole directory: showtimes have theirs in their groups.
+            self.state.journal.append(self.state.now, None, &event, &mut self.state.chain);
         }
         result
     }

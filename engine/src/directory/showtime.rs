@@ -62,7 +62,7 @@ impl Directory {
         };
         self.showtimes.insert(showtime, record.clone());
         self.dirty.extend([Dirty::Cluster, Dirty::Showtime(showtime)]);
-        events.push(showtime, Event::ShowtimeScheduled { event: ask.event });
+        events.push_group(Event::ShowtimeScheduled { showtime, event: ask.event });
         Ok(Outcome::ShowtimeStored { showtime: Box::new(record) })
     }
 
@@ -76,7 +76,7 @@ impl Directory {
         if record.state == ShowtimeState::Provisioning {
             record.state = ShowtimeState::Active;
             self.dirty.insert(Dirty::Showtime(ask.showtime));
-            events.push(ask.showtime, Event::ShowtimeActivated);
+            events.push_group(Event::ShowtimeActivated { showtime: ask.showtime });
         }
         Ok(Outcome::ShowtimeStored { showtime: Box::new(record.clone()) })
     }

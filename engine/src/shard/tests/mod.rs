@@ -7,7 +7,9 @@
 mod admission;
 mod holds;
 mod ledger;
+mod model;
 mod money;
+mod random;
 mod refusals;
 mod storage;
 
@@ -77,7 +79,7 @@ fn places_name(places: &Places) -> String {
 }
 
 fn time(at: Timestamp) -> String {
-    if at.0 % 1_000 == 0 { format!("{}s", at.0 / 1_000) } else { format!("{}ms", at.0) }
+    if at.0.is_multiple_of(1_000) { format!("{}s", at.0 / 1_000) } else { format!("{}ms", at.0) }
 }
 
 fn parse_time(text: &str) -> u64 {
