@@ -1,2 +1,88 @@
-//! stub
-fn main() {}
+//! The binary: it reads the command line and wires the crates together.
+//!
+//! - [`cli`]: what can be said on the command line.
+//! - [`demo`]: a whole cluster in this process. [`node`], [`gateway`]: its parts as processes of their own.
+//! - [`sale`]: puts a showtime on sale through a gateway. [`plan`]: venue plans. [`ctl`]: looks after a cluster.
+
+mod cli;
+mod ctl;
+mod demo;
+mod gateway;
+mod node;
+mod plan;
+mod sale;
+
+use clap::Parser;
+use cli::{Cli, Command, LogFormat};
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Err(error) = start_logging(&cli.log, cli.log_format) {
+        eprintln!("vestibule: {error}");
+        return ExitCode::from(2);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("vestibule: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let command = cli.command.unwrap_or_else(|| match Cli::parse_from(["vestibule", "demo"]).command {
+        Some(command) => command,
+        None => unreachable!("`demo` was named"),
+    });
+    let done = runtime.block_on(run(command));
+    // Whatever still runs in the background has nothing left to say.
+    runtime.shutdown_background();
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("vestibule: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Demo(args) => demo::run(args).await,
+        Command::Node(args) => node::run(args).await,
+        Command::Gateway(args) => gateway::run(args).await,
+        Command::Rush(args) => {
+            let report = args.execute().await.map_err(|error| anyhow::anyhow!("{error}"))?;
+            if args.json {
+                println!("{}", serde_json::to_string(&report)?);
+            } else {
+                println!("{report}");
+            }
+            Ok(if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Plan(command) => plan::run(command),
+        Command::Ctl(command) => ctl::run(command).await,
+    }
+}
+
+fn start_logging(filter: &str, format: LogFormat) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(filter)?;
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => logs.init(),
+        LogFormat::Json => logs.json().init(),
+    }
+    Ok(())
+}
+
+/// Resolves when the process is asked to stop: Ctrl-C or SIGTERM.
+async fn asked_to_stop() -> anyhow::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}

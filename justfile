@@ -1,0 +1,38 @@
+# What CI runs, one recipe a check. `just` alone lists them.
+
+export RUSTFLAGS := env("RUSTFLAGS", "")
+
+default:
+    @just --list
+
+# Everything that CI checks.
+ci: fmt-check clippy test deny
+
+# Formats the code.
+fmt:
+    cargo fmt --all
+
+# Fails where the code is not formatted.
+fmt-check:
+    cargo fmt --all --check
+
+# Lints everything; a warning is a failure.
+clippy:
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+
+# The test command of the README.
+test:
+    cargo test --locked
+
+# Licenses, banned crates and sources of all dependencies.
+deny:
+    cargo deny --locked check bans licenses sources
+
+# Known vulnerabilities; needs the advisory database.
+advisories:
+    cargo deny --locked check advisories
+
+
+# Benchmarks, with their baselines in the same run.
+bench:
+    cargo bench -p vestibule-benches

@@ -1,0 +1,242 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use vestibule_client::rush::RushArgs;
+
+/// A virtual waiting room and a seat-booking engine in one replicated system.
+#[derive(Debug, Parser)]
+#[command(name = "vestibule", version, about, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// What to do; without it, `demo` with its defaults.
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    /// Which log lines to print, as in `info,vestibule_raft=debug`.
+    #[arg(long, global = true, env = "VESTIBULE_LOG", default_value = "warn,vestibule=info,openraft=off")]
+    pub(crate) log: String,
+    /// How log lines look.
+    #[arg(long, global = true, env = "VESTIBULE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// A cluster and a gateway in one process, with a showtime on sale.
+    Demo(DemoArgs),
+    /// One node of a cluster.
+    Node(NodeArgs),
+    /// A gateway: the HTTP edge of a cluster.
+    Gateway(GatewayArgs),
+    /// Sends a crowd of buyers to a showtime and checks the books afterwards.
+    Rush(RushArgs),
+    /// Makes venue plans, and checks them.
+    #[command(subcommand)]
+    Plan(PlanCommand),
+    /// Looks after a cluster.
+    #[command(subcommand)]
+    Ctl(CtlCommand),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DemoArgs {
+    /// How many nodes.
+    #[arg(long, env = "VESTIBULE_NODES_COUNT", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=9))]
+    pub(crate) nodes: u64,
+    /// How many shard groups.
+    #[arg(long, env = "VESTIBULE_GROUPS", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) groups: u32,
+    /// Where the gateway listens.
+    #[arg(long, env = "VESTIBULE_HTTP", default_value = "127.0.0.1:8080")]
+    pub(crate) http: SocketAddr,
+    /// Where the nodes keep their data. Started again on the same directory, the demo goes on where it was.
+    #[arg(long, env = "VESTIBULE_DATA", default_value = "vestibule-data", conflicts_with = "ephemeral")]
+    pub(crate) data: PathBuf,
+    /// Keep the data in a temporary directory that is removed at the end.
+    #[arg(long)]
+    pub(crate) ephemeral: bool,
+    #[command(flatten)]
+    pub(crate) sale: SaleArgs,
+    /// Print one line of JSON when the showtime is on sale, and nothing else on standard output.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What is put on sale, and how.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SaleArgs {
+    /// A venue plan (seating-plan JSON); a theatre of about 1,200 seats if left out.
+    #[arg(long)]
+    pub(crate) plan: Option<PathBuf>,
+    /// How the line is ordered: fifo, draw, passthrough or reject.
+    #[arg(long, default_value = "fifo")]
+    pub(crate) method: String,
+    /// Buyers called from the line per minute.
+    #[arg(long, default_value_t = 60_000)]
+    pub(crate) rate_per_minute: u32,
+    /// Buyers who may shop at the same time.
+    #[arg(long, default_value_t = 500)]
+    pub(crate) max_active: u32,
+    /// Seconds that a hold lives.
+    #[arg(long, default_value_t = 30)]
+    pub(crate) hold_seconds: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NodeArgs {
+    /// The node's number, from 1, unique in the cluster.
+    #[arg(long, env = "VESTIBULE_NODE_ID", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) id: u64,
+    /// Where the node listens for peers and gateways.
+    #[arg(long, env = "VESTIBULE_LISTEN")]
+    pub(crate) listen: SocketAddr,
+    /// Where the node keeps its data.
+    #[arg(long, env = "VESTIBULE_DATA")]
+    pub(crate) data: PathBuf,
+    /// All nodes and the addresses at which they reach each other: `1=host:port,2=host:port,…`. The same on every node.
+    #[arg(long, env = "VESTIBULE_PEERS")]
+    pub(crate) peers: Peers,
+    /// How many shard groups; decided when the cluster is first started.
+    #[arg(long, env = "VESTIBULE_GROUPS", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) groups: u32,
+    /// The cluster's name: nodes of another cluster are refused, and so is their data.
+    #[arg(long, env = "VESTIBULE_CLUSTER", default_value = "vestibule")]
+    pub(crate) cluster: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GatewayArgs {
+    /// Where the gateway listens.
+    #[arg(long, env = "VESTIBULE_HTTP", default_value = "127.0.0.1:8080")]
+    pub(crate) http: SocketAddr,
+    #[command(flatten)]
+    pub(crate) nodes: Nodes,
+    /// Refuse guests: only registered users may buy.
+    #[arg(long, env = "VESTIBULE_NO_GUESTS")]
+    pub(crate) no_guests: bool,
+}
+
+/// How to reach a cluster.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Nodes {
+    /// Addresses of the cluster's nodes: `host:port,host:port,…`.
+    #[arg(long, env = "VESTIBULE_NODES", required = true, value_delimiter = ',')]
+    pub(crate) nodes: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PlanCommand {
+    /// Prints a theatre of about 1,200 seats: stalls, circle and balcony.
+    Theatre,
+    /// Prints an arena.
+    Arena {
+        /// How many seats.
+        #[arg(long, default_value_t = 20_000)]
+        seats: usize,
+    },
+    /// Reads a plan and says what is in it, or what is wrong with it and where.
+    Check {
+        /// The plan's file.
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CtlCommand {
+    /// Shows nodes, groups, leaders and how far each has come.
+    Status {
+        #[command(flatten)]
+        nodes: Nodes,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Prints a token for an organiser, making the organisation if need be. Whoever reaches the nodes may do this.
+    Token {
+        #[command(flatten)]
+        nodes: Nodes,
+        /// The organisation's name.
+        #[arg(long, default_value = "Demo House")]
+        organisation: String,
+    },
+    /// Puts a showtime on sale through a gateway: venue, event, showtime, line opened.
+    Sell {
+        /// The gateway's URL.
+        #[arg(long, env = "VESTIBULE_URL")]
+        url: String,
+        /// The organiser's token, as `ctl token` prints it.
+        #[arg(long, env = "VESTIBULE_TOKEN")]
+        token: String,
+        #[command(flatten)]
+        sale: SaleArgs,
+        /// Print one line of JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Nodes by number with their addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Peers(pub(crate) BTreeMap<u64, String>);
+
+impl FromStr for Peers {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut peers = BTreeMap::new();
+        for part in text.split(',') {
+            let (id, address) =
+                part.split_once('=').ok_or_else(|| format!("{part:?} is not of the form id=host:port"))?;
+            let id: u64 = id.trim().parse().map_err(|_| format!("{id:?} is not a node's number"))?;
+            let address = address.trim();
+            let port = address.rsplit_once(':').map(|(_, port)| port);
+            if id == 0 || port.and_then(|port| port.parse::<u16>().ok()).is_none() {
+                return Err(format!("{part:?} is not of the form id=host:port with an id from 1"));
+            }
+            if peers.insert(id, address.to_owned()).is_some() {
+                return Err(format!("node {id} is named twice"));
+            }
+        }
+        Ok(Self(peers))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn peers_are_read_or_refused_with_a_reason() {
+        let peers: Peers = "1=127.0.0.1:7101, 2=node-2:7102".parse().expect("two peers");
+        assert_eq!(peers.0, BTreeMap::from([(1, "127.0.0.1:7101".to_owned()), (2, "node-2:7102".to_owned())]));
+        for (bad, says) in [
+            ("", "not of the form"),
+            ("1", "not of the form"),
+            ("0=a:1", "from 1"),
+            ("x=a:1", "not a node's number"),
+            ("1=a", "not of the form"),
+            ("1=a:99999", "not of the form"),
+            ("1=a:1,1=b:2", "twice"),
+        ] {
+            let error = bad.parse::<Peers>().expect_err(bad);
+            assert!(error.contains(says), "{bad}: {error}");
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! `vestibule node`: one node of a cluster.
+
+use crate::asked_to_stop;
+use crate::cli::NodeArgs;
+use anyhow::Context;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use vestibule_raft::data_dir::DataDir;
+use vestibule_raft::node::{Node, NodeConfig, NodeSeams, StartError};
+use vestibule_raft::seams::{SystemClock, SystemIds, TcpConnector, ThreadSpawner};
+
+/// A node with the directory that it keeps locked.
+pub(crate) struct Running {
+    pub(crate) node: Node,
+    _data: DataDir,
+}
+
+/// Starts a node on `listener` over the data in `directory`.
+pub(crate) async fn start(
+    id: u64,
+    cluster: &str,
+    peers: BTreeMap<u64, String>,
+    groups: u32,
+    directory: &Path,
+    listener: TcpListener,
+) -> anyhow::Result<Running> {
+    let data = DataDir::open(directory, cluster, id, &SystemIds)?;
+    let config = NodeConfig::new(id, cluster, peers, groups);
+    let store = match data.checkpoint_store() {
+        Ok(store) => store,
+        Err(error) => {
+            tracing::error!(node = id, %error, "the checkpoints cannot be opened; they will be made again from the log");
+            data.replace_checkpoint_store()?
+        }
+    };
+    let mut seams = NodeSeams {
+        clock: Arc::new(SystemClock),
+        connector: Arc::new(TcpConnector),
+        spawner: Arc::new(ThreadSpawner),
+        disk: data.wal_disk()?,
+        store,
+        owner: data.owner(),
+    };
+    // The socket is taken by whichever start succeeds.
+    let listener = listener.into_std()?;
+    let incoming = |listener: &std::net::TcpListener| -> anyhow::Result<TcpListenerStream> {
+        Ok(TcpListenerStream::new(TcpListener::from_std(listener.try_clone()?)?))
+    };
+    let node = match Node::start(config.clone(), seams.clone(), incoming(&listener)?).await {
+        Err(StartError::Checkpoint(error)) => {
+            tracing::error!(node = id, %error, "the checkpoints are damaged; they will be made again from the log");
+            drop(seams.store);
+            seams.store = data.replace_checkpoint_store()?;
+            Node::start(config, seams, incoming(&listener)?).await?
+        }
+        other => other?,
+    };
+    if let Some((segment, offset)) = node.recovery.trimmed {
+        tracing::warn!(node = id, "an unfinished write was cut off in segment {segment:016x} at byte {offset}");
+    }
+    Ok(Running { node, _data: data })
+}
+
+/// Takes the address a node listens on.
+pub(crate) async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}
+
+pub(crate) async fn run(args: NodeArgs) -> anyhow::Result<ExitCode> {
+    let listener = listen(args.listen).await?;
+    let running = start(args.id, &args.cluster, args.peers.0, args.groups, &args.data, listener).await?;
+    let recovery = &running.node.recovery;
+    tracing::info!(
+        node = args.id,
+        listen = %args.listen,
+        data = %args.data.display(),
+        segments = recovery.segments,
+        records = recovery.records,
+        "the node is up"
+    );
+    tokio::select! {
+        stop = asked_to_stop() => stop?,
+        reason = running.node.failed() => {
+            // Nothing is flushed and nobody is answered any more: the log decides what was durable.
+            tracing::error!(node = args.id, reason, "the node cannot go on");
+            eprintln!("vestibule: node {} cannot go on: {reason}", args.id);
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    tracing::info!(node = args.id, "the node stops");
+    running.node.shutdown().await?;
+    Ok(ExitCode::SUCCESS)
+}
