@@ -124,12 +124,13 @@ pub async fn run<C: Connector>(
     buyer::probe_the_door(&rush).await?;
     let monitor = tokio::spawn(monitor::watch(rush.clone()));
     rush.let_buyers_in().await;
+    let buying = rush.started.elapsed();
     settle::settle(&rush).await;
     rush.stop.send_replace(true);
     if let Err(panic) = monitor.await {
         rush.record().unexpected(format!("the monitor failed: {panic}"));
     }
-    let report = settle::close_the_books(&rush).await;
+    let report = settle::close_the_books(&rush, buying).await;
     rush.progress.finish_and_clear();
     Ok(report)
 }

@@ -22,7 +22,9 @@ pub struct RushReport {
     pub buyers: u32,
     /// How many requests were in flight at once.
     pub concurrency: u32,
-    /// From the first buyer to the last, and until what was left behind had expired.
+    /// From the first buyer's first step to the last one's last.
+    pub buying_seconds: f64,
+    /// The same, and until what was left behind had expired.
     pub elapsed_seconds: f64,
     /// How many buyers ended in which way.
     pub outcomes: BTreeMap<Outcome, u64>,
@@ -203,7 +205,7 @@ impl RushReport {
     #[expect(clippy::too_many_arguments, reason = "it gathers what everybody else made")]
     pub(super) fn new(
         options: &RushOptions,
-        elapsed: Duration,
+        [buying, elapsed]: [Duration; 2],
         books: &Books,
         http: Figures,
         outcomes: BTreeMap<Outcome, u64>,
@@ -240,6 +242,7 @@ impl RushReport {
             seed: options.seed,
             buyers: options.buyers,
             concurrency: options.concurrency,
+            buying_seconds: buying.as_secs_f64(),
             elapsed_seconds: elapsed.as_secs_f64(),
             outcomes,
             conflicts: record.conflicts,
@@ -282,8 +285,9 @@ fn tally(states: &BTreeMap<String, SeatState>) -> Counts {
 
 impl fmt::Display for RushReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { buyers, concurrency, seed, elapsed_seconds, .. } = self;
-        writeln!(f, "{buyers} buyers, {concurrency} requests at once, seed {seed}: {elapsed_seconds:.1} s")?;
+        let Self { buyers, concurrency, seed, buying_seconds, elapsed_seconds, .. } = self;
+        write!(f, "{buyers} buyers, {concurrency} requests at once, seed {seed}: ")?;
+        writeln!(f, "{buying_seconds:.1} s, {elapsed_seconds:.1} s until all holds were over")?;
         writeln!(f)?;
         for (outcome, count) in &self.outcomes {
             writeln!(f, "  {:<22}{count:>9}", words(outcome))?;

@@ -73,7 +73,7 @@ fn vanished(record: &Record) -> impl Iterator<Item = (usize, &Vanished)> {
 }
 
 /// Looks at every paid order and every seat, and compares.
-pub(super) async fn close_the_books<C: Connector>(rush: &Rush<C>) -> RushReport {
+pub(super) async fn close_the_books<C: Connector>(rush: &Rush<C>, buying: Duration) -> RushReport {
     let elapsed = rush.started.elapsed();
     rush.progress.set_message("checking the books");
     look_at_orders(rush).await;
@@ -101,7 +101,16 @@ pub(super) async fn close_the_books<C: Connector>(rush: &Rush<C>) -> RushReport 
         if !may_pass || last_time {
             let (outcomes, steps) = (lock(&rush.outcomes).clone(), lock(&rush.steps).figures());
             let http = rush.client.figures();
-            return RushReport::new(&rush.options, elapsed, &books, http, outcomes, steps, checks, violations);
+            return RushReport::new(
+                &rush.options,
+                [buying, elapsed],
+                &books,
+                http,
+                outcomes,
+                steps,
+                checks,
+                violations,
+            );
         }
         sleep(FINAL_LOOK_PAUSE).await;
     }
