@@ -47,6 +47,9 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+/// Between two looks before the first buyer comes.
+const LOOK_BEFORE_PAUSE: Duration = Duration::from_secs(1);
+
 /// What kind of rush.
 #[derive(Debug, Clone)]
 pub struct RushOptions {
@@ -160,8 +163,7 @@ impl<C: Connector> Rush<C> {
     /// Looks at the house before anybody comes.
     async fn start(client: Client<C>, options: RushOptions, progress: ProgressBar) -> Result<Arc<Self>, Error> {
         let status = client.queue_status(&options.showtime).await?;
-        let bytes = client.seats_bytes(&options.showtime, None).await?;
-        let house = House::new(&bytes)?;
+        let house = Self::look_before(&client, &options).await?;
         let record = Record { before: house.states(), ..Record::default() };
         Ok(Arc::new(Self {
             has_line: status.method != "passthrough",
@@ -178,6 +180,22 @@ impl<C: Connector> Rush<C> {
             closing: watch::Sender::new(false),
             stop: watch::Sender::new(false),
         }))
+    }
+
+    /// Looks until two looks agree: what was sold a moment ago may not show yet.
+    async fn look_before(client: &Client<C>, options: &RushOptions) -> Result<House, Error> {
+        let mut house = House::new(&client.seats_bytes(&options.showtime, None).await?)?;
+        let patience = Instant::now() + options.staleness_max;
+        while Instant::now() < patience {
+            sleep(LOOK_BEFORE_PAUSE.min(options.staleness_max)).await;
+            let again = House::new(&client.seats_bytes(&options.showtime, None).await?)?;
+            let same = again.states() == house.states();
+            house = again;
+            if same {
+                break;
+            }
+        }
+        Ok(house)
     }
 
     /// Runs all buyers to their end, or to the time limit.

@@ -25,13 +25,12 @@ pub(super) async fn settle<C: Connector>(rush: &Rush<C>) {
         look_after_vanished(rush).await;
         let (count, next) = next_to_expire(&rush.record());
         let Some(next) = next else { return };
-        let wait =
-            Duration::try_from(next - now()).unwrap_or_default().clamp(Duration::from_millis(300), EXPIRY_MARGIN);
+        let wait = Duration::try_from(next - now()).unwrap_or_default().max(Duration::from_millis(300));
         if Instant::now() + wait > give_up {
             return;
         }
         rush.progress.set_message(format!("waiting for {count} holds left behind to expire"));
-        sleep(wait).await;
+        sleep(wait.min(EXPIRY_MARGIN)).await;
     }
 }
 
