@@ -27,7 +27,8 @@ impl Shard {
                 }
                 Places { seats: Vec::new(), areas: vec![(area, quantity)] }
             }
-            SeatChoice::Best(_) => return Err(Refusal::NoSeatsFit),
+            // Which they are is decided once it is clear that the buyer may have any.
+            SeatChoice::Best(_) => Places::default(),
         };
 
         let sale = showtime.sale();
@@ -51,7 +52,10 @@ impl Shard {
             }
         };
 
-        let wanted_count = count(&wanted);
+        let wanted_count = match &ask.choice {
+            SeatChoice::Best(best) => best.quantity,
+            SeatChoice::Named(_) | SeatChoice::Area { .. } => count(&wanted),
+        };
         if wanted_count > sale.seats_per_hold_max {
             return Err(Refusal::TooManySeats { max: sale.seats_per_hold_max });
         }
@@ -67,6 +71,19 @@ impl Shard {
             let available = showtime.areas[usize::from(area.0)].available();
             if available < quantity {
                 return Err(Refusal::AreaFull { available });
+            }
+        }
+
+        let wanted = match &ask.choice {
+            SeatChoice::Best(best) => {
+                Places { seats: showtime.best_seats(best, ask.channel.as_deref())?, areas: Vec::new() }
+            }
+            SeatChoice::Named(_) | SeatChoice::Area { .. } => wanted,
+        };
+        if sale.prevent_orphans && matches!(ask.choice, SeatChoice::Named(_)) {
+            let alone = showtime.left_alone(&wanted.seats);
+            if !alone.is_empty() && showtime.can_spare_alone(wanted_count) {
+                return Err(Refusal::LeavesOrphan { seats: alone });
             }
         }
 

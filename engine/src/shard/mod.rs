@@ -7,6 +7,7 @@
 //! does depends on its commands and times alone, not on how it was cut.
 
 mod audit;
+mod best;
 mod block_seats;
 mod cancel_order;
 mod claim_admission;
@@ -15,6 +16,7 @@ mod deadlines;
 mod extend_hold;
 mod hold;
 mod hold_seats;
+mod house;
 mod join_queue;
 mod leave_queue;
 mod line;

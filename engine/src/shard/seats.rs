@@ -6,6 +6,7 @@
 //!       └─────release─────┴───take back──┘
 //! ```
 
+use super::house::House;
 use crate::row::{CorruptRow, ROW_VERSION, Row, RowWriter, row_key};
 use crate::{SeatId, SeatMap, SeatState};
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,8 +74,9 @@ impl Counts {
 #[derive(Debug)]
 pub(crate) struct Seats {
     seats: Vec<Seat>,
-    /// Category of each seat.
-    categories: Vec<u16>,
+    house: House,
+    /// One bit a seat: whether it is available. See [`House::bit`].
+    free: Vec<u64>,
     /// Seats and places by category and state.
     pub(crate) counts: Vec<Counts>,
     dirty: BTreeSet<u64>,
@@ -83,17 +85,22 @@ pub(crate) struct Seats {
 impl Seats {
     /// Every seat and place of the house, available.
     pub(crate) fn new(map: &SeatMap) -> Self {
-        let categories: Vec<u16> = map.seats().map(|seat| seat.category.0).collect();
+        let house = House::new(map);
         let mut counts = vec![Counts::default(); map.categories.len()];
-        for &category in &categories {
+        for &category in &house.categories {
             counts[usize::from(category)].add(SeatState::Available, 1);
         }
         for area in &map.areas {
             counts[usize::from(area.category.0)].add(SeatState::Available, area.capacity);
         }
-        let seats = vec![Seat::default(); categories.len()];
+        let seats = vec![Seat::default(); house.len()];
         let dirty = (0..seats.len().div_ceil(PAGE_LEN) as u64).collect();
-        Self { seats, categories, counts, dirty }
+        let mut free = vec![0; house.words];
+        for seat in (0..seats.len() as u32).map(SeatId) {
+            let (word, bit) = house.bit(seat);
+            free[word] |= 1 << bit;
+        }
+        Self { seats, house, free, counts, dirty }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -106,7 +113,7 @@ impl Seats {
 
     /// The category of a seat.
     pub(crate) fn category(&self, seat: SeatId) -> usize {
-        usize::from(self.categories[seat.0 as usize])
+        usize::from(self.house.categories[seat.0 as usize])
     }
 
     /// The state of a seat as everybody sees it.
@@ -128,10 +135,37 @@ impl Seats {
         let index = seat.0 as usize;
         let before = self.seats[index];
         assert_eq!(before.raw(), from, "seat {} is {}", seat.0, before.state());
-        let after = change(before);
-        self.seats[index] = after;
-        self.counts[usize::from(self.categories[index])].move_some(before.state(), after.state(), 1);
+        self.set(index, change(before));
         self.dirty.insert((index / PAGE_LEN) as u64);
+    }
+
+    /// Sets a seat and all that is counted of it.
+    fn set(&mut self, index: usize, after: Seat) {
+        let before = std::mem::replace(&mut self.seats[index], after);
+        self.counts[usize::from(self.house.categories[index])].move_some(before.state(), after.state(), 1);
+        let (word, bit) = self.house.bit(SeatId(index as u32));
+        let is_free = after.state() == SeatState::Available;
+        self.free[word] = self.free[word] & !(1 << bit) | u64::from(is_free) << bit;
+    }
+
+    pub(crate) fn house(&self) -> &House {
+        &self.house
+    }
+
+    /// A word of the bit map of available seats.
+    pub(crate) fn free_word(&self, word: usize) -> u64 {
+        self.free[word]
+    }
+
+    /// Recounts the bit map.
+    pub(crate) fn check_free(&self) -> Result<(), String> {
+        for seat in (0..self.seats.len() as u32).map(SeatId) {
+            let (word, bit) = self.house.bit(seat);
+            if (self.free[word] >> bit & 1 == 1) != (self.state(seat) == SeatState::Available) {
+                return Err(format!("the bit of seat {} is wrong", seat.0));
+            }
+        }
+        Ok(())
     }
 
     /// The caller has decided. A seat that is taken here is our bug, not the buyer's.
@@ -208,9 +242,7 @@ impl Seats {
             if seat.raw() == 3 {
                 return Err(row.corrupt("a seat in no known state"));
             }
-            let index = from + index;
-            self.counts[usize::from(self.categories[index])].move_some(self.seats[index].state(), seat.state(), 1);
-            self.seats[index] = seat;
+            self.set(from + index, seat);
         }
         self.dirty.remove(&page);
         Ok(())

@@ -240,15 +240,7 @@ impl Showtime {
 
     /// Seats of the list that are not free to a buyer with this channel.
     pub(crate) fn in_the_way(&self, seats: &[SeatId], channel: Option<&str>) -> Vec<SeatId> {
-        let is_free = |seat: SeatId| match self.seats.state(seat) {
-            SeatState::Available => true,
-            SeatState::Blocked => {
-                let block = self.blocks.get(&self.seats.block(seat));
-                channel.is_some() && block.is_some_and(|block| block.channel.as_deref() == channel)
-            }
-            SeatState::Held | SeatState::Sold => false,
-        };
-        seats.iter().copied().filter(|&seat| !is_free(seat)).collect()
+        seats.iter().copied().filter(|&seat| !self.is_free(seat, channel)).collect()
     }
 
     fn move_areas(&mut self, places: &Places, from: SeatState, to: SeatState) {
@@ -475,6 +467,7 @@ impl Showtime {
         if self.seats.blocks_in_use() != self.blocks.iter().map(|(&number, block)| (number, block.seats)).collect() {
             return Err("the blocks are not those over the seats".into());
         }
+        self.seats.check_free()?;
         self.line.audit(self.sale())
     }
 }

@@ -5,10 +5,12 @@
 //! compared with all its rows.
 
 mod admission;
+mod best;
 mod holds;
 mod ledger;
 mod model;
 mod money;
+mod payments;
 mod random;
 mod refusals;
 mod storage;

@@ -1,0 +1,138 @@
+//! What never changes of a house, laid out for searching: stretches of adjacent seats, and how far each seat is from
+//! where one sees best.
+
+use crate::{SEAT_COMPANION, SEAT_GAP_AFTER, SEAT_WHEELCHAIR, SeatId, SeatMap};
+
+/// Seats side by side without an aisle between: a row, or a part of one. Its seats have consecutive ids.
+#[derive(Debug, Clone)]
+pub(crate) struct Stretch {
+    /// First seat.
+    pub(crate) first: u32,
+    /// How many seats.
+    pub(crate) len: u32,
+    /// Where its bits begin, in words: no two stretches share a word.
+    pub(crate) word: u32,
+    /// Its section, by position in the map.
+    pub(crate) section: u16,
+    /// Its row, counted over the whole map.
+    pub(crate) row: u32,
+    /// Distance of its nearest seat.
+    pub(crate) nearest: u64,
+}
+
+impl Stretch {
+    /// Ids of its seats.
+    pub(crate) fn seats(&self) -> std::ops::Range<u32> {
+        self.first..self.first + self.len
+    }
+}
+
+/// The layout of a house for searching.
+#[derive(Debug)]
+pub(crate) struct House {
+    /// In order of seat id.
+    pub(crate) stretches: Vec<Stretch>,
+    /// Positions in `stretches`, the nearest first, then by seat id.
+    pub(crate) by_distance: Vec<u32>,
+    /// Stretch of each seat.
+    stretch_of: Vec<u32>,
+    /// Category of each seat.
+    pub(crate) categories: Vec<u16>,
+    /// Flags of each seat.
+    pub(crate) flags: Vec<u8>,
+    /// Sums of distances: seats `a..b` are `sums[b] - sums[a]` away together.
+    sums: Vec<u64>,
+    /// Words of a bit map with one bit a seat.
+    pub(crate) words: usize,
+}
+
+/// Seats that a buyer without a wheelchair leaves alone.
+pub(crate) const RESERVED: u8 = SEAT_WHEELCHAIR | SEAT_COMPANION;
+
+impl House {
+    pub(crate) fn new(map: &SeatMap) -> Self {
+        let (focus_x, focus_y) = focus(map);
+        let distance = |x: i32, y: i32| {
+            let (dx, dy) = (i64::from(x).abs_diff(focus_x), i64::from(y).abs_diff(focus_y));
+            (dx * dx + dy * dy).isqrt()
+        };
+        let count = map.seat_count();
+        let mut house = Self {
+            stretches: Vec::new(),
+            by_distance: Vec::new(),
+            stretch_of: Vec::with_capacity(count),
+            categories: Vec::with_capacity(count),
+            flags: Vec::with_capacity(count),
+            sums: Vec::with_capacity(count + 1),
+            words: 0,
+        };
+        house.sums.push(0);
+        let (mut seat, mut row_number, mut sum) = (0, 0, 0);
+        for (section, section_number) in map.sections.iter().zip(0..) {
+            for row in &section.rows {
+                let parts = row.seats.split_inclusive(|seat| seat.flags & SEAT_GAP_AFTER != 0);
+                for part in parts {
+                    let number = house.stretches.len() as u32;
+                    let mut nearest = u64::MAX;
+                    for seat in part {
+                        let away = distance(seat.x, seat.y);
+                        nearest = nearest.min(away);
+                        sum += away;
+                        house.sums.push(sum);
+                        house.stretch_of.push(number);
+                        house.categories.push(seat.category.0);
+                        house.flags.push(seat.flags);
+                    }
+                    let (first, len, word) = (seat, part.len() as u32, house.words as u32);
+                    house.stretches.push(Stretch {
+                        first,
+                        len,
+                        word,
+                        section: section_number,
+                        row: row_number,
+                        nearest,
+                    });
+                    seat += len;
+                    house.words += part.len().div_ceil(64);
+                }
+                row_number += 1;
+            }
+        }
+        house.by_distance = (0..house.stretches.len() as u32).collect();
+        house.by_distance.sort_by_key(|&number| (house.stretches[number as usize].nearest, number));
+        house
+    }
+
+    /// How many seats.
+    pub(crate) fn len(&self) -> usize {
+        self.categories.len()
+    }
+
+    /// The stretch in which a seat lies.
+    pub(crate) fn stretch(&self, seat: SeatId) -> &Stretch {
+        &self.stretches[self.stretch_of[seat.0 as usize] as usize]
+    }
+
+    /// Where the bit of a seat is: its word and its place there.
+    pub(crate) fn bit(&self, seat: SeatId) -> (usize, u32) {
+        let stretch = self.stretch(seat);
+        let offset = seat.0 - stretch.first;
+        ((stretch.word + offset / 64) as usize, offset % 64)
+    }
+
+    /// How far seats `from..to` are away, all together.
+    pub(crate) fn distance(&self, from: u32, to: u32) -> u64 {
+        self.sums[to as usize] - self.sums[from as usize]
+    }
+}
+
+/// Where one sees best: the middle of the house's width, at its front.
+fn focus(map: &SeatMap) -> (i64, i64) {
+    let xs = map.seats().map(|seat| i64::from(seat.x));
+    let (min_x, max_x) = xs.fold((i64::MAX, i64::MIN), |(min, max), x| (min.min(x), max.max(x)));
+    let front = map.seats().map(|seat| i64::from(seat.y)).min();
+    match front {
+        Some(front) => (min_x + (max_x - min_x) / 2, front),
+        None => (0, 0),
+    }
+}

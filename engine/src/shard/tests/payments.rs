@@ -1,0 +1,264 @@
+//! Every sequence of payment news up to five long, against the table in `docs/engine/payments.md`.
+
+use super::*;
+
+const TABLE: &str = include_str!("../../../../docs/engine/payments.md");
+
+/// News of the table, and one more: somebody else takes the seat if it is free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum News {
+    Success(u64),
+    Failure(u64),
+    WrongAmount,
+    OtherCurrency,
+    TimeRunsOut,
+    BuyerCancels,
+    OrganiserRefunds,
+    RefundConfirmed,
+    RefundOfOtherCurrency,
+    RefundFailed,
+    SeatTaken,
+}
+
+const ALL: [News; 12] = [
+    News::Success(1),
+    News::Success(2),
+    News::Failure(1),
+    News::WrongAmount,
+    News::OtherCurrency,
+    News::TimeRunsOut,
+    News::BuyerCancels,
+    News::OrganiserRefunds,
+    News::RefundConfirmed,
+    News::RefundOfOtherCurrency,
+    News::RefundFailed,
+    News::SeatTaken,
+];
+
+const PRICE: i64 = 5_000;
+
+/// Rows of the table by state and news: what then, and the money.
+fn table() -> BTreeMap<(String, String), (String, String)> {
+    let rows = TABLE.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| order is"));
+    rows.map(|line| {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        ((cells[0].to_owned(), cells[1].to_owned()), (cells[2].to_owned(), cells[3].to_owned()))
+    })
+    .collect()
+}
+
+/// What the table says of an order: its state, its money, and what was told before.
+#[derive(Debug, Clone)]
+struct Expected {
+    state: String,
+    captured: i64,
+    owed: i64,
+    refunded: i64,
+    foreign_owed: i64,
+    seat_is_free: bool,
+    other_has_it: bool,
+    succeeded: Vec<u64>,
+    failed: Vec<u64>,
+}
+
+impl Expected {
+    fn new() -> Self {
+        Self {
+            state: "pendingPayment".into(),
+            captured: 0,
+            owed: 0,
+            refunded: 0,
+            foreign_owed: 0,
+            seat_is_free: false,
+            other_has_it: false,
+            succeeded: Vec::new(),
+            failed: Vec::new(),
+        }
+    }
+
+    fn tell(&mut self, table: &BTreeMap<(String, String), (String, String)>, news: News) {
+        if news == News::TimeRunsOut {
+            // For the other buyer's hold too.
+            self.seat_is_free |= std::mem::take(&mut self.other_has_it);
+        }
+        let is_lost = matches!(self.state.as_str(), "canceled" | "expired");
+        let (text, amount) = match news {
+            News::Success(id) if self.succeeded.contains(&id) => return,
+            News::Success(id) => {
+                self.succeeded.push(id);
+                let text = match (is_lost, self.seat_is_free) {
+                    (false, _) => "success",
+                    (true, true) => "success, seats free",
+                    (true, false) => "success, seats gone",
+                };
+                (text, PRICE)
+            }
+            News::Failure(id) if self.succeeded.contains(&id) || self.failed.contains(&id) => return,
+            News::Failure(id) => {
+                self.failed.push(id);
+                ("failure", 0)
+            }
+            News::WrongAmount if self.succeeded.contains(&3) => return,
+            News::WrongAmount => {
+                self.succeeded.push(3);
+                ("wrong amount", PRICE - 1)
+            }
+            News::OtherCurrency if self.succeeded.contains(&4) => return,
+            News::OtherCurrency => {
+                self.succeeded.push(4);
+                ("other currency", 0)
+            }
+            News::TimeRunsOut => ("time runs out", 0),
+            News::BuyerCancels => ("buyer cancels", 0),
+            News::OrganiserRefunds => ("organiser refunds all", PRICE),
+            // Of nothing there is nothing to confirm.
+            News::RefundConfirmed if self.owed == 0 => return,
+            News::RefundConfirmed => ("refund confirmed", self.owed),
+            News::RefundOfOtherCurrency if self.foreign_owed == 0 => return,
+            News::RefundOfOtherCurrency => ("refund confirmed", 0),
+            News::RefundFailed => ("refund failed", 0),
+            News::SeatTaken => {
+                self.other_has_it |= std::mem::take(&mut self.seat_is_free);
+                return;
+            }
+        };
+        let Some((then, money)) = table.get(&(self.state.clone(), text.to_owned())) else { return };
+        if matches!(news, News::Success(_) | News::WrongAmount) {
+            self.captured += amount;
+        }
+        match (money.as_str(), news) {
+            ("owed", News::OtherCurrency) => self.foreign_owed += PRICE,
+            ("returned", News::RefundOfOtherCurrency) => self.foreign_owed = 0,
+            ("owed" | "price owed", _) => self.owed += amount,
+            ("returned", _) => {
+                self.owed -= amount;
+                self.refunded += amount;
+            }
+            ("kept" | "–", _) => {}
+            other => panic!("the table does not say {other:?}"),
+        }
+        let then = match then.split_once(" / ") {
+            Some((_, owing)) if self.owed > 0 || self.foreign_owed > 0 => owing,
+            Some((settled, _)) => settled,
+            None => then,
+        };
+        if matches!(text, "time runs out" | "buyer cancels" | "organiser refunds all") {
+            self.seat_is_free = true;
+        } else if then == "completed" {
+            self.seat_is_free = false;
+        }
+        self.state = then.to_owned();
+    }
+}
+
+/// One order for seat A1, and what is told about it.
+struct Played {
+    shard: Shard,
+    at: u64,
+}
+
+impl Played {
+    fn new() -> Self {
+        let mut played = Self { shard: Shard::new(GROUP), at: 0 };
+        let category = Category { name: "all".into(), color: String::new() };
+        let seat = Seat { number: "1".into(), guid: "A1".into(), x: 0, y: 0, category: CategoryId(0), flags: 0 };
+        let row = SeatRow { name: "A".into(), seats: vec![seat] };
+        let section = Section { name: "S".into(), rows: vec![row] };
+        let seat_map = Arc::new(SeatMap::new("One".into(), vec![category], vec![section], Vec::new()).unwrap());
+        let created = ShardCommand::CreateShowtime(CreateShowtime {
+            showtime: showtime_id(),
+            organisation: OrganisationId(1),
+            seat_map,
+            prices: vec![eur(PRICE)],
+            sale: Sale { method: Method::Passthrough, opens_at: Some(Timestamp(0)), ..Sale::default() },
+            draw_secret: [0; 32],
+        });
+        played.ask(created).unwrap();
+        played.hold(UserId(1));
+        let (hold, user) = (HoldId::new(GROUP, 1), UserId(1));
+        played.ask(ShardCommand::PlaceOrder(PlaceOrder { hold, user, email: "a@b".into() })).unwrap();
+        played
+    }
+
+    fn ask(&mut self, command: ShardCommand) -> Result<Outcome, Refusal> {
+        self.shard.apply(Timestamp(self.at), &[Envelope { request: None, command }]).remove(0).result
+    }
+
+    fn hold(&mut self, user: UserId) {
+        let choice = SeatChoice::Named(vec![SeatId(0)]);
+        let ask = HoldSeats { showtime: showtime_id(), user, ticket: None, channel: None, choice };
+        let _ = self.ask(ShardCommand::HoldSeats(ask));
+    }
+
+    fn order(&self) -> OrderView {
+        match self.shard.query(&ShardQuery::Order(OrderId::new(GROUP, 1))) {
+            ShardAnswer::Order(Some(order)) => *order,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn tell(&mut self, news: News, step: u64) {
+        let order = OrderId::new(GROUP, 1);
+        let pay = |payment, outcome, amount| {
+            ShardCommand::RecordPayment(RecordPayment { order, payment: PaymentId(payment), outcome, amount })
+        };
+        let repay = |refund, outcome, amount| {
+            ShardCommand::RecordRefund(RecordRefund { order, refund: PaymentId(refund), outcome, amount })
+        };
+        let usd = |amount| Money { amount, currency: Currency(*b"USD") };
+        let before = self.order();
+        let command = match news {
+            News::Success(id) => pay(id, PaymentOutcome::Succeeded, eur(PRICE)),
+            News::Failure(id) => pay(id, PaymentOutcome::Failed, eur(PRICE)),
+            News::WrongAmount => pay(3, PaymentOutcome::Succeeded, eur(PRICE - 1)),
+            News::OtherCurrency => pay(4, PaymentOutcome::Succeeded, usd(PRICE)),
+            News::TimeRunsOut => {
+                // Long enough for an order, and for the hold of somebody else.
+                self.at += 600_000;
+                ShardCommand::Tick
+            }
+            News::BuyerCancels => ShardCommand::CancelOrder(CancelOrder { order, user: UserId(1) }),
+            News::OrganiserRefunds => {
+                ShardCommand::RefundOrder(RefundOrder { order, seats: None, reason: String::new() })
+            }
+            News::RefundConfirmed if before.refund_due.amount == 0 => return,
+            News::RefundConfirmed => repay(20 + step, PaymentOutcome::Succeeded, before.refund_due),
+            News::RefundOfOtherCurrency => repay(30 + step, PaymentOutcome::Succeeded, usd(PRICE)),
+            News::RefundFailed => repay(40 + step, PaymentOutcome::Failed, eur(PRICE)),
+            News::SeatTaken => return self.hold(UserId(2)),
+        };
+        let _ = self.ask(command);
+    }
+}
+
+/// Plays one sequence and compares after every step.
+fn play(table: &BTreeMap<(String, String), (String, String)>, sequence: &[News]) {
+    let mut played = Played::new();
+    let mut expected = Expected::new();
+    for (news, step) in sequence.iter().zip(0..) {
+        expected.tell(table, *news);
+        played.tell(*news, step);
+        let order = played.order();
+        let foreign: i64 = order.foreign.iter().map(|foreign| foreign.captured.amount - foreign.refunded.amount).sum();
+        let got =
+            (order.state.as_str(), order.captured.amount, order.refund_due.amount, order.refunded.amount, foreign);
+        let Expected { state, captured, owed, refunded, foreign_owed, .. } = &expected;
+        assert_eq!(
+            got,
+            (state.as_str(), *captured, *owed, *refunded, *foreign_owed),
+            "{:?}",
+            &sequence[..=step as usize]
+        );
+        played.shard.audit_showtimes().unwrap();
+    }
+}
+
+#[test]
+fn every_sequence_of_five_ends_as_the_table_says() {
+    let table = table();
+    assert!(table.len() > 30, "the table was not found");
+    for code in 0..ALL.len().pow(5) {
+        let digit = |place: u32| ALL[code / ALL.len().pow(place) % ALL.len()];
+        play(&table, &[digit(0), digit(1), digit(2), digit(3), digit(4)]);
+    }
+}
