@@ -77,7 +77,10 @@ impl Error {
     /// Whether the call may have been carried out all the same.
     pub fn is_outcome_unknown(&self) -> bool {
         match self {
-            Self::Refused(problem) => problem.code == "outcome_unknown" || matches!(problem.status, 502 | 504),
+            // 503 alone promises that nothing was done, unless its code says otherwise.
+            Self::Refused(problem) => {
+                problem.code == "outcome_unknown" || (problem.status >= 500 && problem.status != 503)
+            }
             Self::OutcomeUnknown { .. } | Self::TimedOut { .. } | Self::Lost { .. } => true,
             Self::TooLarge { .. } => true,
             Self::Malformed { status, .. } => *status < 400 || *status >= 500,

@@ -129,6 +129,7 @@ const FAULTS: &[(Fault, &[&str])] = &[
     (Fault::KeepsReleased, &["every seat is sold, free, or in a known hold"]),
     (Fault::GivesOtherSeats, &["a hold is on the seats asked for"]),
     (Fault::Miscounts, &["counts are those of the states"]),
+    (Fault::Stumbles, &["every call is answered as the contract says"]),
     (Fault::SwallowsChanges, &["changes add up to the whole"]),
 ];
 

@@ -50,6 +50,8 @@ pub(crate) enum Fault {
     GivesOtherSeats,
     /// `counts` is off by one.
     Miscounts,
+    /// Some payments are answered with 500.
+    Stumbles,
     /// A change is missing from `?since=`.
     SwallowsChanges,
     /// The status has a number for its method.
@@ -551,6 +553,7 @@ impl World {
                 self.end(hold, "released");
                 self.show_order(200, order)
             }
+            (["payments"], _) if self.is(Fault::Stumbles) && order % 10 == 2 => refuse(500, "internal"),
             (["payments"], "pendingPayment") => {
                 let good = body["method"]["token"] == json!("tok_ok");
                 if good || self.is(Fault::SellsUnpaid) {
