@@ -138,6 +138,7 @@ impl Shard {
                 }
             }
         }
+        self.audit_waitlists()?;
         if !owners.is_empty() || !areas.is_empty() {
             return Err("something belongs to seats that are not there".into());
         }

@@ -11,6 +11,10 @@ impl Shard {
         if hold.order.is_some() {
             return Err(Refusal::HoldHasOrder);
         }
+        if hold.offer.is_some() {
+            // Others wait for these seats.
+            return Err(Refusal::HoldTotalReached);
+        }
         let sale = self.showtime(hold.showtime)?.sale();
         let (before, latest) = (hold.expires_at, hold.held_at + sale.hold_total_max);
         let expires_at = (self.state.now + sale.hold_ttl).min(latest);

@@ -4,7 +4,8 @@ use super::Shard;
 use super::deadlines::Due;
 use crate::group_state::Events;
 use crate::{
-    Event, HoldId, HoldView, Millis, Money, OrderId, Places, Refusal, ShowtimeId, TicketNumber, Timestamp, UserId,
+    Event, HoldId, HoldView, Millis, Money, OfferId, OrderId, Places, Refusal, ShowtimeId, TicketNumber, Timestamp,
+    UserId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,8 @@ pub(crate) struct Hold {
     /// With an order: until when that is to be paid.
     pub(crate) expires_at: Timestamp,
     pub(crate) order: Option<OrderId>,
+    /// The entry of the waitlist that it was offered to, until that takes it up.
+    pub(crate) offer: Option<OfferId>,
 }
 
 impl Hold {
@@ -91,7 +94,17 @@ impl Shard {
         self.deadlines.insert(expires_at, Due::Hold(id));
 
         events.push(showtime_id, Event::SeatsHeld { hold: id, user, places: places.clone(), expires_at });
-        let hold = Hold { showtime: showtime_id, user, ticket, places, total, held_at: now, expires_at, order: None };
+        let hold = Hold {
+            showtime: showtime_id,
+            user,
+            ticket,
+            places,
+            total,
+            held_at: now,
+            expires_at,
+            order: None,
+            offer: None,
+        };
         self.holds.insert(id.counter(), hold);
         id
     }
@@ -113,7 +126,15 @@ impl Shard {
         showtime.release(&hold.places);
         showtime.buyers.get_mut(&hold.user).expect("a buyer with a hold is known").taken -= count(&hold.places);
         showtime.tidy_buyer(hold.user);
+        self.freed.insert(hold.showtime);
         hold
+    }
+
+    /// Gives a hold without an order back.
+    pub(super) fn give_back(&mut self, id: HoldId, events: &mut Events) {
+        let hold = self.free_hold(id);
+        events.push(hold.showtime, Event::HoldReleased { hold: id, places: hold.places });
+        self.end_offer(hold.offer, |entry, user| Event::WaitlistLeft { entry, user }, events);
     }
 
     /// A hold without an order has run out. Its deadline is taken out already.
@@ -122,5 +143,6 @@ impl Shard {
         self.deadlines.insert(expires_at, Due::Hold(id));
         let hold = self.free_hold(id);
         events.push(hold.showtime, Event::HoldExpired { hold: id, places: hold.places });
+        self.end_offer(hold.offer, |entry, user| Event::WaitlistExpired { entry, user }, events);
     }
 }

@@ -31,8 +31,7 @@ impl Shard {
         events.push(ask.showtime, Event::QueueLeft { ticket: ask.ticket });
         for id in holds {
             if self.live_hold(id).is_some_and(|hold| hold.order.is_none() && hold.ticket == Some(ask.ticket)) {
-                let hold = self.free_hold(id);
-                events.push(ask.showtime, Event::HoldReleased { hold: id, places: hold.places });
+                self.give_back(id, events);
             }
         }
         self.schedule_step(ask.showtime);

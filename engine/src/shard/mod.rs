@@ -34,6 +34,7 @@ mod set_queue_message;
 mod showtime;
 mod unblock_seats;
 mod update_sale;
+mod waitlist;
 
 #[cfg(test)]
 mod tests;
@@ -49,7 +50,8 @@ pub(crate) use create_showtime::check_prices;
 use deadlines::{Deadlines, Due};
 use hold::Hold;
 use showtime::Showtime;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use waitlist::Entry;
 
 /// The state machine of a shard: everything of the showtimes placed there.
 #[derive(Debug)]
@@ -60,10 +62,14 @@ pub struct Shard {
     holds: Table<Hold>,
     /// All orders by counter.
     orders: Table<OrderView>,
+    /// Live entries of waitlists by counter.
+    entries: Table<Entry>,
     counters: Counters,
     counters_dirty: bool,
     /// Derived from all of the above.
     deadlines: Deadlines,
+    /// Showtimes in which something came free during the command at work.
+    freed: BTreeSet<ShowtimeId>,
     /// Facts of the command at work.
     events: Events,
 }
@@ -95,6 +101,7 @@ impl Shard {
     fn execute(&mut self, command: &ShardCommand) -> Result<Outcome, Refusal> {
         let mut events = std::mem::take(&mut self.events);
         let result = self.dispatch(command, &mut events);
+        self.make_offers(&mut events);
         assert!(result.is_ok() || events.0.is_empty(), "a refused command leaves no trace");
         self.record(&mut events);
         self.events = events;
@@ -125,7 +132,8 @@ impl Shard {
             ShardCommand::RecordRefund(ask) => self.record_refund(ask, events),
             ShardCommand::BlockSeats(ask) => self.block_seats(ask, events),
             ShardCommand::UnblockSeats(ask) => self.unblock_seats(ask, events),
-            ShardCommand::JoinWaitlist(_) | ShardCommand::LeaveWaitlist(_) => Err(Refusal::NoSuchEntry),
+            ShardCommand::JoinWaitlist(ask) => self.join_waitlist(ask, events),
+            ShardCommand::LeaveWaitlist(ask) => self.leave_waitlist(ask, events),
             ShardCommand::RecordBeacon(_) => Err(Refusal::out_of_bounds("beacon", "the sale plans none")),
             ShardCommand::SetLimits(ask) => self.state.set_limits(ask, events),
             ShardCommand::RegisterSink(ask) => self.state.register_sink(ask),
@@ -163,6 +171,7 @@ impl Shard {
                 Due::Claims(showtime, segment) => self.expire_claims(showtime, segment, &mut events),
                 Due::Admission(showtime) => self.admit(showtime, &mut events),
             }
+            self.make_offers(&mut events);
             self.record(&mut events);
             self.events = events;
         }
@@ -193,9 +202,11 @@ impl StateMachine for Shard {
             showtimes: BTreeMap::new(),
             holds: Table::default(),
             orders: Table::default(),
+            entries: Table::default(),
             counters: Counters::default(),
             counters_dirty: false,
             deadlines: Deadlines::default(),
+            freed: BTreeSet::new(),
             events: Events::default(),
         }
     }

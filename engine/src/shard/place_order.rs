@@ -25,6 +25,7 @@ impl Shard {
         let id = OrderId::new(self.state.group, self.counters.order);
         let hold = self.holds.get_mut(ask.hold.counter()).expect("it was found above");
         hold.order = Some(id);
+        let offer = hold.offer.take();
         hold.expires_at = pay_by;
         let nothing = Money::zero(hold.total.currency);
         let order = OrderView {
@@ -52,6 +53,7 @@ impl Shard {
 
         let (user, places, total) = (order.user, order.places.clone(), order.total);
         events.push(order.showtime, Event::OrderPlaced { order: id, user, places, total, pay_by });
+        self.end_offer(offer, |entry, user| Event::WaitlistAccepted { entry, user }, events);
         Ok(Outcome::Ordered { order: Box::new(order) })
     }
 }

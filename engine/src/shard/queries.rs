@@ -41,7 +41,7 @@ impl Shard {
                 ShardAnswer::Draw(of(id).map(|showtime| DrawView { commitment: showtime.commitment(), bundle: None }))
             }
             ShardQuery::Receipt { .. } => ShardAnswer::Receipt(None),
-            ShardQuery::Waitlist(_) => ShardAnswer::Waitlist(None),
+            ShardQuery::Waitlist(id) => ShardAnswer::Waitlist(self.waitlist_view(*id)),
             ShardQuery::Buyer { showtime, user } => ShardAnswer::Buyer(of(showtime).map(|showtime| {
                 let buyer = showtime.buyers.get(user).cloned().unwrap_or_default();
                 BuyerView { taken: buyer.taken, holds: buyer.holds, orders: buyer.orders }

@@ -2,7 +2,7 @@
 
 use super::Shard;
 use crate::group_state::Events;
-use crate::{Event, Outcome, Refusal, ReleaseHold};
+use crate::{Outcome, Refusal, ReleaseHold};
 
 impl Shard {
     pub(super) fn release_hold(&mut self, ask: &ReleaseHold, events: &mut Events) -> Result<Outcome, Refusal> {
@@ -10,8 +10,7 @@ impl Shard {
             return Err(Refusal::HoldHasOrder);
         }
 
-        let hold = self.free_hold(ask.hold);
-        events.push(hold.showtime, Event::HoldReleased { hold: ask.hold, places: hold.places });
+        self.give_back(ask.hold, events);
         Ok(Outcome::Done)
     }
 }

@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 const TABLE_COUNTERS: u8 = 0x02;
 /// Pages of holds.
 const TABLE_HOLDS: u8 = 0x30;
+/// Pages of waitlist entries.
+const TABLE_ENTRIES: u8 = 0x32;
 /// Pages of orders.
 const TABLE_ORDERS: u8 = 0x31;
 
@@ -28,6 +30,7 @@ impl Shard {
         self.showtimes.values().for_each(|showtime| showtime.write_all(rows));
         self.holds.write_all(TABLE_HOLDS, &[], rows);
         self.orders.write_all(TABLE_ORDERS, &[], rows);
+        self.entries.write_all(TABLE_ENTRIES, &[], rows);
     }
 
     pub(super) fn write_dirty(&mut self, rows: &mut RowWriter) {
@@ -38,6 +41,7 @@ impl Shard {
         self.showtimes.values_mut().for_each(|showtime| showtime.write_dirty(rows));
         self.holds.write_dirty(TABLE_HOLDS, &[], rows);
         self.orders.write_dirty(TABLE_ORDERS, &[], rows);
+        self.entries.write_dirty(TABLE_ENTRIES, &[], rows);
     }
 
     pub(super) fn from_rows(group: GroupId, rows: impl Iterator<Item = Row>) -> Result<Self, CorruptRow> {
@@ -95,6 +99,10 @@ impl Shard {
                 let [page] = row.key_parts()?;
                 self.orders.load_page(page, row)?;
             }
+            TABLE_ENTRIES => {
+                let [page] = row.key_parts()?;
+                self.entries.load_page(page, row)?;
+            }
             _ => {
                 self.finish_showtimes(loading)?;
                 let (id, page) = match row.key.len() {
@@ -138,6 +146,11 @@ impl Shard {
             if order.state == OrderState::Completed {
                 buyer.taken = buyer.taken.saturating_add(count(&order.places));
             }
+        }
+        for (counter, entry) in self.entries.iter() {
+            let showtime = self.showtimes.get_mut(&entry.showtime);
+            let showtime = showtime.ok_or_else(|| whole(format!("the showtime of entry {counter} is missing")))?;
+            showtime.waitlist.add(counter, entry);
         }
         for showtime in self.showtimes.values_mut() {
             showtime.step_due = Self::wanted_step(showtime);

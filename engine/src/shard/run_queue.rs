@@ -92,6 +92,7 @@ impl Shard {
         let showtime = self.showtime_mut(id);
         let sale = showtime.sale().clone();
         showtime.line.open(now, &sale);
+        self.freed.insert(id);
         self.schedule_step(id);
         events.push(id, Event::QueueOpened);
     }

@@ -2,6 +2,7 @@
 
 use super::line::{Line, LineHead};
 use super::seats::{BlockId, Seats};
+use super::waitlist::Waitlist;
 use crate::row::{CorruptRow, Row, RowWriter, row_key, row_value};
 use crate::{
     AreaCounts, CategoryCounts, CreateShowtime, HoldId, Money, OrderId, OrganisationId, Places, Sale, SeatId, SeatMap,
@@ -86,6 +87,7 @@ pub(crate) struct Showtime {
     pub(crate) updated_at: Timestamp,
     /// Only looked up, never walked.
     pub(crate) buyers: HashMap<UserId, Buyer, FixedState>,
+    pub(super) waitlist: Waitlist,
     /// When the next step of admission is due, as it stands among the deadlines.
     pub(crate) step_due: Option<Timestamp>,
     is_new: bool,
@@ -127,6 +129,7 @@ impl Showtime {
             chain: [0; 32],
             updated_at: Timestamp::default(),
             buyers: HashMap::with_hasher(FixedState::with_seed(0x6275_7965)),
+            waitlist: Waitlist::default(),
             step_due: None,
             is_new: false,
             settings_dirty: true,

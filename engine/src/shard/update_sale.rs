@@ -40,6 +40,7 @@ impl Shard {
             showtime.line.clamp_credit(&sale);
             showtime.set_sale(sale.clone());
             self.schedule_step(id);
+            self.freed.insert(id);
             events.push(id, Event::SaleUpdated);
         }
         Ok(Outcome::SaleUpdated { sale: Box::new(sale) })

@@ -14,6 +14,7 @@ mod payments;
 mod random;
 mod refusals;
 mod storage;
+mod waitlist;
 
 use crate::*;
 use expect_test::Expect;
@@ -245,6 +246,17 @@ impl World {
                 let seats = words.iter().map(|label| seat_id(label)).collect();
                 ShardCommand::UnblockSeats(UnblockSeats { showtime, seats })
             }
+            "waitlist" => ShardCommand::JoinWaitlist(JoinWaitlist {
+                showtime,
+                user,
+                quantity: words[0].parse().unwrap(),
+                category: words.iter().find_map(|word| word.strip_prefix("category=")).map(str::to_owned),
+                together: words.contains(&"together"),
+            }),
+            "unwait" => {
+                let entry = OfferId::new(GROUP, words[0][1..].parse().unwrap());
+                ShardCommand::LeaveWaitlist(LeaveWaitlist { entry, user })
+            }
             "limits" => ShardCommand::SetLimits(SetLimits {
                 requests_max: words.iter().find_map(|word| word.strip_prefix("requests=")?.parse().ok()),
                 request_age_max: words.iter().find_map(|w| Some(Millis(parse_time(w.strip_prefix("age=")?)))),
@@ -316,6 +328,15 @@ impl World {
                     report.holds,
                     orders.join(", ")
                 )
+            }
+            entry if entry.starts_with('w') => {
+                match self.shard.query(&ShardQuery::Waitlist(OfferId::new(GROUP, entry[1..].parse().unwrap()))) {
+                    ShardAnswer::Waitlist(Some(view)) => match view.hold {
+                        Some(hold) => format!("{entry} offered h{}", hold.counter()),
+                        None => format!("{entry} waiting for {}, {} ahead", view.quantity, view.ahead.unwrap()),
+                    },
+                    _ => "no entry".into(),
+                }
             }
             hold if hold.starts_with('h') => {
                 match self.shard.query(&ShardQuery::Hold(HoldId::new(GROUP, hold[1..].parse().unwrap()))) {
@@ -419,6 +440,7 @@ fn outcome_text(outcome: &Outcome) -> String {
         }
         Outcome::Claimed { ticket, .. } => ticket_text(ticket),
         Outcome::Held { hold } => hold_text(hold),
+        Outcome::Waitlisted { entry, ahead } => format!("w{} with {ahead} ahead", entry.counter()),
         Outcome::Ordered { order } => order_text(order),
         Outcome::PaymentKnown { payment, order } => format!("p{} known, {}", payment.0, order_text(order)),
         other => format!("{other:?}"),

@@ -1,0 +1,119 @@
+//! The waitlist: first come, nobody overtakes.
+
+use super::check;
+use expect_test::expect;
+
+#[test]
+fn freed_seats_go_to_the_first_entry_they_satisfy() {
+    check(expect![[r#"
+        0s org sale passthrough waitlist=yes perhold=8 perbuyer=8 hold=100s total=100s => created 1
+        0s ann hold A1 A2 A3 A4 A5 A6 A7 A8                                            => h1 of ann: A1 A2 A3 A4 A5 A6 A7 A8, 40000 until 100s
+        1s bob hold B1 B2 B3 B4                                                        => h2 of bob: B1 B2 B3 B4, 12000 until 101s
+        1s cat hold B5 B6 B7 B8                                                        => h3 of cat: B5 B6 B7 B8, 12000 until 101s
+        2s dan hold floor x8                                                           => h4 of dan: floor x8, 8000 until 102s
+        2s eve hold floor x2                                                           => h5 of eve: floor x2, 2000 until 102s
+        3s fay waitlist 2 together category=front                                      => w1 with 0 ahead
+        3s gus waitlist 2 category=back                                                => w2 with 1 ahead
+        3s hal waitlist 2                                                              => w3 with 2 ahead
+        3s fay waitlist 2 together category=front                                      => w1 with 0 ahead
+        3s fay waitlist 3                                                              => refused: it exists already with another content
+        3s hal show w3                                                                 => w3 waiting for 2, 2 ahead
+        4s cat release h3                                                              => done
+        4s gus show w2                                                                 => w2 offered h6
+        4s hal show w3                                                                 => w3 offered h7
+        4s ivy hold B7                                                                 => refused: B7 not available
+        4s gus extend h6                                                               => refused: the hold cannot be extended any further
+        5s gus order h6                                                                => o1 pendingPayment until 605s: B5 B6, 6000
+        5s gus show w2                                                                 => no entry
+        104s hal show w3                                                               => no entry
+        104s fay show w1                                                               => w1 offered h8
+        104s org show seats                                                            => A ..hh.... B ....hh.. floor 0 held 0 sold of 10
+        104s org show events                                                           => showtimes.created queue.opened inventory.hold.created inventory.hold.created inventory.hold.created inventory.hold.created inventory.hold.created waitlist.joined waitlist.joined waitlist.joined inventory.hold.released inventory.hold.created waitlist.offered inventory.hold.created waitlist.offered orders.created waitlist.accepted inventory.hold.expired inventory.hold.created waitlist.offered inventory.hold.expired inventory.hold.expired inventory.hold.expired inventory.hold.expired waitlist.expired
+    "#]]);
+}
+
+#[test]
+fn declined_and_expired_offers_go_on() {
+    check(expect![[r#"
+        0s org sale passthrough waitlist=yes perhold=8 perbuyer=8 hold=100s total=100s => created 1
+        0s ann hold A1 A2 A3 A4 A5 A6 A7 A8                                            => h1 of ann: A1 A2 A3 A4 A5 A6 A7 A8, 40000 until 100s
+        0s bob hold B1 B2 B3 B4 B5 B6 B7 B8                                            => h2 of bob: B1 B2 B3 B4 B5 B6 B7 B8, 24000 until 100s
+        0s cat hold floor x8                                                           => h3 of cat: floor x8, 8000 until 100s
+        0s dan hold floor x2                                                           => h4 of dan: floor x2, 2000 until 100s
+        0s eve waitlist 2 category=floor                                               => w1 with 0 ahead
+        0s fay waitlist 2 category=floor                                               => w2 with 1 ahead
+        0s gus waitlist 2 category=floor                                               => w3 with 2 ahead
+        0s hal waitlist 1                                                              => w4 with 3 ahead
+        0s fay unwait w1                                                               => refused: there is no such waitlist entry
+        1s hal unwait w4                                                               => done
+        1s hal show w4                                                                 => no entry
+        1s dan release h4                                                              => done
+        1s eve show w1                                                                 => w1 offered h5
+        2s eve unwait w1                                                               => done
+        2s fay show w2                                                                 => w2 offered h6
+        100s org tick                                                                  => done
+        101s fay show w2                                                               => w2 offered h6
+        102s gus show w3                                                               => w3 offered h7
+        103s gus release h7                                                            => done
+        103s org show events                                                           => showtimes.created queue.opened inventory.hold.created inventory.hold.created inventory.hold.created inventory.hold.created waitlist.joined waitlist.joined waitlist.joined waitlist.joined waitlist.left inventory.hold.released inventory.hold.created waitlist.offered inventory.hold.released waitlist.left inventory.hold.created waitlist.offered inventory.hold.expired inventory.hold.expired inventory.hold.expired inventory.hold.created waitlist.offered inventory.hold.expired waitlist.expired inventory.hold.released waitlist.left
+    "#]]);
+}
+
+#[test]
+fn the_waitlist_is_for_what_cannot_be_had() {
+    check(expect![[r#"
+        0s org sale passthrough          => created 1
+        0s ann waitlist 2                => refused: waitlist is out of bounds: the sale has none
+        0s org update waitlist=yes       => updated
+        0s ann waitlist 2                => refused: quantity is out of bounds: free seats fit this wish: they are to be held
+        0s ann waitlist 0                => refused: quantity is out of bounds: 0 is not between 1 and 6
+        0s ann waitlist 7                => refused: quantity is out of bounds: 7 is not between 1 and 6
+        0s ann waitlist 2 category=stage => refused: category is out of bounds: there is none of this name
+        0s ann unwait w1                 => refused: there is no such waitlist entry
+        0s org pause                     => done
+        0s org close                     => done
+        0s ann waitlist 2                => refused: the line is closed
+    "#]]);
+}
+
+#[test]
+fn a_refund_frees_seats_for_those_who_wait() {
+    check(expect![[r#"
+        0s org sale passthrough waitlist=yes perhold=8 perbuyer=8 => created 1
+        0s ann hold A1 A2 A3 A4 A5 A6 A7 A8                       => h1 of ann: A1 A2 A3 A4 A5 A6 A7 A8, 40000 until 300s
+        0s ann order h1                                           => o1 pendingPayment until 600s: A1 A2 A3 A4 A5 A6 A7 A8, 40000
+        0s ann pay o1 p1 ok 40000                                 => o1 completed: A1 A2 A3 A4 A5 A6 A7 A8, 40000, captured 40000
+        0s bob waitlist 2 category=front together                 => w1 with 0 ahead
+        0s cat waitlist 1 category=front                          => w2 with 1 ahead
+        1s org refund o1 A4                                       => o1 completed: A1 A2 A3 A5 A6 A7 A8, 40000, captured 40000, due 5000
+        1s bob show w1                                            => w1 waiting for 2, 0 ahead
+        1s cat show w2                                            => w2 offered h2
+        2s org refund o1 A5                                       => o1 completed: A1 A2 A3 A6 A7 A8, 40000, captured 40000, due 10000
+        2s bob show w1                                            => w1 waiting for 2, 0 ahead
+        3s org refund o1 A6                                       => o1 completed: A1 A2 A3 A7 A8, 40000, captured 40000, due 15000
+        3s bob show w1                                            => w1 offered h3
+        3s bob order h3                                           => o2 pendingPayment until 603s: A5 A6, 10000
+        3s org show seats                                         => A SSShhhSS B ........ floor 0 held 0 sold of 10
+        3s org update waitlist=no                                 => updated
+        4s org refund o1 A7 A8                                    => o1 completed: A1 A2 A3, 40000, captured 40000, due 25000
+        4s org show seats                                         => A SSShhh.. B ........ floor 0 held 0 sold of 10
+        5s dan hold A7                                            => h4 of dan: A7, 5000 until 305s
+    "#]]);
+}
+
+#[test]
+fn a_buyer_at_the_limit_is_passed_over() {
+    check(expect![[r#"
+        0s org sale passthrough waitlist=yes perhold=8 perbuyer=8 => created 1
+        0s ann hold A1 A2 A3 A4 A5 A6 A7 A8                       => h1 of ann: A1 A2 A3 A4 A5 A6 A7 A8, 40000 until 300s
+        0s bob hold B1 B2 B3 B4 B5 B6                             => h2 of bob: B1 B2 B3 B4 B5 B6, 18000 until 300s
+        0s bob waitlist 2 category=front                          => w1 with 0 ahead
+        0s cat waitlist 2 category=front                          => w2 with 1 ahead
+        0s bob hold B7 B8                                         => h3 of bob: B7 B8, 6000 until 300s
+        1s ann release h1                                         => done
+        1s bob show w1                                            => w1 waiting for 2, 0 ahead
+        1s cat show w2                                            => w2 offered h4
+        2s bob release h3                                         => done
+        2s bob show w1                                            => w1 offered h5
+    "#]]);
+}
