@@ -1,5 +1,7 @@
 //! Tokens that must be refused, every one of them; and the keys that all gateways share.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod support;
 
 use aws_lc_rs::rsa::KeySize;
@@ -141,7 +143,9 @@ async fn tokens_that_must_be_refused() {
     add_claims("not valid yet", with(claims(), "nbf", Some((NOW + 6).into())));
     add_claims("issued in the future", with(claims(), "iat", Some((NOW + 6).into())));
     for time in ["exp", "nbf", "iat"] {
-        for value in [json!((NOW + 60).to_string()), json!(NOW as f64 + 0.5), json!(-1), json!(null), json!([NOW]), json!(true)] {
+        for value in
+            [json!((NOW + 60).to_string()), json!(NOW as f64 + 0.5), json!(-1), json!(null), json!([NOW]), json!(true)]
+        {
             add_claims(&format!("{time} is {value}"), with(claims(), time, Some(value)));
         }
     }
@@ -196,7 +200,10 @@ async fn tokens_that_must_be_refused() {
     let other = BASE64.encode(with(claims(), "role", Some("admin".into())).to_string());
     add("other claims under the signature", format!("{head}.{other}.{signature}"));
     add("a megabyte", "x".repeat(1 << 20));
-    add("a megabyte of claims", access(&header().to_string(), &with(claims(), "jti", Some("x".repeat(1 << 20).into())).to_string()));
+    add(
+        "a megabyte of claims",
+        access(&header().to_string(), &with(claims(), "jti", Some("x".repeat(1 << 20).into())).to_string()),
+    );
 
     for (what, token) in bad {
         let answer = world.post(&path).token(&token).send().await;
@@ -246,12 +253,18 @@ async fn tickets_and_admissions_open_their_own_door_only() {
         if aud == "vestibule:ticket" {
             claims = with(claims, "position", Some(1.into()));
         }
-        let message = message(&json!({"alg": "EdDSA", "kid": "ed-test", "typ": "JWT"}).to_string(), &claims.to_string());
+        let message =
+            message(&json!({"alg": "EdDSA", "kid": "ed-test", "typ": "JWT"}).to_string(), &claims.to_string());
         signed(&message, ed().sign(message.as_bytes()).as_ref())
     };
     hold(&here, &forge("vestibule:admission", USER, 1), "2").await.expect_problem(403, "not_admitted");
     hold(&here, &forge("vestibule:admission", USER, 99), "3").await.expect_problem(403, "not_admitted");
-    world.get(&entry(&here, &ticket)).token(&forge("vestibule:ticket", USER, 1)).send().await.expect_problem(404, "no_such_ticket");
+    world
+        .get(&entry(&here, &ticket))
+        .token(&forge("vestibule:ticket", USER, 1))
+        .send()
+        .await
+        .expect_problem(404, "no_such_ticket");
 
     // A token outlives the session that it was made for by nothing.
     hold(&here, &admission, "4").await.expect(StatusCode::CREATED);

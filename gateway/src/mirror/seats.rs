@@ -122,10 +122,10 @@ impl Seats {
             Event::HoldReleased { places, .. } | Event::HoldExpired { places, .. } => {
                 self.turn(places, AVAILABLE, freed);
             }
-            Event::OrderCanceled { order, places, .. } | Event::OrderExpired { order, places, .. } => {
-                if !places.areas.is_empty() && self.lost_orders.len() < LOST_ORDERS_MAX {
-                    self.lost_orders.insert(*order);
-                }
+            Event::OrderCanceled { order, places, .. } | Event::OrderExpired { order, places, .. }
+                if !places.areas.is_empty() && self.lost_orders.len() < LOST_ORDERS_MAX =>
+            {
+                self.lost_orders.insert(*order);
             }
             Event::SeatsPurchased { order, places } => {
                 if self.lost_orders.remove(order) {

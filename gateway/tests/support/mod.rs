@@ -225,8 +225,9 @@ impl Cluster for LocalCluster {
         // The stream outlives the borrow, so it reads through a handle of its own.
         let cluster = LOCAL.with(|local| local.borrow().clone()).unwrap();
         let changed = self.changed.subscribe();
-        stream::unfold((cluster, changed, from, Vec::<EventRecord>::new()), move |(cluster, mut changed, next, rest)| {
-            async move {
+        stream::unfold(
+            (cluster, changed, from, Vec::<EventRecord>::new()),
+            move |(cluster, mut changed, next, rest)| async move {
                 let mut rest = rest;
                 loop {
                     if !rest.is_empty() {
@@ -248,8 +249,8 @@ impl Cluster for LocalCluster {
                         Err(oldest) => return Some((Err(WatchError::TooOld(oldest)), (cluster, changed, next, rest))),
                     }
                 }
-            }
-        })
+            },
+        )
         .boxed()
     }
 }
@@ -406,9 +407,7 @@ pub fn venue() -> Value {
             .collect();
         json!({"row_number": row, "position": {"x": 0, "y": 0}, "seats": seats})
     };
-    let zone = |name: &str, y: i64, rows: Value| {
-        json!({"name": name, "zone_id": name, "position": {"x": 0, "y": y}, "rows": rows, "areas": []})
-    };
+    let zone = |name: &str, y: i64, rows: Value| json!({"name": name, "zone_id": name, "position": {"x": 0, "y": y}, "rows": rows, "areas": []});
     json!({
         "name": "Theatre Royal",
         "city": "London",
