@@ -70,7 +70,7 @@ impl Metrics {
         let mirror_age = Gauge::default();
         registry.register_with_unit(
             "mirror_age",
-            "Time since the feed that lags most was last known to be complete",
+            "Time since the feed that was checked longest ago was known to be complete",
             Unit::Seconds,
             mirror_age.clone(),
         );

@@ -19,26 +19,28 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 use vestibule_engine::{GroupId, SeatsView, Sequence, ShardAnswer, ShardQuery, ShowtimeId};
 use vestibule_raft::cluster::{Consistency, WatchError};
 
 /// The pause before a broken watch or a failed snapshot is tried again; it doubles up to the second.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How often a watch is checked against another replica.
+const SILENCE_MAX: Duration = Duration::from_secs(1);
 
 /// A cheap handle on the task that follows a group.
 #[derive(Clone)]
 pub(super) struct Feed {
     newcomers: mpsc::UnboundedSender<Arc<Showtime>>,
-    /// When the feed was last known to be complete; nothing while it is.
-    broken_since: Arc<Mutex<Option<Instant>>>,
+    /// When the feed was last known to be complete.
+    complete_at: Arc<Mutex<Instant>>,
 }
 
 impl Feed {
     pub(super) fn start(group: GroupId, backend: Backend, metrics: Metrics) -> Self {
         let (newcomers, arriving) = mpsc::unbounded_channel();
-        let broken_since = Arc::new(Mutex::new(Some(Instant::now())));
+        let complete_at = Arc::new(Mutex::new(Instant::now()));
         let task = Task {
             group,
             backend,
@@ -46,10 +48,10 @@ impl Feed {
             arriving,
             followed: BTreeMap::new(),
             next: None,
-            broken_since: Arc::clone(&broken_since),
+            complete_at: Arc::clone(&complete_at),
         };
         tokio::spawn(task.run());
-        Self { newcomers, broken_since }
+        Self { newcomers, complete_at }
     }
 
     /// Follows one more showtime. `false` when the task is gone.
@@ -57,9 +59,9 @@ impl Feed {
         self.newcomers.send(showtime).is_ok()
     }
 
-    /// How long the feed has been broken.
+    /// How long ago the feed was last known to be complete.
     pub(super) fn age(&self) -> Duration {
-        self.broken_since.lock().map_or(Duration::ZERO, |since| since.elapsed())
+        self.complete_at.lock().elapsed()
     }
 }
 
@@ -71,7 +73,7 @@ struct Task {
     followed: BTreeMap<ShowtimeId, Weak<Showtime>>,
     /// The next event, once there was a snapshot.
     next: Option<Sequence>,
-    broken_since: Arc<Mutex<Option<Instant>>>,
+    complete_at: Arc<Mutex<Instant>>,
 }
 
 /// A snapshot that was asked for on the side.
@@ -98,7 +100,6 @@ impl Task {
             match self.watch(from, &mut pause).await {
                 Ended::Nobody => return,
                 Ended::Broken(error) => {
-                    self.broken_since.lock().get_or_insert_with(Instant::now);
                     tracing::debug!(group = %self.group, %error, "a feed broke");
                     if let WatchError::TooOld(_) = error {
                         self.next = None;
@@ -135,6 +136,7 @@ impl Task {
                 }
                 Ok(None) => {
                     self.followed.remove(&first.id());
+                    first.stop_following();
                 }
                 Err(problem) => {
                     tracing::debug!(group = %self.group, code = problem.code(), "no snapshot of the seats");
@@ -157,9 +159,22 @@ impl Task {
                 self.load(&showtime, from, &loads, Duration::ZERO);
             }
         }
-        *self.broken_since.lock() = None;
+        let (checks, mut checked) = mpsc::channel::<Sequence>(1);
+        let mut silent = tokio::time::interval_at(Instant::now() + SILENCE_MAX, SILENCE_MAX);
+        silent.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut missed = None;
         loop {
             tokio::select! {
+                _ = silent.tick() => self.check(&checks),
+                Some(last) = checked.recv() => {
+                    if last < next {
+                        *self.complete_at.lock() = Instant::now();
+                        missed = None;
+                    } else if missed.replace(next) == Some(next) {
+                        // It was due a while ago, and nothing has come since.
+                        return Ended::Broken(WatchError::Interrupted(format!("event {next} does not come")));
+                    }
+                }
                 newcomer = self.arriving.recv() => {
                     let Some(showtime) = newcomer else { return Ended::Nobody };
                     self.followed.retain(|_, showtime| showtime.strong_count() > 0);
@@ -172,6 +187,7 @@ impl Task {
                         Ok(Some(view)) => showtime.finish_loading(*view),
                         Ok(None) => {
                             self.followed.remove(&load.showtime);
+                            showtime.stop_following();
                             true
                         }
                         Err(_) => false,
@@ -202,6 +218,22 @@ impl Task {
                 }
             }
         }
+    }
+
+    /// Asks on the side which event is the last, of whichever replica comes next: a watch that is silent may be quiet, or
+    /// cut off without knowing it.
+    fn check(&self, checks: &mpsc::Sender<Sequence>) {
+        let Some(showtime) = self.followed.values().find_map(Weak::upgrade) else { return };
+        // One check at a time.
+        let Ok(place) = checks.clone().try_reserve_owned() else { return };
+        let backend = self.backend.clone();
+        tokio::spawn(async move {
+            let query = ShardQuery::Showtime(showtime.id());
+            let answer = backend.ask_shard(showtime.group(), &query, Consistency::AppliedMin(0)).await;
+            if let Ok((ShardAnswer::Showtime(Some(view)), _)) = answer {
+                place.send(view.sequence);
+            }
+        });
     }
 
     /// Keeps the events of a showtime from `next` on and asks for the snapshot they are joined to.

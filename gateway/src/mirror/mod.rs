@@ -2,6 +2,7 @@
 //!
 //! Everything in here can be thrown away: it is read from the cluster again when somebody asks.
 
+mod awaited;
 mod feed;
 mod seats;
 mod showtime;
@@ -11,6 +12,7 @@ use crate::config::GatewayConfig;
 use crate::error::Problem;
 use crate::layout::Layout;
 use crate::metrics::Metrics;
+pub(crate) use awaited::Fact;
 use feed::Feed;
 use lru::LruCache;
 use parking_lot::Mutex;
@@ -21,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use vestibule_engine::{
-    DirectoryAnswer, DirectoryQuery, GroupId, ShowtimeId, ShowtimeState, TicketId, VenueId, VenueRecord,
+    DirectoryAnswer, DirectoryQuery, GroupId, HoldId, ShowtimeId, ShowtimeState, TicketId, VenueId, VenueRecord,
 };
 use vestibule_raft::cluster::Consistency;
 
@@ -30,6 +32,8 @@ const ABSENT_AGE_MAX: Duration = Duration::from_secs(1);
 const ABSENT_MAX: usize = 10_000;
 /// Tickets whose last change through this gateway is remembered.
 const POSITIONS_MAX: usize = 200_000;
+/// Holds whose showtime is remembered.
+const HOLDS_MAX: usize = 100_000;
 /// How often the number of groups is asked for at most when somebody names one that is not known.
 const GROUPS_AGE_MIN: Duration = Duration::from_secs(1);
 
@@ -46,6 +50,8 @@ pub(crate) struct Mirror {
     groups: Mutex<Option<(u32, Instant)>>,
     /// The log index of the last change of a ticket made through this gateway.
     positions: Mutex<LruCache<TicketId, u64>>,
+    /// In which showtimes the holds are that were made through this gateway.
+    holds: Mutex<LruCache<HoldId, ShowtimeId>>,
 }
 
 fn bounded<K: std::hash::Hash + Eq, V>(max: usize) -> Mutex<LruCache<K, V>> {
@@ -64,6 +70,7 @@ impl Mirror {
             feeds: Mutex::default(),
             groups: Mutex::new(None),
             positions: bounded(POSITIONS_MAX),
+            holds: bounded(HOLDS_MAX),
             config,
         }
     }
@@ -138,6 +145,21 @@ impl Mirror {
         }
         showtime.seats_ready(self.config.read_patience).await?;
         Ok(showtime)
+    }
+
+    /// This gateway has made a hold.
+    pub(crate) fn hold_made(&self, hold: HoldId, showtime: &Showtime) {
+        self.holds.lock().put(hold, showtime.id());
+        showtime.answered(Fact::Held(hold));
+    }
+
+    /// This gateway has given a hold back.
+    pub(crate) fn hold_released(&self, hold: HoldId) {
+        let showtime = self.holds.lock().pop(&hold);
+        let showtime = showtime.and_then(|id| self.showtimes.lock().get(&id).cloned());
+        if let Some(showtime) = showtime {
+            showtime.answered(Fact::Released(hold));
+        }
     }
 
     /// Refuses a group that does not exist: nobody could answer for it.

@@ -1,5 +1,6 @@
 //! One showtime in memory: what never changes, its seats as the feed tells them, its public status.
 
+use super::awaited::{AWAIT_MAX, Awaited, Fact};
 use super::seats::Seats;
 use crate::backend::Backend;
 use crate::config::GatewayConfig;
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use vestibule_engine::{
     EventId, EventRecord, GroupId, Money, OrganisationId, SeatsView, Sequence, ShardAnswer, ShardQuery, ShowtimeId,
@@ -58,6 +59,8 @@ pub(crate) struct Showtime {
     seats: Mutex<Followed>,
     /// Whether `seats` can be asked.
     ready: watch::Sender<bool>,
+    /// Told whenever an awaited fact may have been told.
+    told: Notify,
     status: Mutex<Option<Status>>,
     fetching: Arc<tokio::sync::Mutex<()>>,
     /// The log index that the next status must take account of.
@@ -69,6 +72,7 @@ struct Followed {
     seats: Option<Seats>,
     loading: Option<Loading>,
     followed: bool,
+    awaited: Awaited,
 }
 
 /// A snapshot is under way: events from `from` on are kept for it.
@@ -99,6 +103,7 @@ impl Showtime {
             config,
             seats: Mutex::default(),
             ready: watch::Sender::new(false),
+            told: Notify::new(),
             status: Mutex::new(None),
             fetching: Arc::default(),
             index_min: Mutex::new(0),
@@ -191,6 +196,30 @@ impl Showtime {
         }
     }
 
+    /// This gateway has answered a command with `fact`: whoever looks at the seats from now on finds it.
+    pub(crate) fn answered(&self, fact: Fact) {
+        let mut followed = self.seats.lock();
+        if followed.seats.is_some() {
+            followed.awaited.answered(fact);
+        }
+    }
+
+    /// Waits until the feed has told what this gateway has answered so far, but not for long.
+    pub(crate) async fn caught_up(&self) {
+        let turn = self.seats.lock().awaited.turn();
+        let caught_up = async {
+            loop {
+                let told = self.told.notified();
+                if self.seats.lock().awaited.is_told(turn) {
+                    return;
+                }
+                told.await;
+            }
+        };
+        // A feed that lags for so long is no reason to show nothing.
+        let _ = tokio::time::timeout(AWAIT_MAX, caught_up).await;
+    }
+
     /// The body that shows all seats, or those that changed after `since`.
     pub(crate) fn seats_body(&self, since: Option<Sequence>) -> Option<Bytes> {
         let mut followed = self.seats.lock();
@@ -204,6 +233,11 @@ impl Showtime {
         !std::mem::replace(&mut self.seats.lock().followed, true)
     }
 
+    /// The group does not know the showtime: the next to ask for the seats begins anew.
+    pub(super) fn stop_following(&self) {
+        self.seats.lock().followed = false;
+    }
+
     /// A snapshot is under way; events from `from` on will be given to `apply`.
     pub(super) fn start_loading(&self, from: Sequence) {
         self.seats.lock().loading = Some(Loading { from, buffer: Vec::new() });
@@ -212,7 +246,7 @@ impl Showtime {
     /// Takes over a snapshot. `false` when it is too old to be joined to the events since: another is needed.
     pub(super) fn finish_loading(&self, view: SeatsView) -> bool {
         let mut followed = self.seats.lock();
-        let Followed { seats, loading, .. } = &mut *followed;
+        let Followed { seats, loading, awaited, .. } = &mut *followed;
         let buffer = match loading.take() {
             Some(Loading { from, buffer }) if view.sequence + 1 < from => {
                 *loading = Some(Loading { from, buffer });
@@ -231,7 +265,10 @@ impl Showtime {
         if let Some(seats) = seats {
             buffer.iter().for_each(|record| seats.apply(record));
         }
+        awaited.clear();
+        drop(followed);
         self.ready.send_replace(true);
+        self.told.notify_waiters();
         true
     }
 
@@ -244,8 +281,13 @@ impl Showtime {
                 loading.from = record.sequence;
             }
             loading.buffer.push(record.clone());
-        } else if let Some(seats) = &mut followed.seats {
-            seats.apply(record);
+        } else {
+            if let Some(seats) = &mut followed.seats {
+                seats.apply(record);
+            }
+            followed.awaited.told(&record.event);
+            drop(followed);
+            self.told.notify_waiters();
         }
     }
 

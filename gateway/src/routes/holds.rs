@@ -118,6 +118,9 @@ pub(super) async fn create(
     let was_replayed = applied.replayed;
     match applied.result {
         Ok(Outcome::Held { hold }) => {
+            if !was_replayed {
+                app.mirror.hold_made(hold.hold, &showtime);
+            }
             let body = HoldBody::new(&hold, &showtime.layout, &showtime.info.prices);
             Ok(replayed(json(StatusCode::CREATED, &body)?, was_replayed))
         }
@@ -181,6 +184,9 @@ pub(super) async fn release(
     let applied = app.backend.shard(id.group(), key.request(&app, user), command).await?;
     let was_replayed = applied.replayed;
     applied.outcome()?;
+    if !was_replayed {
+        app.mirror.hold_released(id);
+    }
     Ok(replayed(StatusCode::NO_CONTENT.into_response(), was_replayed))
 }
 

@@ -4,6 +4,7 @@ use super::{json, replayed, unexpected};
 use crate::app::App;
 use crate::error::Problem;
 use crate::extract::{Body, Id, IdempotencyKey, NoBody, digest};
+use crate::mirror::Fact;
 use crate::payment::{Charge, ChargeError};
 use crate::tokens::Caller;
 use crate::wire::{OrderBody, payment_status};
@@ -14,8 +15,8 @@ use serde::Deserialize;
 use serde_json::json;
 use std::sync::Arc;
 use vestibule_engine::{
-    CancelOrder, HoldId, OrderId, OrderState, OrderView, Outcome, PaymentId, PlaceOrder, RecordPayment, RefundOrder,
-    ShardAnswer, ShardCommand, ShardQuery,
+    CancelOrder, HoldId, OrderId, OrderState, OrderView, Outcome, PaymentId, PaymentOutcome, PlaceOrder, RecordPayment,
+    RefundOrder, ShardAnswer, ShardCommand, ShardQuery,
 };
 use vestibule_raft::cluster::Consistency;
 
@@ -75,7 +76,12 @@ pub(super) async fn cancel(
     let applied = app.backend.shard(id.group(), key.request(&app, user), command).await?;
     let was_replayed = applied.replayed;
     match applied.outcome()? {
-        Outcome::Ordered { order } => Ok(replayed(answer(&app, StatusCode::OK, &order).await?, was_replayed)),
+        Outcome::Ordered { order } => {
+            if !was_replayed {
+                app.mirror.showtime(order.showtime).await?.answered(Fact::Canceled(id));
+            }
+            Ok(replayed(answer(&app, StatusCode::OK, &order).await?, was_replayed))
+        }
         other => Err(unexpected(&other)),
     }
 }
@@ -132,6 +138,9 @@ pub(super) async fn pay(
         other => return Err(unexpected(&other)),
     };
     let showtime = app.mirror.showtime(order.showtime).await?;
+    if !was_replayed && outcome == PaymentOutcome::Succeeded && order.state == OrderState::Completed {
+        showtime.answered(Fact::Purchased(id));
+    }
     let body = json!({
         "paymentId": payment.to_string(),
         "orderId": id.to_string(),

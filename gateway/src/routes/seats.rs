@@ -21,6 +21,7 @@ pub(super) async fn show(
 ) -> Result<Response, Problem> {
     let since: Option<Sequence> = query.parsed("since")?;
     let showtime = app.mirror.seats(id).await?;
+    showtime.caught_up().await;
     let body = showtime.seats_body(since);
     let body = body.ok_or_else(|| Problem::unavailable("unavailable", "the seats are not loaded yet"))?;
     Ok(json_bytes(StatusCode::OK, body, HeaderValue::from_static("no-cache")))
