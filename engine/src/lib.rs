@@ -19,11 +19,13 @@
 //!   [`query`]: the vocabulary. [`sale`] and [`status`]: the settings of a sale and the states of things.
 //! - [`ids`], [`money`], [`time`]: the smallest parts. [`seat_map`]: the layout of a house, imported by [`plan`].
 //! - [`shard`] and [`directory`]: the machines.
+//! - [`draw`] and [`merkle`]: what an outsider needs to check a draw.
 //! - [`row`] and [`codec`]: how a machine is stored.
 
 pub mod codec;
 pub mod command;
 pub mod directory;
+pub mod draw;
 pub mod envelope;
 pub mod event;
 mod group_state;
@@ -31,6 +33,7 @@ pub mod ids;
 mod journal;
 mod ledger;
 pub mod machine;
+pub mod merkle;
 pub mod money;
 pub mod outcome;
 pub mod plan;

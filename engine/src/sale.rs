@@ -32,8 +32,8 @@ impl fmt::Display for Method {
 /// How fast the line moves and how many are inside at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Admission {
-    /// Buyers called per minute, 1 to 60,000,000. In any interval of t ms at most `rate_per_minute * t / 60,000`, plus a
-    /// burst of one second's worth (at least 1), are called. Default 600.
+    /// Buyers called per minute, 1 to 60,000,000. In any interval of t ms fewer than `rate_per_minute * t / 60,000 + b + 1`
+    /// are called, where b is a burst of one second's worth, `max(1, rate_per_minute / 60)`. Default 600.
     pub rate_per_minute: u32,
     /// Buyers called or shopping at once, 1 to 10,000,000. Default 500.
     pub active_max: u32,

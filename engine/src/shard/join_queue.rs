@@ -23,7 +23,8 @@ impl Shard {
             return Err(Refusal::QueueFull);
         }
 
-        let ticket = self.showtime_mut(ask.showtime).line.join(ask.user);
+        let is_drawn = showtime.sale().method == Method::Draw;
+        let ticket = self.showtime_mut(ask.showtime).line.join(ask.user, is_drawn);
         self.schedule_step(ask.showtime);
 
         events.push(ask.showtime, Event::QueueJoined { ticket, user: ask.user });

@@ -4,9 +4,11 @@
 //! records one segment, whatever their number. What has become of a ticket follows from its flag, its place and the
 //! segments. Nothing is stored or timed for those who only wait.
 
+use crate::draw::{self, Shuffle};
+use crate::merkle::{self, Frontier, Hash};
 use crate::row::{CorruptRow, ROW_VERSION, Row, RowWriter, row_key};
 use crate::table::Table;
-use crate::{Millis, QueueReport, QueueState, Sale, TicketNumber, TicketState, Timestamp, UserId};
+use crate::{Method, Millis, QueueReport, QueueState, Receipt, Sale, TicketNumber, TicketState, Timestamp, UserId};
 use foldhash::quality::FixedState;
 use hashbrown::HashTable;
 use serde::{Deserialize, Serialize};
@@ -21,6 +23,9 @@ pub(crate) const TICKETS_MAX: u64 = 100_000_000;
 
 /// The least time between two steps of admission: keeps a line that trickles from being all ticks.
 pub(crate) const ADMISSION_STEP_MIN: Millis = Millis(20);
+
+/// Tickets given up before a draw whose places are found in one step of admission.
+const PLACED_PER_STEP: usize = 1_024;
 
 /// What one call costs, in the units in which credit grows by the rate per minute every millisecond.
 const CALL_COST: u64 = 60_000;
@@ -109,8 +114,22 @@ pub(crate) struct LineHead {
     /// Called or shopping.
     pub(crate) active: u64,
     pub(crate) report: QueueReport,
+    /// The tree over the entrants, while and after they join a line that is drawn.
+    frontier: Frontier,
+    /// The draw, once the line is open.
+    pub(crate) draw: Option<Drawn>,
+    /// Whether the line is to open as soon as the public randomness is known.
+    pub(crate) awaits_beacon: bool,
     /// The cursor at a few moments of the last minute, oldest first: the rate really achieved.
     samples: Vec<(Timestamp, u64)>,
+}
+
+/// A draw that was made: places 1 to `entrants` are shuffled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Drawn {
+    pub(crate) merkle_root: Hash,
+    pub(crate) beacon: Option<Vec<u8>>,
+    pub(crate) seed: [u8; 32],
 }
 
 /// The line of a showtime.
@@ -122,6 +141,12 @@ pub(crate) struct Line {
     segments: Table<Segment>,
     /// Places ahead of the cursor whose tickets were given up.
     gaps: BTreeSet<u64>,
+    /// Tickets given up before the draw, whose places are not found yet.
+    unplaced: BTreeSet<u64>,
+    /// Roots over full pages of entrants.
+    roots: Table<Hash>,
+    /// The shuffle of the draw, ready to be used. Derived.
+    shuffle: Option<Shuffle>,
     pub(crate) head_dirty: bool,
     dirty: BTreeSet<u64>,
 }
@@ -159,6 +184,19 @@ impl Standing {
     }
 }
 
+/// The leaf of an entrant.
+fn leaf_of(number: TicketNumber, user: UserId) -> Hash {
+    merkle::leaf_hash(&merkle::leaf_data(number, &merkle::subject_hash(user)))
+}
+
+/// The tables in which a line is stored.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LineTables {
+    pub(crate) tickets: u8,
+    pub(crate) segments: u8,
+    pub(crate) roots: u8,
+}
+
 fn hash_of(user: UserId) -> u64 {
     FixedState::with_seed(0x6c69_6e65).hash_one(user.0)
 }
@@ -176,6 +214,9 @@ impl Line {
             credit: 0,
             credit_at: Timestamp::default(),
             stepped_at: None,
+            frontier: Frontier::default(),
+            draw: None,
+            awaits_beacon: false,
             active: 0,
             report: QueueReport::default(),
             samples: Vec::new(),
@@ -186,6 +227,9 @@ impl Line {
             index: HashTable::new(),
             segments: Table::default(),
             gaps: BTreeSet::new(),
+            unplaced: BTreeSet::new(),
+            roots: Table::default(),
+            shuffle: None,
             head_dirty: true,
             dirty: BTreeSet::new(),
         }
@@ -220,7 +264,8 @@ impl Line {
 
     /// The place of a ticket; it must exist. Before the opening it is not final.
     fn place_of(&self, number: TicketNumber) -> u64 {
-        number.0
+        let drawn = self.shuffle.as_ref().and_then(|shuffle| shuffle.position_of(number.0.checked_sub(1)?));
+        drawn.map_or(number.0, |position| position + 1)
     }
 
     /// The place of a ticket as its owner may know it.
@@ -269,7 +314,7 @@ impl Line {
     }
 
     /// Takes a new ticket. The caller has decided: the owner has none, and there is room.
-    pub(crate) fn join(&mut self, user: UserId) -> TicketNumber {
+    pub(crate) fn join(&mut self, user: UserId, is_drawn: bool) -> TicketNumber {
         self.head_dirty = true;
         if self.waiting() == 0 {
             // How fast the line moved while nobody waited says nothing about how fast it moves.
@@ -285,6 +330,12 @@ impl Line {
         self.pages[index / PAGE_LEN].push(Ticket::new(user));
         self.dirty.insert((index / PAGE_LEN) as u64);
         self.insert_index(number.0 as u32, user);
+        if is_drawn && !self.is_drawn() {
+            let page = self.head.frontier.count() / PAGE_LEN as u64;
+            if let Some(root) = self.head.frontier.push(leaf_of(number, user), PAGE_LEN.trailing_zeros()) {
+                self.roots.insert(page, root);
+            }
+        }
         number
     }
 
@@ -307,9 +358,14 @@ impl Line {
 
     /// Gives a ticket up. Gives the end of the session that ends with it.
     pub(crate) fn leave(&mut self, number: TicketNumber) -> Option<Timestamp> {
-        let place = self.place_of(number);
+        let mut place = self.place_of(number);
         let mut session = None;
         match self.standing(number) {
+            Standing::Prequeue if self.head.frontier.count() > 0 => {
+                // The draw will tell its place.
+                self.unplaced.insert(number.0);
+                place = 0;
+            }
             Standing::Prequeue | Standing::Waiting => {
                 self.gaps.insert(place);
             }
@@ -349,11 +405,25 @@ impl Line {
     }
 
     /// Opens the line: places are fixed, and the first burst may be called at once.
-    pub(crate) fn open(&mut self, now: Timestamp, sale: &Sale) {
+    pub(crate) fn open(&mut self, now: Timestamp, sale: &Sale, secret: &[u8; 32], beacon: Option<&Vec<u8>>) {
+        if sale.method == Method::Draw {
+            let merkle_root = self.head.frontier.root();
+            let beacon = beacon.cloned();
+            let seed = draw::seed(secret, &merkle_root, beacon.as_deref());
+            self.head.draw = Some(Drawn { merkle_root, beacon, seed });
+            self.shuffle = Some(Shuffle::new(seed, self.head.joined));
+        }
+        self.head.awaits_beacon = false;
         self.head.entrants = self.head.joined;
         self.head.credit = burst(sale);
         self.head.credit_at = now;
         self.set_state(QueueState::Open);
+    }
+
+    /// The line opens as soon as the public randomness is known.
+    pub(crate) fn await_beacon(&mut self) {
+        self.head.awaits_beacon = true;
+        self.head_dirty = true;
     }
 
     pub(crate) fn set_state(&mut self, state: QueueState) {
@@ -363,21 +433,21 @@ impl Line {
 
     /// Tickets that wait to be called.
     pub(crate) fn waiting(&self) -> u64 {
-        (self.head.joined - self.head.cursor).saturating_sub(self.gaps.len() as u64)
+        (self.head.joined - self.head.cursor).saturating_sub((self.gaps.len() + self.unplaced.len()) as u64)
     }
 
     /// Counts the credit up to `now`, before the rate changes.
     pub(crate) fn settle_credit(&mut self, now: Timestamp, sale: &Sale) {
         let grown = u128::from((now - self.head.credit_at).0) * u128::from(sale.admission.rate_per_minute);
         let grown = u64::try_from(grown).unwrap_or(u64::MAX);
-        self.head.credit = self.head.credit.saturating_add(grown).min(burst(sale));
+        self.head.credit = self.head.credit.saturating_add(grown).min(credit_max(sale));
         self.head.credit_at = self.head.credit_at.max(now);
         self.head_dirty = true;
     }
 
     /// Keeps the credit within a burst of a rate that was changed.
     pub(crate) fn clamp_credit(&mut self, sale: &Sale) {
-        self.head.credit = self.head.credit.min(burst(sale));
+        self.head.credit = self.head.credit.min(credit_max(sale));
         self.head_dirty = true;
     }
 
@@ -399,6 +469,17 @@ impl Line {
             return None;
         }
         self.settle_credit(now, sale);
+        for _ in 0..PLACED_PER_STEP {
+            let Some(number) = self.unplaced.pop_first() else { break };
+            let place = self.place_of(TicketNumber(number));
+            self.gaps.insert(place);
+            self.ticket_mut(TicketNumber(number)).set(Flag::Left, place);
+        }
+        if !self.unplaced.is_empty() {
+            // Nobody is called before it is known who is not there.
+            self.head.stepped_at = Some(now);
+            return None;
+        }
         let room = u64::from(sale.admission.active_max) - self.head.active;
         let count = (self.head.credit / CALL_COST).min(room).min(self.waiting());
         assert!(count > 0, "a step was due and calls nobody");
@@ -498,19 +579,41 @@ impl Line {
         value
     }
 
-    /// Writes the pages of tickets and segments; the head is written by the showtime.
-    pub(crate) fn write_all(&self, tickets: u8, segments: u8, showtime: u64, rows: &mut RowWriter) {
-        for (number, page) in self.pages.iter().enumerate() {
-            rows.put(row_key(tickets, &[showtime, number as u64]), Self::page_row(page));
-        }
-        self.segments.write_all(segments, &[showtime], rows);
+    /// The proof that an entrant was in the draw.
+    pub(crate) fn receipt(&self, number: TicketNumber) -> Option<Receipt> {
+        let drawn = self.head.draw.as_ref()?;
+        let entrants = self.head.entrants;
+        let user = self.owner(number).filter(|_| number.0 <= entrants)?;
+        let mut perfect = |from: u64, count: u64| match count {
+            1 => Some(leaf_of(TicketNumber(from + 1), self.owner(TicketNumber(from + 1))?)),
+            _ if count == PAGE_LEN as u64 => self.roots.get(from / count).copied(),
+            _ => None,
+        };
+        Some(Receipt {
+            number,
+            subject_hash: merkle::subject_hash(user),
+            leaf: leaf_of(number, user),
+            proof: merkle::proof(number.0 - 1, entrants, &mut perfect),
+            merkle_root: drawn.merkle_root,
+            place: self.place_of(number),
+        })
     }
 
-    pub(crate) fn write_dirty(&mut self, tickets: u8, segments: u8, showtime: u64, rows: &mut RowWriter) {
-        for page in std::mem::take(&mut self.dirty) {
-            rows.put(row_key(tickets, &[showtime, page]), Self::page_row(&self.pages[page as usize]));
+    /// Writes the pages of tickets and segments; the head is written by the showtime.
+    pub(crate) fn write_all(&self, tables: LineTables, showtime: u64, rows: &mut RowWriter) {
+        for (number, page) in self.pages.iter().enumerate() {
+            rows.put(row_key(tables.tickets, &[showtime, number as u64]), Self::page_row(page));
         }
-        self.segments.write_dirty(segments, &[showtime], rows);
+        self.segments.write_all(tables.segments, &[showtime], rows);
+        self.roots.write_all(tables.roots, &[showtime], rows);
+    }
+
+    pub(crate) fn write_dirty(&mut self, tables: LineTables, showtime: u64, rows: &mut RowWriter) {
+        for page in std::mem::take(&mut self.dirty) {
+            rows.put(row_key(tables.tickets, &[showtime, page]), Self::page_row(&self.pages[page as usize]));
+        }
+        self.segments.write_dirty(tables.segments, &[showtime], rows);
+        self.roots.write_dirty(tables.roots, &[showtime], rows);
     }
 
     pub(crate) fn load_tickets(&mut self, page: u64, row: &Row) -> Result<(), CorruptRow> {
@@ -537,6 +640,10 @@ impl Line {
         self.segments.load_page(page, row)
     }
 
+    pub(crate) fn load_roots(&mut self, page: u64, row: &Row) -> Result<(), CorruptRow> {
+        self.roots.load_page(page, row)
+    }
+
     /// Rebuilds what is derived, once head, tickets and segments are there.
     pub(crate) fn finish_load(&mut self) -> Result<(), String> {
         let count = self.tickets().count() as u64;
@@ -554,10 +661,40 @@ impl Line {
             }
             self.insert_index(number as u32, user);
         }
-        let places = self.tickets().filter(|(_, ticket)| ticket.flag() == Flag::Left).map(|(_, t)| t.detail());
-        self.gaps = places.filter(|&place| place > self.head.cursor).collect();
+        let cursor = self.head.cursor;
+        let (mut gaps, mut unplaced) = (BTreeSet::new(), BTreeSet::new());
+        for (number, ticket) in self.tickets().filter(|(_, ticket)| ticket.flag() == Flag::Left) {
+            match ticket.detail() {
+                0 => unplaced.insert(number.0),
+                place if place > cursor => gaps.insert(place),
+                _ => false,
+            };
+        }
+        (self.gaps, self.unplaced) = (gaps, unplaced);
+        self.shuffle = self.head.draw.as_ref().map(|drawn| Shuffle::new(drawn.seed, self.head.entrants));
+        if !self.head.frontier.is_sound() || self.roots.len() != self.head.frontier.count() / PAGE_LEN as u64 {
+            return Err("the tree over the entrants is not sound".into());
+        }
+        self.check_segments()?;
         self.head_dirty = false;
         self.dirty.clear();
+        Ok(())
+    }
+
+    /// Recounts what is small: segments follow each other, credit is within a burst.
+    fn check_segments(&self) -> Result<(), String> {
+        let head = &self.head;
+        let mut next = head.settled.saturating_add(1);
+        for number in head.first_segment..head.next_segment {
+            let segment = self.segments.get(number).ok_or("a segment is missing")?;
+            if segment.from != next || segment.to < segment.from {
+                return Err(format!("segment {number} does not follow the one before"));
+            }
+            next = segment.to.saturating_add(1);
+        }
+        if next != head.cursor + 1 || self.segments.len() != head.next_segment - head.first_segment {
+            return Err("the segments do not end at the cursor".into());
+        }
         Ok(())
     }
 
@@ -567,7 +704,7 @@ impl Line {
         let mut report = QueueReport { joined: head.joined, ..QueueReport::default() };
         let (mut active, mut waiting) = (0, 0);
         let mut called_in = std::collections::BTreeMap::new();
-        let mut gaps = BTreeSet::new();
+        let (mut gaps, mut unplaced) = (BTreeSet::new(), BTreeSet::new());
         for (number, ticket) in self.tickets() {
             if self.ticket_of(ticket.user()) != Some(number) {
                 return Err(format!("ticket {number} is not found by its owner"));
@@ -583,7 +720,11 @@ impl Line {
                 Standing::Done => report.done += 1,
                 Standing::Left => {
                     report.left += 1;
-                    if place > head.cursor {
+                    if ticket.detail() == 0 {
+                        unplaced.insert(number.0);
+                    } else if ticket.detail() != place {
+                        return Err(format!("ticket {number} was given up at place {}", ticket.detail()));
+                    } else if place > head.cursor {
                         gaps.insert(place);
                     }
                 }
@@ -596,7 +737,8 @@ impl Line {
         if report != head.report {
             return Err(format!("the line counts {:?}, recounted {report:?}", head.report));
         }
-        if active != head.active || waiting != self.waiting() || gaps != self.gaps {
+        let same_gaps = gaps == self.gaps && unplaced == self.unplaced;
+        if active != head.active || waiting != self.waiting() || !same_gaps {
             return Err(format!(
                 "{} active and {} waiting, recounted {active} and {waiting}",
                 head.active,
@@ -606,21 +748,27 @@ impl Line {
         if head.active > 0 && !self.is_drawn() {
             return Err("somebody is inside before the opening".into());
         }
-        let mut next = head.settled.saturating_add(1);
+        self.check_segments()?;
         for number in head.first_segment..head.next_segment {
             let segment = self.segments.get(number).ok_or("a segment is missing")?;
-            if segment.from != next || segment.to < segment.from {
-                return Err(format!("segment {number} does not follow the one before"));
-            }
-            next = segment.to.saturating_add(1);
             if segment.called != called_in.remove(&number).unwrap_or(0) {
                 return Err(format!("segment {number} counts {} called", segment.called));
             }
         }
-        if next != head.cursor + 1 || self.segments.len() != head.next_segment - head.first_segment {
-            return Err("the segments do not end at the cursor".into());
+        let mut frontier = Frontier::default();
+        for (number, ticket) in self.tickets().take(head.frontier.count() as usize) {
+            let page = frontier.count() / PAGE_LEN as u64;
+            if let Some(root) = frontier.push(leaf_of(number, ticket.user()), PAGE_LEN.trailing_zeros())
+                && self.roots.get(page) != Some(&root)
+            {
+                return Err(format!("the root over page {page} of the entrants is another"));
+            }
         }
-        if head.credit > burst(sale) && head.credit_at > Timestamp::default() {
+        let drawn_of = if head.draw.is_some() { head.entrants } else { frontier.count() };
+        if frontier != head.frontier || frontier.count() != drawn_of {
+            return Err("the tree over the entrants is another".into());
+        }
+        if head.credit > credit_max(sale) && head.credit_at > Timestamp::default() {
             return Err("more credit than a burst".into());
         }
         Ok(())
@@ -631,6 +779,11 @@ impl Line {
 const SAMPLE_EVERY: Millis = Millis(5_000);
 /// Samples kept.
 const SAMPLES_MAX: usize = 13;
+
+/// The most credit there is: less than one call above a burst, so that a step made late loses nothing of the rate.
+fn credit_max(sale: &Sale) -> u64 {
+    burst(sale) + CALL_COST - 1
+}
 
 /// Credit for one second's worth of calls, at least one call.
 fn burst(sale: &Sale) -> u64 {

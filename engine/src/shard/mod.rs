@@ -23,6 +23,7 @@ mod line;
 mod order;
 mod place_order;
 mod queries;
+mod record_beacon;
 mod record_payment;
 mod record_refund;
 mod refund_order;
@@ -134,7 +135,7 @@ impl Shard {
             ShardCommand::UnblockSeats(ask) => self.unblock_seats(ask, events),
             ShardCommand::JoinWaitlist(ask) => self.join_waitlist(ask, events),
             ShardCommand::LeaveWaitlist(ask) => self.leave_waitlist(ask, events),
-            ShardCommand::RecordBeacon(_) => Err(Refusal::out_of_bounds("beacon", "the sale plans none")),
+            ShardCommand::RecordBeacon(ask) => self.record_beacon(ask, events),
             ShardCommand::SetLimits(ask) => self.state.set_limits(ask, events),
             ShardCommand::RegisterSink(ask) => self.state.register_sink(ask),
             ShardCommand::AcknowledgeEvents(ask) => self.state.acknowledge_events(ask),

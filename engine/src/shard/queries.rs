@@ -37,10 +37,13 @@ impl Shard {
             ShardQuery::Report(id) => ShardAnswer::Report(of(id).map(|showtime| Box::new(self.report(showtime)))),
             ShardQuery::SeatMap(id) => ShardAnswer::SeatMap(of(id).map(|showtime| showtime.seat_map.clone())),
             ShardQuery::Showtimes => ShardAnswer::Showtimes(self.showtimes.keys().copied().collect()),
-            ShardQuery::Draw(id) => {
-                ShardAnswer::Draw(of(id).map(|showtime| DrawView { commitment: showtime.commitment(), bundle: None }))
+            ShardQuery::Draw(id) => ShardAnswer::Draw(of(id).map(|showtime| DrawView {
+                commitment: showtime.commitment(),
+                bundle: showtime.draw_bundle().map(Box::new),
+            })),
+            ShardQuery::Receipt { showtime, number } => {
+                ShardAnswer::Receipt(of(showtime).and_then(|showtime| showtime.line.receipt(*number)).map(Box::new))
             }
-            ShardQuery::Receipt { .. } => ShardAnswer::Receipt(None),
             ShardQuery::Waitlist(id) => ShardAnswer::Waitlist(self.waitlist_view(*id)),
             ShardQuery::Buyer { showtime, user } => ShardAnswer::Buyer(of(showtime).map(|showtime| {
                 let buyer = showtime.buyers.get(user).cloned().unwrap_or_default();

@@ -156,7 +156,7 @@ impl Shard {
             showtime.step_due = Self::wanted_step(showtime);
         }
         self.deadlines = self.wanted_deadlines();
-        self.audit_all().map_err(whole)
+        self.audit_holds().map_err(whole)
     }
 
     /// Every deadline that follows from the state.
@@ -170,7 +170,7 @@ impl Shard {
             let is_ahead = matches!(state, QueueState::Scheduled | QueueState::Prequeue);
             for (at, due) in [
                 (sale.prequeue_at.filter(|_| state == QueueState::Scheduled), Due::Prequeue(id)),
-                (sale.opens_at.filter(|_| is_ahead), Due::Opening(id)),
+                (sale.opens_at.filter(|_| is_ahead && !showtime.line.head.awaits_beacon), Due::Opening(id)),
                 (sale.closes_at.filter(|_| state != QueueState::Closed), Due::Closing(id)),
                 (showtime.step_due, Due::Admission(id)),
             ] {

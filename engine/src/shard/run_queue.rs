@@ -18,6 +18,9 @@ impl Shard {
             QueueState::Open => return Ok(Outcome::Done),
             QueueState::Paused | QueueState::Closed => return Err(self.wrong_queue_state(ask.showtime)),
         }
+        if self.showtime(ask.showtime)?.lacks_beacon() {
+            return Err(Refusal::out_of_bounds("beacon", "the planned randomness is not known yet"));
+        }
 
         self.forget_schedule(ask.showtime, true);
         self.open_line(ask.showtime, events);
@@ -79,7 +82,8 @@ impl Shard {
         if state == QueueState::Scheduled {
             self.deadlines.replace(prequeue_at, None, Due::Prequeue(id));
         }
-        if matches!(state, QueueState::Scheduled | QueueState::Prequeue) {
+        let awaits_beacon = showtime.line.head.awaits_beacon;
+        if matches!(state, QueueState::Scheduled | QueueState::Prequeue) && !awaits_beacon {
             self.deadlines.replace(opens_at, None, Due::Opening(id));
         }
         if state != QueueState::Closed && !closing_stays {
@@ -87,11 +91,14 @@ impl Shard {
         }
     }
 
-    fn open_line(&mut self, id: ShowtimeId, events: &mut Events) {
+    pub(super) fn open_line(&mut self, id: ShowtimeId, events: &mut Events) {
         let now = self.state.now;
         let showtime = self.showtime_mut(id);
-        let sale = showtime.sale().clone();
-        showtime.line.open(now, &sale);
+        let (sale, secret, beacon) = (showtime.sale().clone(), *showtime.draw_secret(), showtime.beacon().cloned());
+        showtime.line.open(now, &sale, &secret, beacon.as_ref());
+        if let Some(bundle) = showtime.draw_bundle() {
+            events.push(id, Event::DrawPublished(Box::new(bundle)));
+        }
         self.freed.insert(id);
         self.schedule_step(id);
         events.push(id, Event::QueueOpened);
@@ -113,11 +120,20 @@ impl Shard {
     /// The line opens. The deadline is taken out already.
     pub(super) fn open_on_time(&mut self, id: ShowtimeId, events: &mut Events) {
         let showtime = &self.showtimes[&id];
-        if showtime.line.head.state == QueueState::Scheduled {
-            let prequeue_at = showtime.sale().prequeue_at;
+        let (prequeue_at, lacks_beacon) = (showtime.sale().prequeue_at, showtime.lacks_beacon());
+        let is_scheduled = showtime.line.head.state == QueueState::Scheduled;
+        if is_scheduled {
             self.deadlines.replace(prequeue_at, None, Due::Prequeue(id));
         }
-        self.open_line(id, events);
+        if lacks_beacon {
+            // The time has come, and the randomness is late: buyers go on joining until it is known.
+            self.showtime_mut(id).line.await_beacon();
+            if is_scheduled {
+                self.start_prequeue(id, events);
+            }
+        } else {
+            self.open_line(id, events);
+        }
     }
 
     /// The sale closes. The deadline is taken out already.

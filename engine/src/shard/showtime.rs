@@ -1,12 +1,12 @@
 //! One showtime on sale: its settings, its house, its line, and who has what.
 
-use super::line::{Line, LineHead};
+use super::line::{Line, LineHead, LineTables};
 use super::seats::{BlockId, Seats};
 use super::waitlist::Waitlist;
 use crate::row::{CorruptRow, Row, RowWriter, row_key, row_value};
 use crate::{
-    AreaCounts, CategoryCounts, CreateShowtime, HoldId, Money, OrderId, OrganisationId, Places, Sale, SeatId, SeatMap,
-    SeatState, ShowtimeId, Timestamp, UserId, codec,
+    AreaCounts, CategoryCounts, CreateShowtime, DrawBundle, HoldId, Method, Money, OrderId, OrganisationId, Places,
+    Sale, SeatId, SeatMap, SeatState, ShowtimeId, Timestamp, UserId, codec,
 };
 use foldhash::quality::FixedState;
 use hashbrown::HashMap;
@@ -31,6 +31,12 @@ pub(super) const TABLE_BLOCKS: u8 = 0x15;
 pub(super) const TABLE_TICKETS: u8 = 0x20;
 /// Pages of segments.
 pub(super) const TABLE_SEGMENTS: u8 = 0x21;
+
+/// Pages of roots over pages of entrants.
+pub(super) const TABLE_ROOTS: u8 = 0x22;
+
+/// Where the line is stored.
+const LINE_TABLES: LineTables = LineTables { tickets: TABLE_TICKETS, segments: TABLE_SEGMENTS, roots: TABLE_ROOTS };
 
 /// Bytes of one piece of a seat map.
 const SEAT_MAP_PIECE_LEN: usize = 32 << 10;
@@ -62,6 +68,8 @@ struct Settings {
     sale: Sale,
     draw_secret: [u8; 32],
     message: Option<String>,
+    /// What the planned round of public randomness gave.
+    beacon: Option<Vec<u8>>,
     /// SHA-256 of the command that created it.
     created_by: [u8; 32],
 }
@@ -111,6 +119,7 @@ impl Showtime {
             sale: ask.sale.clone(),
             draw_secret: ask.draw_secret,
             message: None,
+            beacon: None,
             created_by: content_hash(ask),
         };
         Self { is_new: true, ..Self::empty(ask.showtime, settings, ask.seat_map.clone()) }
@@ -159,7 +168,6 @@ impl Showtime {
         &self.settings.created_by
     }
 
-    #[expect(dead_code, reason = "the draw reads it")]
     pub(crate) fn draw_secret(&self) -> &[u8; 32] {
         &self.settings.draw_secret
     }
@@ -172,6 +180,34 @@ impl Showtime {
     pub(crate) fn set_sale(&mut self, sale: Sale) {
         self.settings.sale = sale;
         self.settings_dirty = true;
+    }
+
+    pub(crate) fn beacon(&self) -> Option<&Vec<u8>> {
+        self.settings.beacon.as_ref()
+    }
+
+    pub(crate) fn set_beacon(&mut self, beacon: Vec<u8>) {
+        self.settings.beacon = Some(beacon);
+        self.settings_dirty = true;
+    }
+
+    /// Whether the draw needs public randomness that is not known yet.
+    pub(crate) fn lacks_beacon(&self) -> bool {
+        self.sale().method == Method::Draw && self.sale().beacon.is_some() && self.settings.beacon.is_none()
+    }
+
+    /// The published draw.
+    pub(crate) fn draw_bundle(&self) -> Option<DrawBundle> {
+        let drawn = self.line.head.draw.as_ref()?;
+        Some(DrawBundle {
+            entrants: self.line.head.entrants,
+            commitment: self.commitment(),
+            secret: self.settings.draw_secret,
+            merkle_root: drawn.merkle_root,
+            beacon: drawn.beacon.clone(),
+            seed: drawn.seed,
+            rounds: crate::draw::ROUNDS,
+        })
     }
 
     pub(crate) fn set_message(&mut self, message: Option<String>) {
@@ -339,7 +375,7 @@ impl Showtime {
         self.seats.write_all(TABLE_SEATS, id, rows);
         rows.put(row_key(TABLE_AREAS, &[id]), row_value(&self.areas));
         rows.put(row_key(TABLE_BLOCKS, &[id]), row_value(&self.blocks));
-        self.line.write_all(TABLE_TICKETS, TABLE_SEGMENTS, id, rows);
+        self.line.write_all(LINE_TABLES, id, rows);
     }
 
     pub(crate) fn write_dirty(&mut self, rows: &mut RowWriter) {
@@ -360,7 +396,7 @@ impl Showtime {
         if std::mem::take(&mut self.blocks_dirty) {
             rows.put(row_key(TABLE_BLOCKS, &[id]), row_value(&self.blocks));
         }
-        self.line.write_dirty(TABLE_TICKETS, TABLE_SEGMENTS, id, rows);
+        self.line.write_dirty(LINE_TABLES, id, rows);
     }
 }
 
@@ -435,6 +471,7 @@ impl Showtime {
             }
             TABLE_TICKETS => self.line.load_tickets(page, row)?,
             TABLE_SEGMENTS => self.line.load_segments(page, row)?,
+            TABLE_ROOTS => self.line.load_roots(page, row)?,
             _ => return Err(row.corrupt("an unknown table")),
         }
         Ok(())

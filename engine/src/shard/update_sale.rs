@@ -14,10 +14,10 @@ impl Shard {
         let head = &showtime.line.head;
         let is_ahead = matches!(head.state, QueueState::Scheduled | QueueState::Prequeue);
         for (field, changes, is_late) in [
-            ("method", sale.method != before.method, !is_ahead || head.joined > 0),
-            ("beacon", sale.beacon != before.beacon, !is_ahead || head.joined > 0),
+            ("method", sale.method != before.method, !is_ahead || head.joined > 0 || head.awaits_beacon),
+            ("beacon", sale.beacon != before.beacon, !is_ahead || head.joined > 0 || showtime.beacon().is_some()),
             ("prequeueAt", sale.prequeue_at != before.prequeue_at, head.state != QueueState::Scheduled),
-            ("opensAt", sale.opens_at != before.opens_at, !is_ahead),
+            ("opensAt", sale.opens_at != before.opens_at, !is_ahead || head.awaits_beacon),
             ("closesAt", sale.closes_at != before.closes_at, head.state == QueueState::Closed),
         ] {
             if changes && is_late {

@@ -6,6 +6,7 @@
 
 mod admission;
 mod best;
+mod drawing;
 mod holds;
 mod ledger;
 mod model;
@@ -246,6 +247,11 @@ impl World {
                 let seats = words.iter().map(|label| seat_id(label)).collect();
                 ShardCommand::UnblockSeats(UnblockSeats { showtime, seats })
             }
+            "beacon" => ShardCommand::RecordBeacon(RecordBeacon {
+                showtime,
+                round: words[0].parse().unwrap(),
+                randomness: words[1].bytes().collect(),
+            }),
             "waitlist" => ShardCommand::JoinWaitlist(JoinWaitlist {
                 showtime,
                 user,
@@ -314,6 +320,40 @@ impl World {
                 events.iter().map(|record| record.event.kind()).collect::<Vec<_>>().join(" ")
             }
             "due" => self.shard.next_due().map_or("nothing due".into(), |at| format!("due at {}", time(at))),
+            "draw" => match self.shard.query(&ShardQuery::Draw(showtime)) {
+                ShardAnswer::Draw(Some(DrawView { bundle: Some(bundle), commitment })) => {
+                    assert_eq!(bundle.commitment, commitment);
+                    assert_eq!(bundle.seed, draw::seed(&bundle.secret, &bundle.merkle_root, bundle.beacon.as_deref()));
+                    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+                    format!("{} entrants, seed {}…", bundle.entrants, hex(&bundle.seed[..4]))
+                }
+                ShardAnswer::Draw(Some(_)) => "not drawn".into(),
+                _ => "nothing".into(),
+            },
+            "receipt" => {
+                let ShardAnswer::Ticket(Some(ticket)) = self.shard.query(&ShardQuery::TicketOf { showtime, user })
+                else {
+                    return "no ticket".into();
+                };
+                let number = ticket.number;
+                match self.shard.query(&ShardQuery::Receipt { showtime, number }) {
+                    ShardAnswer::Receipt(Some(receipt)) => {
+                        let ShardAnswer::Draw(Some(view)) = self.shard.query(&ShardQuery::Draw(showtime)) else {
+                            panic!()
+                        };
+                        let bundle = view.bundle.unwrap();
+                        let data = merkle::leaf_data(number, &merkle::subject_hash(user));
+                        assert_eq!(receipt.leaf, merkle::leaf_hash(&data));
+                        let (index, root) = (number.0 - 1, &bundle.merkle_root);
+                        assert!(merkle::verify(&receipt.leaf, index, bundle.entrants, &receipt.proof, root));
+                        let shuffle = draw::Shuffle::new(bundle.seed, bundle.entrants);
+                        assert_eq!(shuffle.position_of(index), Some(receipt.place - 1));
+                        assert_eq!(ticket.place, Some(receipt.place));
+                        format!("{number} proved by {} hashes, place {}", receipt.proof.len(), receipt.place)
+                    }
+                    _ => "no receipt".into(),
+                }
+            }
             "report" => {
                 let ShardAnswer::Report(Some(report)) = self.shard.query(&ShardQuery::Report(showtime)) else {
                     return "nothing".into();
@@ -383,6 +423,10 @@ fn patch(words: &[&str]) -> SalePatch {
             "perbuyer" => patch.seats_per_buyer_max = Some(number()),
             "orphans" => patch.prevent_orphans = Some(value == "refused"),
             "waitlist" => patch.waitlist = Some(value == "yes"),
+            "beacon" => {
+                let plan = BeaconPlan { source: "drand".into(), round: value.parse().unwrap() };
+                patch.beacon = Some(Some(plan));
+            }
             "prequeue" => patch.prequeue_at = at(),
             "opens" => patch.opens_at = at(),
             "closes" => patch.closes_at = at(),

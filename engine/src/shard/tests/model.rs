@@ -113,7 +113,7 @@ impl Model {
 
     fn credit_now(&self, now: Timestamp) -> u128 {
         let grown = u128::from((now - self.credit_at).0) * u128::from(self.sale.admission.rate_per_minute);
-        (self.credit + grown).min(self.burst())
+        (self.credit + grown).min(self.burst() + CALL - 1)
     }
 
     fn active(&self) -> u64 {
@@ -389,7 +389,7 @@ impl Model {
                     self.credit = self.credit_now(self.now);
                     self.credit_at = self.now;
                     self.sale = sale.clone();
-                    self.credit = self.credit.min(self.burst());
+                    self.credit = self.credit.min(self.burst() + CALL - 1);
                     self.events.push(Event::SaleUpdated);
                 }
                 Ok(Outcome::SaleUpdated { sale: Box::new(sale) })

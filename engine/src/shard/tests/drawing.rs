@@ -1,0 +1,177 @@
+//! The draw: who joined before the opening is drawn by lot, and can prove it.
+
+use super::*;
+use expect_test::expect;
+
+#[test]
+fn entrants_are_drawn_and_late_joiners_follow() {
+    check(expect![[r#"
+        0s org sale draw prequeue=0s opens=10s rate=60 room=10 => created 1
+        1s ann join                                            => #1 prequeue
+        1s bob join                                            => #2 prequeue
+        1s cat join                                            => #3 prequeue
+        1s dan join                                            => #4 prequeue
+        1s eve join                                            => #5 prequeue
+        2s ann show draw                                       => not drawn
+        2s ann show receipt                                    => no receipt
+        9s bob claim                                           => refused: the line is prequeue
+        10s ann show ticket                                    => #1 waiting, place 5, 4 ahead, eta 4s
+        10s bob show ticket                                    => #2 waiting, place 2, 1 ahead, eta 1s
+        10s cat show ticket                                    => #3 waiting, place 4, 3 ahead, eta 3s
+        10s dan show ticket                                    => #4 called, place 1, 0 ahead, claim by 130s
+        10s eve show ticket                                    => #5 waiting, place 3, 2 ahead, eta 2s
+        10s fay join                                           => #6 waiting, place 6, 5 ahead, eta 5s
+        10s org show draw                                      => 5 entrants, seed 4285edd5…
+        10s ann show receipt                                   => #1 proved by 3 hashes, place 5
+        10s eve show receipt                                   => #5 proved by 1 hashes, place 3
+        10s fay show receipt                                   => no receipt
+        11s org show line                                      => open, 6 joined, 5 entrants, cursor 2, 2 active
+        14s org show line                                      => open, 6 joined, 5 entrants, cursor 3, 3 active
+        15s fay show ticket                                    => #6 waiting, place 6, 2 ahead, eta 3s
+        16s org show events                                    => showtimes.created queue.prequeue.started queue.joined queue.joined queue.joined queue.joined queue.joined queue.draw.published queue.opened queue.admitted queue.joined queue.admitted queue.admitted queue.admitted queue.admitted
+    "#]]);
+}
+
+#[test]
+fn those_who_left_before_the_draw_are_passed_over() {
+    check(expect![[r#"
+        0s org sale draw prequeue=0s opens=10s rate=6000 room=2 => created 1
+        1s ann join                                             => #1 prequeue
+        1s bob join                                             => #2 prequeue
+        1s cat join                                             => #3 prequeue
+        1s dan join                                             => #4 prequeue
+        1s eve join                                             => #5 prequeue
+        2s bob leave                                            => done
+        2s eve leave                                            => done
+        2s eve join                                             => #5 left (as before)
+        10s org show draw                                       => 5 entrants, seed 4285edd5…
+        10s org show line                                       => open, 5 joined, 5 entrants, cursor 4, 2 active
+        10s ann show ticket                                     => #1 waiting, place 5, 1 ahead, eta 1s
+        10s bob show ticket                                     => #2 left, place 2, 0 ahead
+        10s cat show ticket                                     => #3 called, place 4, 0 ahead, claim by 130s
+        10s dan show ticket                                     => #4 called, place 1, 0 ahead, claim by 130s
+        10s eve show ticket                                     => #5 left, place 3, 0 ahead
+        10s eve show receipt                                    => #5 proved by 1 hashes, place 3
+        11s org restart                                         => restarted
+        131s org show line                                      => open, 5 joined, 5 entrants, cursor 5, 1 active
+    "#]]);
+}
+
+#[test]
+fn a_planned_beacon_is_waited_for() {
+    check(expect![[r#"
+        0s org sale draw opens=10s beacon=77       => created 1
+        0s org beacon 77 tooearlyisfine showtime=2 => refused: there is no such showtime
+        1s org beacon 76 abc                       => refused: round is out of bounds: round 77 is planned
+        10s ann join                               => #1 prequeue
+        10s org show line                          => prequeue, 1 joined, 0 entrants, cursor 0, 0 active
+        11s org open                               => refused: beacon is out of bounds: the planned randomness is not known yet
+        11s org update opens=20s                   => refused: opensAt is out of bounds: it is too late to change it
+        12s bob join                               => #2 prequeue
+        13s org beacon 77 abc                      => done
+        13s org beacon 77 abc                      => done
+        13s org beacon 77 abd                      => refused: it exists already with another content
+        13s org show line                          => open, 2 joined, 2 entrants, cursor 2, 2 active
+        13s org show draw                          => 2 entrants, seed 92b92082…
+        13s ann show receipt                       => #1 proved by 1 hashes, place 2
+        13s org show events                        => showtimes.created queue.prequeue.started queue.joined queue.joined queue.draw.published queue.opened queue.admitted
+    "#]]);
+}
+
+#[test]
+fn a_beacon_known_before_opens_on_time() {
+    check(expect![[r#"
+        0s org sale draw opens=10s prequeue=0s beacon=77 => created 1
+        1s ann join                                      => #1 prequeue
+        2s org beacon 77 abc                             => done
+        3s bob join                                      => #2 prequeue
+        10s org show line                                => open, 2 joined, 2 entrants, cursor 2, 2 active
+        10s org show draw                                => 2 entrants, seed 92b92082…
+    "#]]);
+}
+
+#[test]
+fn without_entrants_the_line_is_in_join_order() {
+    check(expect![[r#"
+        0s org sale draw    => created 1
+        0s org show draw    => 0 entrants, seed 05bf521b…
+        1s ann join         => #1 called, place 1, 0 ahead, claim by 121s
+        1s bob join         => #2 waiting, place 2, 1 ahead, eta 1s
+        1s ann show receipt => no receipt
+    "#]]);
+}
+
+/// Opens a line of `count` entrants, of whom every `leaver`th left before.
+fn opened(count: u64, leaver: u64) -> Shard {
+    let showtime = showtime_id();
+    let mut shard = Shard::new(GROUP);
+    let sale = Sale {
+        method: Method::Draw,
+        prequeue_at: Some(Timestamp(0)),
+        opens_at: Some(Timestamp(10_000)),
+        admission: Admission { rate_per_minute: 60_000, active_max: 500, ..Admission::default() },
+        ..Sale::default()
+    };
+    let create = CreateShowtime {
+        showtime,
+        organisation: OrganisationId(1),
+        seat_map: small_house(),
+        prices: vec![eur(1), eur(1), eur(1)],
+        sale,
+        draw_secret: [3; 32],
+    };
+    let mut batch = vec![ShardCommand::CreateShowtime(create)];
+    batch.extend((1..=count).map(|user| ShardCommand::JoinQueue(JoinQueue { showtime, user: UserId(user.into()) })));
+    batch.extend((1..=count).filter(|number| number % leaver == 0).map(|number| {
+        let (user, ticket) = (UserId(number.into()), TicketNumber(number));
+        ShardCommand::LeaveQueue(LeaveQueue { showtime, user, ticket })
+    }));
+    let batch: Vec<_> = batch.into_iter().map(|command| Envelope { request: None, command }).collect();
+    assert!(shard.apply(Timestamp(1), &batch).iter().all(|reply| reply.result.is_ok()));
+    shard
+}
+
+#[test]
+fn proofs_reach_over_pages() {
+    let mut shard = opened(3_000, 3_000);
+    shard.apply(Timestamp(10_000), &[]);
+    shard.audit().unwrap();
+    let showtime = showtime_id();
+    let ShardAnswer::Draw(Some(DrawView { bundle: Some(bundle), .. })) = shard.query(&ShardQuery::Draw(showtime))
+    else {
+        panic!()
+    };
+    let mut places = std::collections::BTreeSet::new();
+    for number in (1..=3_000).map(TicketNumber) {
+        let query = ShardQuery::Receipt { showtime, number };
+        if number.0 % 97 == 1 || number.0 > 2_990 {
+            let ShardAnswer::Receipt(Some(receipt)) = shard.query(&query) else { panic!() };
+            let (index, root) = (number.0 - 1, &bundle.merkle_root);
+            assert!(merkle::verify(&receipt.leaf, index, 3_000, &receipt.proof, root), "{number}");
+        }
+        let ShardAnswer::Ticket(Some(view)) = shard.query(&ShardQuery::Ticket { showtime, number }) else { panic!() };
+        places.insert(view.place.unwrap());
+    }
+    assert_eq!((places.len(), places.first(), places.last()), (3_000, Some(&1), Some(&3_000)));
+}
+
+#[test]
+fn many_who_left_are_found_in_steps() {
+    let mut shard = opened(6_000, 2);
+    shard.apply(Timestamp(10_000), &[]);
+    let line = |shard: &Shard| {
+        let ShardAnswer::Showtime(Some(view)) = shard.query(&ShardQuery::Showtime(showtime_id())) else { panic!() };
+        (view.cursor > 0, view.active)
+    };
+    assert_eq!(line(&shard), (false, 0), "nobody is called before it is known who left");
+    let mut steps = 0;
+    while line(&shard).1 < 500 {
+        let due = shard.next_due().unwrap();
+        shard.apply(due, &[]);
+        shard.audit().unwrap();
+        let loaded = Shard::load(GROUP, shard.rows().into_iter()).unwrap();
+        assert_eq!(loaded.rows(), shard.rows());
+        steps += 1;
+        assert!(steps < 100);
+    }
+}
