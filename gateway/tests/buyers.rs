@@ -345,3 +345,51 @@ async fn the_public_status_is_one_question_for_everybody() {
     let elsewhere = world.another_gateway().get(&path).send().await;
     assert_eq!(elsewhere.body, later.body);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_look_at_the_seats_finds_what_the_gateway_answered() {
+    let world = World::new();
+    let showtime = world.showtime(json!({"method": "passthrough", "opensAt": "2026-11-20T09:00:00Z"})).await;
+    let path = format!("/showtimes/{showtime}/seats");
+    let counts = async || world.get(&path).send().await.expect(StatusCode::OK)["counts"].clone();
+    assert_eq!(counts().await["available"], 10);
+    let ann = world.guest().await;
+    let holds = format!("/showtimes/{showtime}/holds");
+    let body = json!({"seats": ["Stalls-A-1"]});
+
+    // The feed lags behind the answer.
+    world.cluster.silence(1);
+    let hold = world.post(&holds).token(&ann).key("1").json(body).send().await.expect(StatusCode::CREATED);
+    let speak = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        world.cluster.silence(0);
+    };
+    let (seen, ()) = tokio::join!(counts(), speak);
+    assert_eq!((&seen["available"], &seen["held"]), (&json!(9), &json!(1)));
+    let order = json!({"holdId": hold["holdId"], "email": "ann@example.org"});
+    let order = world.post("/orders").token(&ann).key("2").json(order).send().await.expect(StatusCode::CREATED);
+    world.cluster.silence(1);
+    let pay = json!({"method": {"type": "card", "token": "tok_ok"}});
+    let payments = format!("/orders/{}/payments", order["orderId"].as_str().unwrap());
+    world.post(&payments).token(&ann).key("3").json(pay).send().await.expect(StatusCode::OK);
+    let speak = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        world.cluster.silence(0);
+    };
+    let (seen, ()) = tokio::join!(counts(), speak);
+    assert_eq!((&seen["available"], &seen["sold"]), (&json!(9), &json!(1)));
+
+    // It says nothing at all any more: the look does not wait for long, and the gateway finds another replica.
+    world.cluster.silence(1);
+    let body = json!({"seats": ["Stalls-A-2"]});
+    world.post(&holds).token(&ann).key("4").json(body).send().await.expect(StatusCode::CREATED);
+    let before = tokio::time::Instant::now();
+    assert_eq!(counts().await["held"], 0);
+    assert!(before.elapsed() < Duration::from_millis(300));
+    assert_eq!(world.cluster.watches.load(std::sync::atomic::Ordering::SeqCst), 1);
+    while counts().await["held"] != 1 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(before.elapsed() < Duration::from_secs(5), "nobody missed the events");
+    }
+    assert_eq!(world.cluster.watches.load(std::sync::atomic::Ordering::SeqCst), 2);
+}

@@ -3,10 +3,10 @@
 //! The feed comes from any replica and may lag behind the answer that a buyer got by a heartbeat. Whoever looks at the
 //! seats through the gateway that answered is to find what was answered, so such a look waits a moment for the feed.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use tokio::time::Instant;
-use vestibule_engine::{Event, HoldId, OrderId};
+use vestibule_engine::{Event, EventRecord, HoldId, OrderId, Sequence};
 
 /// How long a fact is waited for: much longer than a feed lags in good health.
 pub(super) const AWAIT_MAX: Duration = Duration::from_millis(250);
@@ -46,15 +46,22 @@ pub(super) struct Awaited {
     next: u64,
     awaited: BTreeMap<u64, (Fact, Instant)>,
     by_fact: BTreeMap<Fact, u64>,
+    /// Facts that nobody waited for, oldest first, and at which sequence they were told.
     told: VecDeque<Fact>,
-    told_set: BTreeSet<Fact>,
+    told_at: BTreeMap<Fact, Sequence>,
+    /// The last event that tells something answered here.
+    sequence: Sequence,
 }
 
 impl Awaited {
     /// A command was answered with this fact.
     pub(super) fn answered(&mut self, fact: Fact) {
         self.forget_old();
-        if self.told_set.contains(&fact) || self.by_fact.contains_key(&fact) || self.awaited.len() >= AWAITED_MAX {
+        if let Some(&sequence) = self.told_at.get(&fact) {
+            self.sequence = self.sequence.max(sequence);
+            return;
+        }
+        if self.by_fact.contains_key(&fact) || self.awaited.len() >= AWAITED_MAX {
             return;
         }
         self.awaited.insert(self.next, (fact, Instant::now()));
@@ -63,27 +70,34 @@ impl Awaited {
     }
 
     /// The feed tells an event.
-    pub(super) fn told(&mut self, event: &Event) {
-        let Some(fact) = Fact::of(event) else {
+    pub(super) fn told(&mut self, record: &EventRecord) {
+        let Some(fact) = Fact::of(&record.event) else {
             return;
         };
         if let Some(turn) = self.by_fact.remove(&fact) {
             self.awaited.remove(&turn);
+            self.sequence = record.sequence;
             return;
         }
         if self.told.len() >= TOLD_MAX
             && let Some(oldest) = self.told.pop_front()
         {
-            self.told_set.remove(&oldest);
+            self.told_at.remove(&oldest);
         }
         self.told.push_back(fact);
-        self.told_set.insert(fact);
+        self.told_at.insert(fact, record.sequence);
     }
 
-    /// A snapshot took the place of events that will not be told.
-    pub(super) fn clear(&mut self) {
+    /// A snapshot as of `sequence` took the place of events that will not be told.
+    pub(super) fn clear(&mut self, sequence: Sequence) {
         self.awaited.clear();
         self.by_fact.clear();
+        self.sequence = sequence;
+    }
+
+    /// The last event that tells something answered here, as far as it was told.
+    pub(super) fn sequence(&self) -> Sequence {
+        self.sequence
     }
 
     /// Everything answered so far has a lower turn than this.

@@ -176,9 +176,11 @@ impl Seats {
         self.changes.push_back((sequence, seat));
     }
 
-    /// The body that shows everything, written anew when something changed and `age_max` has passed.
-    pub(crate) fn body(&mut self, age_max: Duration) -> Bytes {
+    /// The body that shows everything up to `sequence_min` at least; written anew when something changed since, and
+    /// `age_max` has passed.
+    pub(crate) fn body(&mut self, sequence_min: Sequence, age_max: Duration) -> Bytes {
         if let Some(body) = &self.body
+            && body.sequence >= sequence_min
             && (body.sequence == self.sequence || body.written_at.elapsed() < age_max)
         {
             return body.bytes.clone();

@@ -223,9 +223,10 @@ impl Showtime {
     /// The body that shows all seats, or those that changed after `since`.
     pub(crate) fn seats_body(&self, since: Option<Sequence>) -> Option<Bytes> {
         let mut followed = self.seats.lock();
+        let sequence_min = followed.awaited.sequence();
         let seats = followed.seats.as_mut()?;
         let changed = since.and_then(|since| seats.body_since(since));
-        Some(changed.unwrap_or_else(|| seats.body(self.config.seats_age_max)))
+        Some(changed.unwrap_or_else(|| seats.body(sequence_min, self.config.seats_age_max)))
     }
 
     /// Whether this call is the first to ask for the seats to be followed.
@@ -265,7 +266,7 @@ impl Showtime {
         if let Some(seats) = seats {
             buffer.iter().for_each(|record| seats.apply(record));
         }
-        awaited.clear();
+        awaited.clear(seats.as_ref().map_or(0, Seats::sequence));
         drop(followed);
         self.ready.send_replace(true);
         self.told.notify_waiters();
@@ -285,7 +286,7 @@ impl Showtime {
             if let Some(seats) = &mut followed.seats {
                 seats.apply(record);
             }
-            followed.awaited.told(&record.event);
+            followed.awaited.told(record);
             drop(followed);
             self.told.notify_waiters();
         }
