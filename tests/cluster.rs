@@ -60,7 +60,8 @@ fn what_was_acknowledged_is_there_after_everything_was_killed() {
     // Ten buyers hold, seven of them order, four of them pay.
     let acknowledged = runtime.block_on(async {
         let client = client();
-        let seats: Vec<String> = client.seats(&showtime.as_str().into(), None).await.expect("seats").states.into_keys().collect();
+        let seats: Vec<String> =
+            client.seats(&showtime.as_str().into(), None).await.expect("seats").states.into_keys().collect();
         let mut acknowledged = BTreeMap::new();
         for (buyer, pair) in seats.chunks(2).take(10).enumerate() {
             let guest = client.guest().await.expect("a guest").access_token;
@@ -68,12 +69,18 @@ fn what_was_acknowledged_is_there_after_everything_was_killed() {
             let key = key(buyer, "hold");
             let hold = client.hold(&guest, &showtime.as_str().into(), &wish, &key).await.expect("a hold");
             let order = if buyer < 7 {
-                Some(client.order(&guest, &hold.hold_id, "ann@example.org", &self::key(buyer, "order")).await.expect("an order"))
+                Some(
+                    client
+                        .order(&guest, &hold.hold_id, "ann@example.org", &self::key(buyer, "order"))
+                        .await
+                        .expect("an order"),
+                )
             } else {
                 None
             };
             if let (Some(order), true) = (&order, buyer < 4) {
-                let paid = client.pay(&guest, &order.order_id, "tok_ok", &self::key(buyer, "pay")).await.expect("an answer");
+                let paid =
+                    client.pay(&guest, &order.order_id, "tok_ok", &self::key(buyer, "pay")).await.expect("an answer");
                 assert_eq!(paid.status, PaymentStatus::Succeeded);
             }
             acknowledged.insert(buyer, (guest, wish, hold, order));

@@ -13,7 +13,8 @@ fn ready(demo: &mut Process) -> (String, String, Value) {
 
 #[test]
 fn a_rush_on_the_demo_ends_with_the_books_in_order() {
-    let mut demo = Process::start("demo", &["demo", "--ephemeral", "--http", "127.0.0.1:0", "--json", "--hold-seconds", "5"]);
+    let mut demo =
+        Process::start("demo", &["demo", "--ephemeral", "--http", "127.0.0.1:0", "--json", "--hold-seconds", "5"]);
     let (url, showtime, line) = ready(&mut demo);
     assert_eq!(line["nodes"].as_array().map(Vec::len), Some(3));
     assert!(line["organizerToken"].as_str().is_some_and(|token| token.split('.').count() == 3));
@@ -22,7 +23,20 @@ fn a_rush_on_the_demo_ends_with_the_books_in_order() {
 
     let rush = Process::start(
         "rush",
-        &["rush", "--url", &url, "--showtime", &showtime, "--buyers", "400", "--concurrency", "60", "--seed", "7", "--json"],
+        &[
+            "rush",
+            "--url",
+            &url,
+            "--showtime",
+            &showtime,
+            "--buyers",
+            "400",
+            "--concurrency",
+            "60",
+            "--seed",
+            "7",
+            "--json",
+        ],
     );
     let report = clean_report(rush.finish());
     assert_eq!(report["buyers"], 400, "{report}");
@@ -36,7 +50,8 @@ fn a_rush_on_the_demo_ends_with_the_books_in_order() {
 fn the_demo_goes_on_where_it_was() {
     let root = tempfile::tempdir().expect("a temporary directory");
     let data = root.path().join("data");
-    let args = ["demo", "--http", "127.0.0.1:0", "--json", "--hold-seconds", "5", "--data", data.to_str().expect("plain")];
+    let args =
+        ["demo", "--http", "127.0.0.1:0", "--json", "--hold-seconds", "5", "--data", data.to_str().expect("plain")];
     let mut demo = Process::start("demo", &args);
     let (url, showtime, _) = ready(&mut demo);
     let rush = Process::start("rush", &["rush", "--url", &url, "--showtime", &showtime, "--buyers", "60", "--json"]);
@@ -69,7 +84,10 @@ fn sold(url: &str, showtime: &str) -> u64 {
 #[test]
 fn mistakes_on_the_command_line_are_named() {
     let cases: [(&[&str], &str); 6] = [
-        (&["demo", "--ephemeral", "--plan", "/nonexistent/plan.json", "--http", "127.0.0.1:0"], "/nonexistent/plan.json"),
+        (
+            &["demo", "--ephemeral", "--plan", "/nonexistent/plan.json", "--http", "127.0.0.1:0"],
+            "/nonexistent/plan.json",
+        ),
         (&["demo", "--nodes", "0"], "--nodes"),
         (&["plan", "check", "Cargo.toml"], "Cargo.toml"),
         (&["node", "--id", "1", "--listen", "127.0.0.1:0", "--data", "/tmp/x", "--peers", "1=a"], "id=host:port"),

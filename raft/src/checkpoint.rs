@@ -152,7 +152,7 @@ fn namespace(group: GroupId, slot: u8) -> String {
 type Answer<T> = oneshot::Sender<io::Result<T>>;
 
 enum Request {
-    Load { group: GroupId, answer: Answer<Loaded> },
+    Load { group: GroupId, answer: Answer<Applied> },
     Attach { state: Arc<GroupState>, answer: Answer<()> },
     Save { group: GroupId, answer: Answer<CheckpointMeta> },
     BeginRead { group: GroupId, answer: Answer<Pinned> },
@@ -161,11 +161,6 @@ enum Request {
     PutPage { receiving: Receiving, rows: Vec<Row>, answer: Answer<Receiving> },
     Install { receiving: Receiving, meta: Box<CheckpointMeta>, answer: Answer<()> },
     Close { answer: Answer<()> },
-}
-
-/// A checkpoint as loaded: the machine with its position, or an empty one.
-pub(crate) struct Loaded {
-    pub(crate) applied: Applied,
 }
 
 /// A checkpoint that is being read: it does not change while this lives.
@@ -191,11 +186,6 @@ impl Reading {
     pub async fn page(&self, after: Option<Vec<u8>>) -> io::Result<Vec<Row>> {
         let (group, slot) = (self.group, self.pinned.slot);
         self.checkpoints.ask(|answer| Request::ReadPage { group, slot, after, answer }).await
-    }
-
-    /// Whether it is read from the store of `checkpoints`.
-    pub(crate) fn is_of(&self, checkpoints: &Checkpoints) -> bool {
-        self.checkpoints.requests.same_channel(&checkpoints.requests)
     }
 }
 
@@ -237,7 +227,7 @@ impl Checkpoints {
 
     /// Loads and verifies the checkpoint of a group. `InvalidData` means that it is damaged.
     pub(crate) async fn load(&self, group: GroupId) -> io::Result<Applied> {
-        Ok(self.ask(|answer| Request::Load { group, answer }).await?.applied)
+        self.ask(|answer| Request::Load { group, answer }).await
     }
 
     /// From now on, the state's changes are written. What it was made from must have been loaded here, or be empty.
@@ -267,7 +257,8 @@ impl Checkpoints {
         self.ask(|answer| Request::PutPage { receiving, rows, answer }).await
     }
 
-    /// Puts a received checkpoint in place of the group's own, durably and all at once.
+    /// Puts a received checkpoint in place of the group's own, durably and all at once, and its state in place of the
+    /// attached one. Nothing may be applied to that meanwhile.
     pub async fn install(
         &self,
         receiving: Receiving,
@@ -404,9 +395,15 @@ impl Checkpointer {
         });
     }
 
-    async fn load(&mut self, group: GroupId) -> io::Result<Loaded> {
+    async fn load(&mut self, group: GroupId) -> io::Result<Applied> {
         let slot = self.slot(group).await?;
-        let (expected, name) = (slot.meta.clone(), namespace(group, slot.number));
+        let (number, expected) = (slot.number, slot.meta.clone());
+        self.load_slot(group, number, expected).await
+    }
+
+    /// Reads all rows of a slot, verifies them against its meta row, and makes the machine of them.
+    async fn load_slot(&self, group: GroupId, number: u8, expected: CheckpointMeta) -> io::Result<Applied> {
+        let name = namespace(group, number);
         let mut found = CheckpointMeta { row_count: 0, digest: 0, ..expected.clone() };
         let mut rows = Vec::new();
         let mut after: Option<Vec<u8>> = Some(META_KEY.to_vec());
@@ -425,7 +422,7 @@ impl Checkpointer {
             return Err(damaged(group, &reason));
         }
         let machine = machine::load(group, rows.into_iter()).map_err(|error| damaged(group, &error.to_string()))?;
-        Ok(Loaded { applied: Applied { machine, last: expected.last, membership: expected.membership } })
+        Ok(Applied { machine, last: expected.last, membership: expected.membership })
     }
 
     /// Writes what the group has applied since the last time, without flushing. Says whether there was anything.
@@ -532,6 +529,8 @@ impl Checkpointer {
         if before == number {
             return Err(io::Error::other(format!("another snapshot of {group} was installed meanwhile")));
         }
+        // A snapshot that does not load must not replace anything.
+        let applied = self.load_slot(group, number, meta.clone()).await?;
         self.store.write(&namespace(group, number), vec![(META_KEY.to_vec(), Some(meta.encode()))]).await?;
         self.store.flush().await?;
         let key = group.to_string().into_bytes();
@@ -540,6 +539,10 @@ impl Checkpointer {
         self.store.flush().await?;
         self.note_saved(group, &meta);
         self.slots.insert(group, Slot { number, meta, pin: Arc::new(()) });
+        // Here and not in the caller: between the two, changes of the old state would be written into the new slot.
+        if let Some(state) = self.states.get(&group) {
+            state.replace(applied);
+        }
         self.store.clear(&namespace(group, before)).await
     }
 }

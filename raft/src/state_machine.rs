@@ -97,20 +97,11 @@ impl RaftStateMachine<TypeConfig> for MachineStore {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotHandle) -> io::Result<()> {
-        let received = match snapshot {
-            SnapshotHandle::Received(receiving) => Some(receiving),
-            SnapshotHandle::Own(reading) if reading.is_of(&self.checkpoints) => None,
-            SnapshotHandle::Own(reading) => Some(self.copy(&reading).await?),
+        let receiving = match snapshot {
+            SnapshotHandle::Received(receiving) => receiving,
+            SnapshotHandle::Own(reading) => self.copy(&reading).await?,
         };
-        if let Some(receiving) = received {
-            self.checkpoints.install(receiving, meta.last_log_id, meta.last_membership.clone()).await?;
-        }
-        let applied = self.checkpoints.load(self.state.group()).await?;
-        if applied.last != meta.last_log_id {
-            return Err(io::Error::other(format!("the checkpoint of {} is not the snapshot", self.state.group())));
-        }
-        self.state.replace(applied);
-        Ok(())
+        self.checkpoints.install(receiving, meta.last_log_id, meta.last_membership.clone()).await
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {

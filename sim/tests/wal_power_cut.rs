@@ -17,7 +17,12 @@ const SEEDS: u64 = 150;
 const LIVES: u64 = 6;
 
 fn small() -> WalConfig {
-    WalConfig { segment_len: 24 << 10, resident_bytes_max: 2 << 10, queue_bytes_max: 256 << 10, frame_bytes_max: 2 << 10 }
+    WalConfig {
+        segment_len: 24 << 10,
+        resident_bytes_max: 2 << 10,
+        queue_bytes_max: 256 << 10,
+        frame_bytes_max: 2 << 10,
+    }
 }
 
 /// What a group's user knows: everything it asked for, and how much of that was acknowledged.

@@ -146,8 +146,17 @@ impl Cluster {
         let peers: Vec<String> = (1..).zip(&self.node_addresses).map(|(id, at)| format!("{id}={at}")).collect();
         let (listen, data) = (self.node_addresses[id - 1].to_string(), self.node_data(id));
         let args = [
-            "node", "--id", &id.to_string(), "--listen", &listen, "--data", text(&data), "--peers", &peers.join(","),
-            "--groups", "4",
+            "node",
+            "--id",
+            &id.to_string(),
+            "--listen",
+            &listen,
+            "--data",
+            text(&data),
+            "--peers",
+            &peers.join(","),
+            "--groups",
+            "4",
         ];
         self.nodes[id - 1] = Some(Process::start(&format!("node {id}"), &args));
     }
