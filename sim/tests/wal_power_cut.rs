@@ -73,7 +73,9 @@ async fn work(wal: &Wal, known: &mut [Known], random: &mut ChaCha8Rng) {
                 // A new leader voids the tail: from then on those entries may be there or not.
                 let keep = known.terms.len() - 2;
                 known.terms.truncate(keep);
-                known.acknowledged.fetch_min(keep as u64, Ordering::SeqCst);
+                // What is still on its way must not be counted as there once its callback comes.
+                let acknowledged = known.acknowledged.load(Ordering::SeqCst).min(keep as u64);
+                known.acknowledged = Arc::new(AtomicU64::new(acknowledged));
                 let last = keep.checked_sub(1).map(|last| position(known, last as u64));
                 log.truncate(last).await
             }

@@ -12,7 +12,7 @@ use super::WalConfig;
 use super::group_log::{GroupLog, Place};
 use super::record::{self, FRAME_HEADER_LEN, Record, RecordBody};
 use super::segment::{self, BadHeader, Owner, SEGMENT_HEADER_LEN, Segment};
-use super::syncer::{Head, Written};
+use super::syncer::{Extents, Head, Written};
 use crate::seams::Disk;
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -92,6 +92,7 @@ pub(crate) async fn recover(disk: &Arc<dyn Disk>, owner: Owner, config: &WalConf
         config,
         groups: BTreeMap::new(),
         written: BTreeMap::new(),
+        extents: Extents::default(),
         next_sequence: None,
         oldest_segment: numbers.first().copied().unwrap_or(1),
         report: RecoveryReport::default(),
@@ -136,6 +137,7 @@ pub(crate) async fn recover(disk: &Arc<dyn Disk>, owner: Owner, config: &WalConf
         offset: head_offset,
         next_sequence: reader.next_sequence.unwrap_or(1),
         written: reader.written,
+        extents: reader.extents,
     };
     Ok(Recovered { groups: reader.groups, segments, head, report: reader.report })
 }
@@ -145,6 +147,7 @@ struct Reader<'a> {
     config: &'a WalConfig,
     groups: BTreeMap<GroupId, GroupLog>,
     written: BTreeMap<GroupId, Written>,
+    extents: Extents,
     next_sequence: Option<u64>,
     oldest_segment: u64,
     report: RecoveryReport,
@@ -239,6 +242,7 @@ impl Reader<'_> {
         let written = self.written.entry(record.group).or_default();
         written.link = link;
         written.note(&record.body);
+        self.extents.note(place.segment, record.group, &record.body);
         let log = self.groups.entry(record.group).or_default();
         match record.body {
             RecordBody::Entry(position, body) => {

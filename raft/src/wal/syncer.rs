@@ -25,6 +25,42 @@ pub(crate) struct Head {
     pub(crate) next_sequence: u64,
     /// What has been written of each group.
     pub(crate) written: BTreeMap<GroupId, Written>,
+    /// What each segment holds.
+    pub(crate) extents: Extents,
+}
+
+/// For each segment, the last entry of each group that it holds, as far as the log on disk says.
+#[derive(Debug, Default)]
+pub(crate) struct Extents(BTreeMap<u64, BTreeMap<GroupId, u64>>);
+
+impl Extents {
+    pub(crate) fn note(&mut self, segment: u64, group: GroupId, body: &RecordBody) {
+        match body {
+            RecordBody::Entry(position, _) => {
+                let last = self.0.entry(segment).or_default().entry(group).or_default();
+                *last = position.index.max(*last);
+            }
+            RecordBody::Truncate(position) => {
+                for groups in self.0.values_mut() {
+                    match (position, groups.get_mut(&group)) {
+                        (Some(position), Some(last)) => *last = position.index.min(*last),
+                        (None, _) => drop(groups.remove(&group)),
+                        (Some(_), None) => {}
+                    }
+                }
+            }
+            RecordBody::Vote(_) | RecordBody::Committed(_) | RecordBody::Purge(_) => {}
+        }
+    }
+
+    /// The first segment from `from` on that holds an entry which is not purged on disk.
+    fn first_needed(&self, from: u64, written: &BTreeMap<GroupId, Written>) -> Option<u64> {
+        let purged = |group: &GroupId| written.get(group).and_then(|written: &Written| written.purged).map(|purged| purged.index);
+        let is_needed = |groups: &BTreeMap<GroupId, u64>| {
+            groups.iter().any(|(group, last)| purged(group).is_none_or(|purged| purged < *last))
+        };
+        self.0.range(from..).find(|(_, groups)| is_needed(groups)).map(|(segment, _)| *segment)
+    }
 }
 
 /// What the log on disk says of a group, apart from its entries. A new segment restates it, so that the segments before
@@ -220,6 +256,7 @@ impl Syncer {
             let written = self.head.written.entry(*group).or_default();
             written.link = record::encode_record(*group, written.link, body, &mut self.frame);
             written.note(body);
+            self.head.extents.note(segment.number, *group, body);
             if let RecordBody::Entry(position, _) = body {
                 let offset = u32::try_from(self.head.offset + start as u64).map_err(io::Error::other)?;
                 let len = u32::try_from(self.frame.len() - start).map_err(io::Error::other)?;
@@ -245,22 +282,23 @@ impl Syncer {
         Ok(placed)
     }
 
-    /// Drops the segments before the oldest one that some group still holds an entry in. The newest of them becomes
-    /// the spare when there is none.
+    /// Drops the segments before the oldest one that holds an entry whose purge is not on disk. The newest of them
+    /// becomes the spare when there is none.
     async fn drop_segments(&mut self) -> io::Result<()> {
         let Some(current) = self.head.segment.as_ref().map(|segment| segment.number) else { return Ok(()) };
-        if lock(&self.shared.segments).len() < 2 {
+        let Some(first) = lock(&self.shared.segments).keys().next().copied() else { return Ok(()) };
+        if first == current {
             return Ok(());
         }
-        let groups = lock(&self.shared.groups).clone();
-        let oldest = groups.values().filter_map(|log| lock(log).oldest_segment()).min().unwrap_or(current).min(current);
-        let dropped: Vec<u64> = lock(&self.shared.segments).range(..oldest).map(|(number, _)| *number).collect();
+        let needed = self.head.extents.first_needed(first, &self.head.written).unwrap_or(current).min(current);
+        let dropped: Vec<u64> = lock(&self.shared.segments).range(..needed).map(|(number, _)| *number).collect();
         if dropped.is_empty() {
             return Ok(());
         }
         // Oldest first, each made durable: a crash in between leaves no hole.
         for number in dropped {
             lock(&self.shared.segments).remove(&number);
+            self.head.extents.0.remove(&number);
             let name = segment::segment_name(number);
             let has_spare = self.shared.disk.list().await?.iter().any(|name| name == segment::SPARE_NAME);
             if has_spare {
