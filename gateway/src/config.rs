@@ -34,6 +34,8 @@ pub struct GatewayConfig {
     pub connections_max: usize,
     /// How long a connection may take to send the head of a request.
     pub head_timeout: Duration,
+    /// How long a body may take to arrive.
+    pub body_timeout: Duration,
     /// The longest body, in bytes.
     pub body_len_max: usize,
     /// The longest body of a new venue, in bytes.
@@ -77,6 +79,7 @@ impl Default for GatewayConfig {
             requests_max: 4_096,
             connections_max: 20_000,
             head_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(15),
             body_len_max: 1 << 20,
             plan_len_max: 16 << 20,
             status_age_max: Duration::from_millis(250),

@@ -213,7 +213,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
-        read_json(&read_body(request, app.config.body_len_max).await?).map(Self)
+        read_json(&read_body(request, app, app.config.body_len_max).await?).map(Self)
     }
 }
 
@@ -227,7 +227,7 @@ impl FromRequest<Arc<App>> for NoBody {
         #[derive(serde::Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Empty {}
-        let body = read_body(request, app.config.body_len_max).await?;
+        let body = read_body(request, app, app.config.body_len_max).await?;
         if !body.is_empty() {
             read_json::<Empty>(&body)?;
         }
@@ -235,8 +235,8 @@ impl FromRequest<Arc<App>> for NoBody {
     }
 }
 
-/// The whole body, unless it is longer than `len_max`.
-pub(crate) async fn read_body(request: Request, len_max: usize) -> Result<Bytes, Problem> {
+/// The whole body, unless it is longer than `len_max` or does not arrive in time.
+pub(crate) async fn read_body(request: Request, app: &App, len_max: usize) -> Result<Bytes, Problem> {
     let too_large = || {
         let detail = format!("the body is longer than {len_max} bytes");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
@@ -245,10 +245,15 @@ pub(crate) async fn read_body(request: Request, len_max: usize) -> Result<Bytes,
     if announced.is_some_and(|len: u64| len > len_max as u64) {
         return Err(too_large());
     }
-    match Limited::new(request.into_body(), len_max).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
-        Err(error) => Err(Problem::malformed(format!("the body broke off: {error}"))),
+    let body = Limited::new(request.into_body(), len_max).collect();
+    match tokio::time::timeout(app.config.body_timeout, body).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(error)) => Err(Problem::malformed(format!("the body broke off: {error}"))),
+        Err(_) => {
+            let detail = "the body did not arrive in time; nothing was done";
+            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", detail))
+        }
     }
 }
 

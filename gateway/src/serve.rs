@@ -11,7 +11,7 @@ use hyper_util::service::TowerToHyperService;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tower::ServiceExt;
 
 /// The most header lines of a request.
@@ -24,7 +24,7 @@ const STREAMS_MAX: u32 = 256;
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// Serves `gateway` on `listener` until `shutdown` is done. Then accepts nothing more, lets requests under way finish for
-/// [`drain_timeout`](crate::GatewayConfig::drain_timeout), and returns.
+/// [`drain_timeout`](crate::GatewayConfig::drain_timeout), cuts what is left, and returns.
 pub async fn serve<L: Listener>(listener: L, gateway: Gateway, shutdown: impl Future<Output = ()>) {
     let mut listener = listener;
     let config = Arc::clone(&gateway.app.config);
@@ -45,6 +45,8 @@ pub async fn serve<L: Listener>(listener: L, gateway: Gateway, shutdown: impl Fu
         .max_concurrent_streams(STREAMS_MAX)
         .keep_alive_interval(KEEP_ALIVE);
     let graceful = GracefulShutdown::new();
+    // Connections that are still open when the patience with them ends are cut.
+    let (cut, uncut) = watch::channel(());
 
     let mut shutdown = pin!(shutdown);
     loop {
@@ -61,9 +63,15 @@ pub async fn serve<L: Listener>(listener: L, gateway: Gateway, shutdown: impl Fu
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(io), TowerToHyperService::new(service));
         let connection = graceful.watch(connection.into_owned());
         let counted = gateway.app.metrics.connected();
+        let mut uncut = uncut.clone();
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(error, "a connection ended badly");
+            tokio::select! {
+                ended = connection => {
+                    if let Err(error) = ended {
+                        tracing::debug!(error, "a connection ended badly");
+                    }
+                }
+                _ = uncut.changed() => {}
             }
             drop((counted, place));
         });
@@ -72,4 +80,5 @@ pub async fn serve<L: Listener>(listener: L, gateway: Gateway, shutdown: impl Fu
     if tokio::time::timeout(config.drain_timeout, graceful.shutdown()).await.is_err() {
         tracing::info!("requests were still under way when the gateway stopped");
     }
+    drop(cut);
 }

@@ -133,7 +133,7 @@ fn poll_after_secs(ticket: &TicketView, wait: Option<Millis>) -> u64 {
     use vestibule_engine::TicketState as State;
     let secs = match ticket.state {
         State::Prequeue => wait.map_or(5, |wait| (wait.0 / 1_000) / 2),
-        State::Waiting => ticket.eta_secs.unwrap_or(10) / 4,
+        State::Waiting => ticket.eta_secs.map_or(10, |eta| eta / 4),
         State::Called => 1,
         State::Shopping => 10,
         State::Done | State::Left | State::Expired => 30,

@@ -9,6 +9,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use std::time::Duration;
 use support::{Fault, World};
+use vestibule_gateway::GatewayConfig;
 
 fn fifo() -> Value {
     json!({"method": "fifo", "opensAt": "2026-11-20T09:00:00Z", "admission": {"ratePerMinute": 60, "maxActive": 2}})
@@ -392,4 +393,108 @@ async fn a_look_at_the_seats_finds_what_the_gateway_answered() {
         assert!(before.elapsed() < Duration::from_secs(5), "nobody missed the events");
     }
     assert_eq!(world.cluster.watches.load(std::sync::atomic::Ordering::SeqCst), 2);
+}
+
+/// Holds, orders, payments, late payments and expiries at random: what the feed made of them is what there is.
+#[tokio::test(start_paused = true)]
+async fn the_mirror_shows_what_there_is() {
+    let (mut forgotten, mut changed) = (0, 0);
+    for seed in 1..=8 {
+        let run = mirror_run(seed).await;
+        (forgotten, changed) = (forgotten + run.0, changed + run.1);
+    }
+    assert!(forgotten > 10 && changed > 100, "{changed} changes were seen, {forgotten} times too late");
+}
+
+/// How often changes were asked for too late, and how many were seen in time.
+async fn mirror_run(seed: u64) -> (u32, usize) {
+    let world = World::with(GatewayConfig { changes_max: 4, ..support::config() });
+    let sale = json!({"method": "passthrough", "opensAt": "2026-11-20T09:00:00Z", "maxSeatsPerBuyer": 100});
+    let showtime = world.showtime(sale).await;
+    let path = format!("/showtimes/{showtime}/seats");
+    let mut known = world.get(&path).send().await.expect(StatusCode::OK);
+    let ann = world.guest().await;
+    let mut random = seed;
+    let mut draw = |below: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % below
+    };
+    let (mut holds, mut orders) = (Vec::<String>::new(), Vec::<String>::new());
+    let organizer = world.organizer().await;
+    let (mut forgotten, mut changed) = (0, 0);
+    for step in 0..200 {
+        let key = format!("{step}");
+        let post = |path: String, body: Value| world.post(&path).token(&ann).key(&key).json(body).send();
+        match draw(9) {
+            0 | 1 => {
+                let body = match draw(3) {
+                    0 => json!({"area": "Standing", "quantity": 1 + draw(2)}),
+                    1 => json!({"best": {"quantity": 1 + draw(3)}}),
+                    _ => json!({"seats": [format!("Stalls-A-{}", 1 + draw(3)), format!("Circle-A-{}", 1 + draw(4))]}),
+                };
+                let answer = post(format!("/showtimes/{showtime}/holds"), body).await;
+                if answer.status == StatusCode::CREATED {
+                    holds.push(answer.json()["holdId"].as_str().unwrap().to_owned());
+                }
+            }
+            2 | 3 if !holds.is_empty() => {
+                let hold = holds.swap_remove(draw(holds.len() as u64) as usize);
+                let answer = post("/orders".to_owned(), json!({"holdId": hold, "email": "ann@example.org"})).await;
+                if answer.status == StatusCode::CREATED {
+                    orders.push(answer.json()["orderId"].as_str().unwrap().to_owned());
+                }
+            }
+            4 if !holds.is_empty() => {
+                let hold = holds.swap_remove(draw(holds.len() as u64) as usize);
+                world.call("DELETE", &format!("/holds/{hold}")).token(&ann).send().await;
+            }
+            5 if !orders.is_empty() => {
+                let order = &orders[draw(orders.len() as u64) as usize];
+                let body = json!({"method": {"type": "card", "token": "tok_ok"}});
+                post(format!("/orders/{order}/payments"), body).await;
+            }
+            6 if !orders.is_empty() => {
+                // Whatever became of the order: the money came late, or the buyer gives it up.
+                let order = orders[draw(orders.len() as u64) as usize].clone();
+                if draw(2) == 0 {
+                    post(format!("/orders/{order}/cancel"), json!({})).await;
+                } else {
+                    world.pay_late(&order, step).await;
+                }
+            }
+            7 if !orders.is_empty() => {
+                let order = &orders[draw(orders.len() as u64) as usize];
+                let path = format!("/orders/{order}/refunds");
+                world.post(&path).token(&organizer).json(json!({"reason": "rain"})).send().await;
+            }
+            8 => world.pass(Duration::from_secs(draw(200))).await,
+            _ => {}
+        }
+        if draw(4) > 0 {
+            continue;
+        }
+        world.pass(Duration::from_millis(200)).await;
+        let now = world.get(&format!("{path}?since={}", known["sequence"])).send().await.expect(StatusCode::OK);
+        if now["since"].is_null() {
+            forgotten += 1;
+            known["states"] = now["states"].clone();
+        } else {
+            changed += now["states"].as_object().unwrap().len();
+        }
+        for (seat, state) in now["states"].as_object().unwrap() {
+            known["states"][seat] = state.clone();
+        }
+        known["sequence"] = now["sequence"].clone();
+        let truth = world.seats_in_truth(&showtime);
+        let all = world.get(&path).send().await.expect(StatusCode::OK);
+        for shown in [&known, &all] {
+            assert_eq!(shown["states"], truth["states"], "seed {seed}, step {step}");
+        }
+        for shown in [&now, &all] {
+            assert_eq!(shown["areas"], truth["areas"], "seed {seed}, step {step}");
+            assert_eq!(shown["counts"], truth["counts"], "seed {seed}, step {step}");
+        }
+    }
+    world.cluster.audit();
+    (forgotten, changed)
 }

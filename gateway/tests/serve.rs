@@ -93,9 +93,11 @@ async fn nobody_waits_for_ever() {
     let silent = TcpStream::connect(served.address).await.unwrap();
     let half = send(served.address, "POST /api/v1/auth/guest HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{").await;
     assert!(all(send(served.address, GUEST).await).await.starts_with("HTTP/1.1 201"));
+    let half_answered = all(half);
     served.stop.send(()).unwrap();
     served.done.await.unwrap();
-    drop((silent, half));
+    assert!(!half_answered.await.starts_with("HTTP/1.1 2"));
+    drop(silent);
 }
 
 #[tokio::test(start_paused = true)]
@@ -106,4 +108,14 @@ async fn a_request_that_hangs_is_given_up() {
     world.cluster.stalled.send_replace(true);
     let entries = format!("/showtimes/{showtime}/queue/entries");
     world.post(&entries).token(&guest).send().await.expect_problem(503, "outcome_unknown");
+}
+
+#[tokio::test]
+async fn half_a_body_is_not_waited_for() {
+    let served = served(GatewayConfig { body_timeout: Duration::from_millis(50), ..support::config() }).await;
+    let head = "POST /api/v1/auth/guest HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 9\r\n\r\n{";
+    let answer = all(send(served.address, head).await).await;
+    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("body_too_slow"), "{answer}");
+    served.stop.send(()).unwrap();
+    served.done.await.unwrap();
 }

@@ -36,7 +36,7 @@ pub(super) async fn create(
 ) -> Result<Response, Problem> {
     let organiser = caller.organiser()?;
     let organisation = organiser.organisation()?;
-    let body = read_body(request, app.config.plan_len_max).await?;
+    let body = read_body(request, &app, app.config.plan_len_max).await?;
     let (input, map) = app
         .heavy(move || {
             let input: VenueInput = read_json(&body)?;

@@ -20,8 +20,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tower::ServiceExt;
 use vestibule_engine::{
-    Directory, DirectoryCommand, Envelope, EventRecord, GroupId, KeyAlgorithm, Reply, RequestId, Sequence, SetGroups,
-    Shard, StateMachine, Timestamp, TokenKey, codec,
+    Directory, DirectoryCommand, Envelope, EventRecord, GroupId, KeyAlgorithm, OrderId, PaymentId, PaymentOutcome,
+    RecordPayment, Reply, RequestId, SeatId, Sequence, SetGroups, Shard, ShardAnswer, ShardCommand, ShardQuery,
+    ShowtimeId, StateMachine, Timestamp, TokenKey, codec,
 };
 use vestibule_gateway::{Gateway, GatewayConfig, HeavyWork};
 use vestibule_raft::cluster::{Cluster, Consistency, Position, ProposeError, QueryError, WatchError};
@@ -382,6 +383,52 @@ impl World {
             self.pass(Duration::from_secs(1)).await;
         }
         panic!("never called");
+    }
+
+    /// The money for an order comes by another way, whatever has become of it.
+    pub async fn pay_late(&self, order: &str, payment: u64) {
+        let order: OrderId = order.parse().unwrap();
+        let cluster: &dyn Cluster = &*self.cluster;
+        let patience = Duration::from_secs(1);
+        let query = ShardQuery::Order(order);
+        let answer =
+            cluster.query::<Shard>(order.group(), &query, Consistency::Linearizable, patience).await.unwrap().0;
+        let ShardAnswer::Order(Some(view)) = answer else { panic!("no order {order}") };
+        let (payment, outcome) = (PaymentId(payment), PaymentOutcome::Succeeded);
+        let command = ShardCommand::RecordPayment(RecordPayment { order, payment, outcome, amount: view.total });
+        let envelope = Envelope { request: Some(RequestId(self.ids.draw())), command };
+        cluster.propose::<Shard>(order.group(), &envelope, patience).await.unwrap().0.result.unwrap();
+    }
+
+    /// The seats as the group itself has them, in the form in which they are shown.
+    pub fn seats_in_truth(&self, showtime: &str) -> Value {
+        let showtime: ShowtimeId = showtime.parse().unwrap();
+        let machines = self.cluster.machines.lock();
+        let shard = &machines.shards[&showtime.group()];
+        let ShardAnswer::Seats(Some(seats)) = shard.query(&ShardQuery::Seats(showtime)) else { panic!("no seats") };
+        let ShardAnswer::SeatMap(Some(map)) = shard.query(&ShardQuery::SeatMap(showtime)) else { panic!("no map") };
+        let names = ["available", "held", "sold", "blocked"];
+        let states = seats.states.iter().enumerate();
+        let states =
+            states.map(|(seat, &state)| (map.label(SeatId(seat as u32)).unwrap(), names[usize::from(state)].into()));
+        let counts = (0..4_u8).map(|state| {
+            let count = seats.states.iter().filter(|&&other| other == state).count();
+            (names[usize::from(state)].to_owned(), count.into())
+        });
+        let areas = map.areas.iter().zip(&seats.areas).map(|(area, counts)| {
+            let body = json!({
+                "capacity": counts.capacity,
+                "available": counts.available(),
+                "held": counts.held,
+                "sold": counts.sold,
+            });
+            (area.name.clone(), body)
+        });
+        json!({
+            "states": states.collect::<serde_json::Map<_, _>>(),
+            "counts": counts.collect::<serde_json::Map<_, _>>(),
+            "areas": areas.collect::<serde_json::Map<_, _>>(),
+        })
     }
 
     pub fn get(&self, path: &str) -> Call<'_> {
