@@ -74,7 +74,10 @@ fn describe((address, answer): &(String, Result<StatusResponse, String>)) -> ser
 }
 
 fn print_table(found: &[(String, Result<StatusResponse, String>)]) {
-    println!("{:<24} {:>5} {:>6} {:>7} {:>6} {:>10} {:>10} {:>10}", "address", "node", "group", "leader", "term", "log", "applied", "saved");
+    println!(
+        "{:<24} {:>5} {:>6} {:>7} {:>6} {:>10} {:>10} {:>10}",
+        "address", "node", "group", "leader", "term", "log", "applied", "saved"
+    );
     for (address, answer) in found {
         match answer {
             Err(error) => println!("{address:<24} {error}"),

@@ -106,9 +106,12 @@ async fn addresses(root: &Path, args: &DemoArgs) -> anyhow::Result<(Remembered, 
             let remembered: Remembered = serde_json::from_slice(&bytes)
                 .with_context(|| format!("{} is not what a demo wrote", path.display()))?;
             for (id, address) in &remembered.nodes {
-                listeners.insert(*id, node::listen(*address).await.with_context(|| {
-                    format!("node {id} of the demo in {} needs its address again", root.display())
-                })?);
+                listeners.insert(
+                    *id,
+                    node::listen(*address).await.with_context(|| {
+                        format!("node {id} of the demo in {} needs its address again", root.display())
+                    })?,
+                );
             }
             Ok((remembered, listeners))
         }

@@ -17,8 +17,7 @@ pub(crate) fn connect(config: GatewayConfig, nodes: Vec<String>) -> Gateway {
 }
 
 pub(crate) async fn run(args: GatewayArgs) -> anyhow::Result<ExitCode> {
-    let listener =
-        TcpListener::bind(args.http).await.with_context(|| format!("cannot listen on {}", args.http))?;
+    let listener = TcpListener::bind(args.http).await.with_context(|| format!("cannot listen on {}", args.http))?;
     let config = GatewayConfig { guests: !args.no_guests, ..GatewayConfig::default() };
     let gateway = connect(config, args.nodes.nodes);
     tracing::info!(http = %args.http, "the gateway is up");

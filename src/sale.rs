@@ -15,6 +15,9 @@ const FIRST_PRICE: i64 = 12_000;
 /// The last category's price at least.
 const LAST_PRICE: i64 = 1_500;
 
+/// Seconds that a hold may live with its extensions, unless it lives longer without.
+const HOLD_TOTAL_SECONDS: u64 = 900;
+
 /// What was put on sale.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -65,6 +68,7 @@ pub(crate) async fn put_on_sale(client: &Client, token: &Token, args: &SaleArgs)
             ..AdmissionSettings::default()
         }),
         hold_seconds: Some(args.hold_seconds.into()),
+        hold_total_seconds: Some(HOLD_TOTAL_SECONDS.max(args.hold_seconds.into())),
         ..Sale::default()
     };
     let showtime = NewShowtime {
@@ -74,8 +78,7 @@ pub(crate) async fn put_on_sale(client: &Client, token: &Token, args: &SaleArgs)
         prices,
         sale,
     };
-    let made =
-        client.create_showtime(token, &showtime, &client.new_key()).await.context("the showtime was refused")?;
+    let made = client.create_showtime(token, &showtime, &client.new_key()).await.context("the showtime was refused")?;
     let order = client.order_queue(token, &made.showtime_id, QueueOrder::Open, &client.new_key()).await;
     order.context("the line could not be opened")?;
     Ok(OnSale { showtime_id: made.showtime_id.0, venue: map.name.clone(), seats: venue.seats })

@@ -10,30 +10,30 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// Nothing that a test waits for may take longer.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The binary with the given arguments.
-pub fn vestibule(args: &[&str]) -> Command {
+pub(crate) fn vestibule(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vestibule"));
     command.args(args).env("VESTIBULE_LOG", "error,openraft=off");
     command
 }
 
 /// A process that is killed when the test ends, however it ends.
-pub struct Process {
+pub(crate) struct Process {
     child: Child,
     name: String,
 }
 
 impl Process {
     /// Starts the binary. Its standard output is read by the test, its standard error goes to the test's.
-    pub fn start(name: &str, args: &[&str]) -> Self {
+    pub(crate) fn start(name: &str, args: &[&str]) -> Self {
         let child = vestibule(args).stdout(Stdio::piped()).spawn().expect("the binary starts");
         Self { child, name: name.to_owned() }
     }
 
     /// The first line it prints.
-    pub fn first_line(&mut self) -> String {
+    pub(crate) fn first_line(&mut self) -> String {
         let stdout = self.child.stdout.take().expect("it is read once");
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line).expect("it prints text");
@@ -42,24 +42,24 @@ impl Process {
     }
 
     /// Whether it still runs.
-    pub fn is_running(&mut self) -> bool {
+    pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("its state can be read").is_none()
     }
 
     /// As `kill -9` does.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().expect("it can be killed");
         self.child.wait().expect("it ends");
     }
 
     /// As Ctrl-C does.
-    pub fn interrupt(&self) {
+    pub(crate) fn interrupt(&self) {
         let status = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status();
         assert!(status.expect("kill is there").success());
     }
 
     /// Waits for its end.
-    pub fn wait(&mut self) -> ExitStatus {
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().expect("its state can be read") {
@@ -71,7 +71,7 @@ impl Process {
     }
 
     /// Waits for its end and gives all that it printed.
-    pub fn finish(mut self) -> (ExitStatus, String) {
+    pub(crate) fn finish(mut self) -> (ExitStatus, String) {
         let mut text = String::new();
         let mut stdout = self.child.stdout.take().expect("it is read once");
         stdout.read_to_string(&mut text).expect("it prints text");
@@ -88,24 +88,25 @@ impl Drop for Process {
 }
 
 /// Ports of loopback that were free a moment ago.
-pub fn free_addresses(count: usize) -> Vec<SocketAddr> {
+pub(crate) fn free_addresses(count: usize) -> Vec<SocketAddr> {
     let held: Vec<TcpListener> =
         (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("loopback has free ports")).collect();
     held.iter().map(|listener| listener.local_addr().expect("it is bound")).collect()
 }
 
 /// A cluster of processes: nodes and gateways started by hand.
-pub struct Cluster {
-    root: tempfile::TempDir,
+pub(crate) struct Cluster {
     node_addresses: Vec<SocketAddr>,
     http_addresses: Vec<SocketAddr>,
     nodes: Vec<Option<Process>>,
     gateways: Vec<Process>,
+    // The last to go: nodes that still run must not lose their files.
+    root: tempfile::TempDir,
 }
 
 impl Cluster {
     /// Starts gateways first and nodes after them: the order must not matter.
-    pub fn start(nodes: usize, gateways: usize) -> Self {
+    pub(crate) fn start(nodes: usize, gateways: usize) -> Self {
         let mut addresses = free_addresses(nodes + gateways);
         let http_addresses = addresses.split_off(nodes);
         let root = tempfile::tempdir().expect("a temporary directory");
@@ -127,22 +128,22 @@ impl Cluster {
     }
 
     /// The nodes' addresses, as `--nodes` takes them.
-    pub fn node_list(&self) -> String {
+    pub(crate) fn node_list(&self) -> String {
         self.node_addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
     }
 
     /// The gateways' URLs.
-    pub fn urls(&self) -> Vec<String> {
+    pub(crate) fn urls(&self) -> Vec<String> {
         self.http_addresses.iter().map(|address| format!("http://{address}")).collect()
     }
 
     /// Where a node keeps its data.
-    pub fn node_data(&self, id: usize) -> PathBuf {
+    pub(crate) fn node_data(&self, id: usize) -> PathBuf {
         self.root.path().join(format!("node{id}"))
     }
 
     /// Starts a node, for the first time or again.
-    pub fn start_node(&mut self, id: usize) {
+    pub(crate) fn start_node(&mut self, id: usize) {
         let peers: Vec<String> = (1..).zip(&self.node_addresses).map(|(id, at)| format!("{id}={at}")).collect();
         let (listen, data) = (self.node_addresses[id - 1].to_string(), self.node_data(id));
         let args = [
@@ -162,12 +163,12 @@ impl Cluster {
     }
 
     /// `kill -9` of a node.
-    pub fn kill_node(&mut self, id: usize) {
+    pub(crate) fn kill_node(&mut self, id: usize) {
         self.nodes[id - 1].take().expect("it runs").kill();
     }
 
     /// `kill -9` of everything, and then all nodes and gateways again.
-    pub fn kill_all_and_restart(&mut self) {
+    pub(crate) fn kill_all_and_restart(&mut self) {
         for id in 1..=self.nodes.len() {
             self.kill_node(id);
         }
@@ -185,7 +186,7 @@ impl Cluster {
     }
 
     /// An organiser's token, as soon as the cluster answers.
-    pub fn token(&self) -> String {
+    pub(crate) fn token(&self) -> String {
         let nodes = self.node_list();
         eventually("the cluster gives out a token", || {
             let output = vestibule(&["ctl", "token", "--nodes", &nodes]).output().expect("the binary runs");
@@ -194,7 +195,7 @@ impl Cluster {
     }
 
     /// Puts a showtime on sale and gives its id.
-    pub fn sell(&self, token: &str, more: &[&str]) -> String {
+    pub(crate) fn sell(&self, token: &str, more: &[&str]) -> String {
         let url = self.urls()[0].clone();
         let mut args = vec!["ctl", "sell", "--url", &url, "--token", token, "--json"];
         args.extend(more);
@@ -205,14 +206,14 @@ impl Cluster {
     }
 
     /// What the nodes that answer say of their groups.
-    pub fn status(&self) -> Vec<Value> {
+    pub(crate) fn status(&self) -> Vec<Value> {
         let nodes = self.node_list();
         let output = vestibule(&["ctl", "status", "--json", "--nodes", &nodes]).output().expect("the binary runs");
         serde_json::from_slice(&output.stdout).expect("JSON")
     }
 
     /// The node that leads the given group, as soon as there is one.
-    pub fn leader(&self, group: u64) -> usize {
+    pub(crate) fn leader(&self, group: u64) -> usize {
         eventually("the group has a leader", || {
             self.status().iter().find_map(|node| {
                 let groups = node["groups"].as_array()?;
@@ -224,7 +225,7 @@ impl Cluster {
     }
 
     /// Starts a rush of the given size against all gateways.
-    pub fn start_rush(&self, showtime: &str, buyers: &str, more: &[&str]) -> Process {
+    pub(crate) fn start_rush(&self, showtime: &str, buyers: &str, more: &[&str]) -> Process {
         let urls = self.urls().join(",");
         let mut args = vec!["rush", "--url", &urls, "--showtime", showtime, "--buyers", buyers, "--json"];
         args.extend(more);
@@ -237,7 +238,7 @@ fn text(path: &Path) -> &str {
 }
 
 /// Tries until `attempt` gives something.
-pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = attempt() {
@@ -249,7 +250,7 @@ pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
 }
 
 /// The report of a rush that has to be clean.
-pub fn clean_report((status, text): (ExitStatus, String)) -> Value {
+pub(crate) fn clean_report((status, text): (ExitStatus, String)) -> Value {
     let report: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
     assert!(status.success(), "{status}: {}", report["violations"]);
     report
