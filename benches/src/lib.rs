@@ -2,4 +2,5 @@
 //!
 //! Run one with `cargo bench -p vestibule-benches --bench NAME`.
 //!
+//! - `engine_speed`, `engine_footprint`: the state machine on one core, and what ten million waiting buyers cost.
 //! - `wal`: an append that is durable, beside the bare `fdatasync` of the same disk.

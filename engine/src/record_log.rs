@@ -44,7 +44,10 @@ impl RecordLog {
     pub(crate) fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> u64 {
         let number = self.next;
         if number.is_multiple_of(PAGE_LEN) {
-            self.pages.push_back(Page::default());
+            // About as large as the page before, so that it seldom has to grow.
+            let len = self.pages.back().map_or(0, |page| page.bytes.len());
+            let page = Page { ends: Vec::with_capacity(PAGE_LEN as usize), bytes: Vec::with_capacity(len + len / 8) };
+            self.pages.push_back(page);
         }
         let page = self.pages.back_mut().expect("the page of the next record was made with its first record");
         write(&mut page.bytes);

@@ -78,7 +78,8 @@ impl<T> Table<T> {
         while self.pages.len() <= index {
             self.pages.push_back(None);
         }
-        let page_mut = self.pages[index].get_or_insert_with(|| Box::new(Page { slots: Vec::new(), live: 0 }));
+        let page_mut = self.pages[index]
+            .get_or_insert_with(|| Box::new(Page { slots: Vec::with_capacity(PAGE_LEN as usize), live: 0 }));
         let slot = (number % PAGE_LEN) as usize;
         if page_mut.slots.len() <= slot {
             page_mut.slots.resize_with(slot + 1, || None);

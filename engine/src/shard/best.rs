@@ -46,6 +46,23 @@ impl Wish<'_> {
             && (self.accessible || self.house.flags[index] & RESERVED == 0)
     }
 
+    /// Word `number` of a stretch: a bit for each seat that can be part of the answer.
+    fn fitting_word(&self, stretch: &Stretch, number: u32) -> u64 {
+        let word = (stretch.word + number) as usize;
+        let is_seat_by_seat = self.channel.is_some()
+            || self.category.is_some_and(|category| stretch.category.is_none_or(|all| all != category));
+        if !is_seat_by_seat {
+            let free = self.showtime.seats.free_word(word);
+            return if self.accessible { free } else { free & !self.house.reserved[word] };
+        }
+        if self.category.is_some_and(|category| stretch.category.is_some_and(|all| all != category)) {
+            return 0;
+        }
+        let from = stretch.first + 64 * number;
+        let to = (from + 64).min(stretch.first + stretch.len);
+        (from..to).filter(|&seat| self.fits(seat)).fold(0, |bits, seat| bits | 1 << (seat - from))
+    }
+
     /// Whether seats can be the answer, as far as wheelchairs go.
     fn seats_whom_it_must(&self, from: u32, to: u32) -> bool {
         !self.accessible
@@ -53,38 +70,42 @@ impl Wish<'_> {
     }
 
     fn stretches(&self) -> impl Iterator<Item = &Stretch> {
-        let all = self.house.by_distance.iter().map(|&number| &self.house.stretches[number as usize]);
-        all.filter(|stretch| self.section.is_none_or(|section| stretch.section == section))
+        self.house.by_distance.iter().filter(|stretch| self.section.is_none_or(|section| stretch.section == section))
     }
 
-    /// Calls `found` with every maximal run of fitting seats of a stretch.
-    fn runs(&self, stretch: &Stretch, mut found: impl FnMut(u32, u32)) {
-        let is_plain = self.channel.is_none() && self.category.is_none();
-        let mut from = None;
-        let mut seat = stretch.first;
-        let end = stretch.first + stretch.len;
-        while seat < end {
-            let offset = seat - stretch.first;
-            if offset.is_multiple_of(64) && is_plain && from.is_none() {
-                // A word without a free seat is passed over whole.
-                let word = (stretch.word + offset / 64) as usize;
-                if self.showtime.seats.free_word(word) == 0 {
-                    seat = end.min(seat + 64);
-                    continue;
-                }
-            }
-            match (self.fits(seat), from) {
-                (true, None) => from = Some(seat),
-                (false, Some(first)) => {
-                    found(first, seat);
-                    from = None;
-                }
-                _ => {}
-            }
-            seat += 1;
+    /// Calls `found` with the first seat of every run of `quantity` fitting seats of a stretch.
+    fn runs(&self, stretch: &Stretch, quantity: u32, mut found: impl FnMut(u32)) {
+        if stretch.len < quantity {
+            return;
         }
-        if let Some(first) = from {
-            found(first, end);
+        if stretch.len <= 64 {
+            // Seats whose next `reach` seats fit too; the reach doubles until it is the quantity.
+            let mut starts = self.fitting_word(stretch, 0);
+            let mut reach = 1;
+            while reach < quantity && starts != 0 {
+                let step = reach.min(quantity - reach);
+                starts &= starts >> step;
+                reach += step;
+            }
+            while starts != 0 {
+                found(stretch.first + starts.trailing_zeros());
+                starts &= starts - 1;
+            }
+            return;
+        }
+        let mut fitting = 0;
+        for number in 0..stretch.len.div_ceil(64) {
+            let word = self.fitting_word(stretch, number);
+            if word == 0 {
+                fitting = 0;
+                continue;
+            }
+            for bit in 0..64.min(stretch.len - 64 * number) {
+                fitting = if word >> bit & 1 == 1 { fitting + 1 } else { 0 };
+                if fitting >= quantity {
+                    found(stretch.first + 64 * number + bit + 1 - quantity);
+                }
+            }
         }
     }
 
@@ -99,15 +120,13 @@ impl Wish<'_> {
     /// The best run of `quantity` seats of a stretch.
     fn best_of(&self, stretch: &Stretch, quantity: u32, spare_alone: bool, must: bool) -> Option<Run> {
         let mut best: Option<Run> = None;
-        self.runs(stretch, |from, to| {
-            for first in from..(to + 1).saturating_sub(quantity) {
-                let run = Run { distance: self.house.distance(first, first + quantity), first };
-                if best.is_none_or(|best| run < best)
-                    && !(spare_alone && self.leaves_alone(stretch, first, first + quantity))
-                    && (!must || self.seats_whom_it_must(first, first + quantity))
-                {
-                    best = Some(run);
-                }
+        self.runs(stretch, quantity, |first| {
+            let run = Run { distance: self.house.distance(first, first + quantity), first };
+            if best.is_none_or(|best| run < best)
+                && !(spare_alone && self.leaves_alone(stretch, first, first + quantity))
+                && (!must || self.seats_whom_it_must(first, first + quantity))
+            {
+                best = Some(run);
             }
         });
         best

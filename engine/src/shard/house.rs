@@ -16,6 +16,8 @@ pub(crate) struct Stretch {
     pub(crate) section: u16,
     /// Its row, counted over the whole map.
     pub(crate) row: u32,
+    /// The category of all its seats, if they share one.
+    pub(crate) category: Option<u16>,
     /// Distance of its nearest seat.
     pub(crate) nearest: u64,
 }
@@ -32,8 +34,8 @@ impl Stretch {
 pub(crate) struct House {
     /// In order of seat id.
     pub(crate) stretches: Vec<Stretch>,
-    /// Positions in `stretches`, the nearest first, then by seat id.
-    pub(crate) by_distance: Vec<u32>,
+    /// The same, the nearest first, then by seat id.
+    pub(crate) by_distance: Vec<Stretch>,
     /// Stretch of each seat.
     stretch_of: Vec<u32>,
     /// Category of each seat.
@@ -44,6 +46,8 @@ pub(crate) struct House {
     sums: Vec<u64>,
     /// Words of a bit map with one bit a seat.
     pub(crate) words: usize,
+    /// Seats that a buyer without a wheelchair leaves alone, as such a bit map.
+    pub(crate) reserved: Vec<u64>,
 }
 
 /// Seats that a buyer without a wheelchair leaves alone.
@@ -65,6 +69,7 @@ impl House {
             flags: Vec::with_capacity(count),
             sums: Vec::with_capacity(count + 1),
             words: 0,
+            reserved: Vec::new(),
         };
         house.sums.push(0);
         let (mut seat, mut row_number, mut sum) = (0, 0, 0);
@@ -83,23 +88,30 @@ impl House {
                         house.categories.push(seat.category.0);
                         house.flags.push(seat.flags);
                     }
-                    let (first, len, word) = (seat, part.len() as u32, house.words as u32);
-                    house.stretches.push(Stretch {
-                        first,
-                        len,
-                        word,
-                        section: section_number,
-                        row: row_number,
-                        nearest,
-                    });
+                    let (first, len, word) = (seat, part.len() as u32, 0);
+                    let (section, row) = (section_number, row_number);
+                    let category = part[0].category.0;
+                    let category = part.iter().all(|seat| seat.category.0 == category).then_some(category);
+                    house.stretches.push(Stretch { first, len, word, section, row, category, nearest });
                     seat += len;
-                    house.words += part.len().div_ceil(64);
                 }
                 row_number += 1;
             }
         }
-        house.by_distance = (0..house.stretches.len() as u32).collect();
-        house.by_distance.sort_by_key(|&number| (house.stretches[number as usize].nearest, number));
+        let mut order: Vec<u32> = (0..house.stretches.len() as u32).collect();
+        order.sort_by_key(|&number| (house.stretches[number as usize].nearest, number));
+        // Bits lie in the order in which the search walks.
+        for number in order {
+            let stretch = &mut house.stretches[number as usize];
+            stretch.word = house.words as u32;
+            house.words += stretch.len.div_ceil(64) as usize;
+            house.by_distance.push(stretch.clone());
+            let flags: Vec<u8> = stretch.seats().map(|seat| house.flags[seat as usize]).collect();
+            house.reserved.extend(flags.chunks(64).map(|flags| {
+                let reserved = flags.iter().zip(0..).filter(|(flags, _)| *flags & RESERVED != 0);
+                reserved.fold(0, |bits: u64, (_, bit)| bits | 1 << bit)
+            }));
+        }
         house
     }
 

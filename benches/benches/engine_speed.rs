@@ -1,0 +1,179 @@
+//! How fast the engine is on one core: commands applied (facts, chains, remembered requests and dirty rows included),
+//! the best seats found, the draw.
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use std::hint::black_box;
+use std::sync::Arc;
+use vestibule_engine::draw::Shuffle;
+use vestibule_engine::*;
+
+const GROUP: GroupId = GroupId(1);
+const SHOWTIME: ShowtimeId = ShowtimeId::new(GROUP, 1);
+
+/// A house of `rows` rows of `across` seats, all of one category.
+fn house(rows: usize, across: usize) -> Arc<SeatMap> {
+    let seat = |row: usize, number: usize| Seat {
+        number: number.to_string(),
+        guid: format!("{row}-{number}"),
+        x: number as i32 * 500,
+        y: row as i32 * 900,
+        category: CategoryId(0),
+        flags: if number == across / 2 { SEAT_GAP_AFTER } else { 0 },
+    };
+    let row =
+        |row: usize| SeatRow { name: row.to_string(), seats: (1..=across).map(|number| seat(row, number)).collect() };
+    let section = Section { name: "Stalls".into(), rows: (1..=rows).map(row).collect() };
+    let category = Category { name: "Stalls".into(), color: String::new() };
+    Arc::new(SeatMap::new("Bench".into(), vec![category], vec![section], Vec::new()).expect("a sound plan"))
+}
+
+/// A shard with one showtime on sale.
+fn shard(seat_map: Arc<SeatMap>, sale: Sale) -> Shard {
+    let mut shard = Shard::new(GROUP);
+    let command = ShardCommand::CreateShowtime(CreateShowtime {
+        showtime: SHOWTIME,
+        organisation: OrganisationId(1),
+        seat_map,
+        prices: vec![Money { amount: 5_000, currency: Currency(*b"EUR") }],
+        sale,
+        draw_secret: [7; 32],
+    });
+    apply(&mut shard, 1, vec![command]);
+    shard.drain_dirty();
+    shard
+}
+
+fn open_sale(method: Method) -> Sale {
+    Sale { method, opens_at: Some(Timestamp(1)), seats_per_buyer_max: 10_000, ..Sale::default() }
+}
+
+fn apply(shard: &mut Shard, at: u64, commands: Vec<ShardCommand>) {
+    let batch: Vec<_> = commands.into_iter().map(|command| Envelope { request: None, command }).collect();
+    for reply in shard.apply(Timestamp(at), &batch) {
+        reply.result.expect("the benchmark asks for what is there");
+    }
+}
+
+fn hold(user: u64, seat: u32) -> ShardCommand {
+    ShardCommand::HoldSeats(HoldSeats {
+        showtime: SHOWTIME,
+        user: UserId(user.into()),
+        ticket: None,
+        channel: None,
+        choice: SeatChoice::Named(vec![SeatId(seat)]),
+    })
+}
+
+fn envelope(request: u128, command: ShardCommand) -> Envelope<ShardCommand> {
+    Envelope { request: Some(RequestId(request.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835))), command }
+}
+
+/// Commands by the batch of 64, as they come out of the log; dirty rows are drained once at the end.
+fn commands(criterion: &mut Criterion) {
+    const COUNT: usize = 60_000;
+    const BATCH: usize = 64;
+    let map = house(600, 100);
+    let mut group = criterion.benchmark_group("commands");
+    group.throughput(Throughput::Elements(COUNT as u64)).sample_size(20);
+
+    let holds: Vec<_> = (0..COUNT).map(|n| envelope(n as u128 + 1, hold(n as u64 + 1, n as u32))).collect();
+    group.bench_function("hold", |bencher| {
+        let setup = || shard(map.clone(), open_sale(Method::Passthrough));
+        let routine = |mut shard: Shard| {
+            for (batch, at) in holds.chunks(BATCH).zip(2..) {
+                black_box(shard.apply(Timestamp(at), batch));
+            }
+            (shard.drain_dirty(), shard)
+        };
+        bencher.iter_batched(setup, routine, BatchSize::PerIteration);
+    });
+
+    // Hold, order, pay: three commands a seat.
+    let buys: Vec<_> = (0..COUNT / 3)
+        .flat_map(|n| {
+            let (user, number) = (UserId(n as u128 + 1), n as u64 + 1);
+            let order = OrderId::new(GROUP, number);
+            let place = PlaceOrder { hold: HoldId::new(GROUP, number), user, email: "someone@example.org".into() };
+            let amount = Money { amount: 5_000, currency: Currency(*b"EUR") };
+            let outcome = PaymentOutcome::Succeeded;
+            let pay = RecordPayment { order, payment: PaymentId(number), outcome, amount };
+            [hold(number, n as u32), ShardCommand::PlaceOrder(place), ShardCommand::RecordPayment(pay)]
+        })
+        .zip(1..)
+        .map(|(command, request)| envelope(request, command))
+        .collect();
+    group.bench_function("hold, order, pay", |bencher| {
+        let setup = || shard(map.clone(), open_sale(Method::Passthrough));
+        let routine = |mut shard: Shard| {
+            for (batch, at) in buys.chunks(BATCH).zip(2..) {
+                black_box(shard.apply(Timestamp(at), batch));
+            }
+            (shard.drain_dirty(), shard)
+        };
+        bencher.iter_batched(setup, routine, BatchSize::PerIteration);
+    });
+
+    let joins: Vec<_> = (0..COUNT)
+        .map(|n| {
+            let join = JoinQueue { showtime: SHOWTIME, user: UserId(n as u128 + 1) };
+            envelope(n as u128 + 1, ShardCommand::JoinQueue(join))
+        })
+        .collect();
+    group.bench_function("join", |bencher| {
+        let setup = || shard(map.clone(), open_sale(Method::Fifo));
+        let routine = |mut shard: Shard| {
+            for (batch, at) in joins.chunks(BATCH).zip(2..) {
+                black_box(shard.apply(Timestamp(at), batch));
+            }
+            (shard.drain_dirty(), shard)
+        };
+        bencher.iter_batched(setup, routine, BatchSize::PerIteration);
+    });
+    group.finish();
+}
+
+/// The best four of 60,000 seats, half of them sold at random.
+fn best(criterion: &mut Criterion) {
+    let mut shard = shard(house(600, 100), open_sale(Method::Passthrough));
+    let mut state = 1_u64;
+    let mut taken: Vec<u32> = (0..60_000)
+        .filter(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state >> 63 == 1
+        })
+        .collect();
+    taken.dedup();
+    for (batch, at) in taken.chunks(64).zip(2..) {
+        apply(&mut shard, at, batch.iter().map(|&seat| hold(u64::from(seat) + 1, seat)).collect());
+    }
+    let wish = BestSeats { quantity: 4, category: None, section: None, accessible: false, together: true };
+    let command = ShardCommand::HoldSeats(HoldSeats {
+        showtime: SHOWTIME,
+        user: UserId(1 << 100),
+        ticket: None,
+        channel: None,
+        choice: SeatChoice::Best(wish),
+    });
+    let mut next = taken.len() as u64;
+    criterion.bench_function("best 4 of 60,000 half sold, held and released", |bencher| {
+        bencher.iter(|| {
+            next += 1;
+            let release = ReleaseHold { hold: HoldId::new(GROUP, next), user: UserId(1 << 100) };
+            apply(&mut shard, 2_000, vec![command.clone(), ShardCommand::ReleaseHold(release)]);
+        });
+    });
+}
+
+fn draw(criterion: &mut Criterion) {
+    let shuffle = Shuffle::new([7; 32], 10_000_000);
+    let mut index = 0;
+    criterion.bench_function("place of one of 10,000,000", |bencher| {
+        bencher.iter(|| {
+            index = (index + 7_654_321) % 10_000_000;
+            black_box(shuffle.position_of(index))
+        });
+    });
+}
+
+criterion_group!(benches, commands, best, draw);
+criterion_main!(benches);
