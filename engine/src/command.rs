@@ -4,8 +4,8 @@
 //! repeats its request repeats its command. Ids of what a command makes are assigned as it is applied.
 
 use crate::{
-    AreaId, EventId, HoldId, Millis, Money, OfferId, OrderId, OrganisationId, PaymentId, Sale, SalePatch, SeatId,
-    SeatMap, ShowtimeId, TicketNumber, Timestamp, UserId, VenueId,
+    AreaId, EventId, GroupId, HoldId, Millis, Money, NodeNumber, NodeState, OfferId, OrderId, OrganisationId,
+    PaymentId, Role, Sale, SalePatch, SeatId, SeatMap, ShowtimeId, TicketNumber, Timestamp, UserId, VenueId,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -411,6 +411,36 @@ pub enum DirectoryCommand {
     ScheduleShowtime(ScheduleShowtime),
     /// See [`ActivateShowtime`].
     ActivateShowtime(ActivateShowtime),
+    /// See [`ArchiveShowtime`].
+    ArchiveShowtime(ArchiveShowtime),
+    /// See [`UpdateOrganisation`].
+    UpdateOrganisation(UpdateOrganisation),
+    /// See [`UpdateVenue`].
+    UpdateVenue(UpdateVenue),
+    /// See [`CreateUser`].
+    CreateUser(CreateUser),
+    /// See [`UpdateUser`].
+    UpdateUser(UpdateUser),
+    /// See [`GrantRole`].
+    GrantRole(GrantRole),
+    /// See [`RevokeRole`].
+    RevokeRole(RevokeRole),
+    /// See [`RegisterNode`].
+    RegisterNode(RegisterNode),
+    /// See [`SetNodeState`].
+    SetNodeState(SetNodeState),
+    /// See [`SetPlacement`].
+    SetPlacement(SetPlacement),
+    /// See [`RotateTokenKey`].
+    RotateTokenKey(RotateTokenKey),
+    /// See [`SetLimits`].
+    SetLimits(SetLimits),
+    /// See [`RegisterSink`].
+    RegisterSink(RegisterSink),
+    /// See [`AcknowledgeEvents`].
+    AcknowledgeEvents(AcknowledgeEvents),
+    /// See [`RemoveSink`].
+    RemoveSink(RemoveSink),
 }
 
 /// Says how many shard groups there are: 1 to `count`. It never shrinks.
@@ -565,4 +595,148 @@ pub struct ScheduleShowtime {
 pub struct ActivateShowtime {
     /// Which showtime.
     pub showtime: ShowtimeId,
+}
+
+/// Says that a showtime is over. It no longer counts for its group; an archived showtime stays archived.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArchiveShowtime {
+    /// Which showtime, active.
+    pub showtime: ShowtimeId,
+}
+
+/// Renames an organisation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpdateOrganisation {
+    /// Who asks.
+    pub by: UserId,
+    /// Which organisation.
+    pub organisation: OrganisationId,
+    /// The version that is to be changed; nothing means whichever there is.
+    pub expected_version: Option<u64>,
+    /// Its name, 1 to 200 bytes.
+    pub name: String,
+}
+
+/// Changes a venue; what is `None` stays as it is. A new layout gets a new version, and showtimes keep theirs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpdateVenue {
+    /// Who asks.
+    pub by: UserId,
+    /// Which venue.
+    pub venue: VenueId,
+    /// The version of the seat map that is to be changed; nothing means whichever there is.
+    pub expected_version: Option<u64>,
+    /// See [`CreateVenue::name`].
+    pub name: Option<String>,
+    /// See [`CreateVenue::city`].
+    pub city: Option<String>,
+    /// See [`CreateVenue::country`].
+    pub country: Option<String>,
+    /// See [`CreateVenue::map`].
+    pub map: Option<Arc<SeatMap>>,
+}
+
+/// Makes a user. One user an e-mail address, whatever its case.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreateUser {
+    /// The pseudonymous subject, drawn by whoever proposes it. Not part of the request: a repetition may carry another
+    /// one, and the first stays.
+    pub user: UserId,
+    /// 3 to 254 bytes with an `@` inside.
+    pub email: String,
+    /// How the password is kept, at most 500 bytes. Not part of the request: its salt is drawn anew.
+    pub password_hash: String,
+    /// At most 200 bytes.
+    pub name: String,
+}
+
+impl std::fmt::Debug for CreateUser {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CreateUser").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+/// Changes a user; what is `None` stays as it is.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpdateUser {
+    /// Which user.
+    pub user: UserId,
+    /// The version that is to be changed; nothing means whichever there is.
+    pub expected_version: Option<u64>,
+    /// See [`CreateUser::email`].
+    pub email: Option<String>,
+    /// See [`CreateUser::password_hash`].
+    pub password_hash: Option<String>,
+    /// See [`CreateUser::name`].
+    pub name: Option<String>,
+    /// Whether the user may still come in.
+    pub is_active: Option<bool>,
+}
+
+impl std::fmt::Debug for UpdateUser {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UpdateUser").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+/// Gives a user a role. One role an organisation: the new one replaces the old.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantRole {
+    /// Who asks.
+    pub by: UserId,
+    /// Who gets it.
+    pub user: UserId,
+    /// Where; nothing means everywhere.
+    pub organisation: Option<OrganisationId>,
+    /// Staff, organizer or admin.
+    pub role: Role,
+}
+
+/// Takes a user's role away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokeRole {
+    /// Who asks.
+    pub by: UserId,
+    /// Who loses it.
+    pub user: UserId,
+    /// Where; nothing means the one that holds everywhere.
+    pub organisation: Option<OrganisationId>,
+}
+
+/// Makes a node known, or tells its new address. The id of a removed node never comes back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegisterNode {
+    /// Its number, at least 1.
+    pub node: NodeNumber,
+    /// Where it listens, 1 to 300 bytes.
+    pub address: String,
+}
+
+/// Drains a node, takes it back in, or removes it for good. A node that a placement names cannot be removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetNodeState {
+    /// Which node.
+    pub node: NodeNumber,
+    /// What it is to be.
+    pub state: NodeState,
+}
+
+/// Says which nodes are to vote in a group. The controller moves the group there step by step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetPlacement {
+    /// Which group, the directory's included.
+    pub group: GroupId,
+    /// The version that is to be changed, 0 for the first; nothing means whichever there is.
+    pub expected_version: Option<u64>,
+    /// 1 to 9 active nodes, each once.
+    pub voters: Vec<NodeNumber>,
+}
+
+/// Adds a token key that signs from now on, and retires one that is no longer accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RotateTokenKey {
+    /// The new key; its name must be new.
+    pub add: Option<TokenKey>,
+    /// The name of the key to retire; one that is not there is gone already. The last key of its kind stays.
+    pub retire: Option<String>,
 }

@@ -2,8 +2,8 @@
 
 use crate::{AreaId, codec};
 use crate::{
-    EventId, HoldId, Millis, Money, OfferId, OrderId, OrganisationId, PaymentId, SeatId, Sequence, ShowtimeId,
-    TicketNumber, Timestamp, UserId, VenueId,
+    EventId, GroupId, HoldId, Millis, Money, NodeNumber, NodeState, OfferId, OrderId, OrganisationId, PaymentId,
+    SeatId, Sequence, ShowtimeId, TicketNumber, Timestamp, UserId, VenueId,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -376,6 +376,47 @@ pub enum Event {
         /// How long events are kept at least.
         event_age_min: Millis,
     },
+    /// `organisations.updated`
+    OrganisationUpdated {
+        /// Which.
+        organisation: OrganisationId,
+    },
+    /// `venues.updated`
+    VenueUpdated {
+        /// Which.
+        venue: VenueId,
+        /// The version of its seat map.
+        version: u32,
+    },
+    /// `users.created`
+    UserCreated {
+        /// Who.
+        user: UserId,
+    },
+    /// `users.updated`: name, address, password, roles, or whether the user may come in.
+    UserUpdated {
+        /// Who.
+        user: UserId,
+    },
+    /// `nodes.changed`
+    NodeChanged {
+        /// Which.
+        node: NodeNumber,
+        /// What it now is.
+        state: NodeState,
+    },
+    /// `groups.placed`
+    PlacementChanged {
+        /// Which group.
+        group: GroupId,
+        /// The nodes that are to vote.
+        voters: Vec<NodeNumber>,
+    },
+    /// `showtimes.archived`
+    ShowtimeArchived {
+        /// Which.
+        showtime: ShowtimeId,
+    },
 }
 
 impl Event {
@@ -429,6 +470,13 @@ impl Event {
             Self::ShowtimeActivated { .. } => "showtimes.activated",
             Self::TokenKeysInstalled => "keys.installed",
             Self::LimitsChanged { .. } => "limits.changed",
+            Self::OrganisationUpdated { .. } => "organisations.updated",
+            Self::VenueUpdated { .. } => "venues.updated",
+            Self::UserCreated { .. } => "users.created",
+            Self::UserUpdated { .. } => "users.updated",
+            Self::NodeChanged { .. } => "nodes.changed",
+            Self::PlacementChanged { .. } => "groups.placed",
+            Self::ShowtimeArchived { .. } => "showtimes.archived",
         }
     }
 }

@@ -269,3 +269,11 @@ pub(crate) fn check_text(field: &str, text: &str, min: usize, max: usize) -> Res
         Err(Refusal::out_of_bounds(field, format!("{} bytes are not between {min} and {max}", text.len())))
     }
 }
+
+/// Refuses what is no e-mail address: 3 to 254 bytes with an `@` inside, nothing blank or invisible.
+pub(crate) fn check_email(email: &str) -> Result<(), Refusal> {
+    check_text("email", email, 3, 254)?;
+    let is_address =
+        email.trim_matches('@').contains('@') && !email.chars().any(|c| c.is_control() || c.is_whitespace());
+    if is_address { Ok(()) } else { Err(Refusal::out_of_bounds("email", "it is no address")) }
+}

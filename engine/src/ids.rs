@@ -113,6 +113,16 @@ macro_rules! grouped_id {
     };
 }
 
+/// A node of the cluster, named by whoever starts it. Prints as `n3`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NodeNumber(pub u64);
+
+impl fmt::Display for NodeNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "n{}", self.0)
+    }
+}
+
 public_id! {
     /// An organisation that runs events.
     OrganisationId, u64, "org", 13

@@ -2,7 +2,7 @@
 
 use crate::{
     EventId, HoldView, OfferId, OrderView, OrganisationId, PaymentId, Sale, ShowtimeId, ShowtimeRecord, TicketView,
-    Timestamp, TokenKey, VenueId,
+    Timestamp, TokenKey, UserId, VenueId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -89,5 +89,15 @@ pub enum Outcome {
     ShowtimeStored {
         /// The record, with its group inside its id.
         showtime: Box<ShowtimeRecord>,
+    },
+    /// The organisation, venue, user, node or placement as it now is has this version.
+    Stored {
+        /// Its version.
+        version: u64,
+    },
+    /// The user is made.
+    UserCreated {
+        /// Its id: that of the first command, if this was a repetition.
+        user: UserId,
     },
 }

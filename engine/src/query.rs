@@ -1,9 +1,9 @@
 //! What the state machines can be asked, and what they answer. Both lists only grow at their ends.
 
 use crate::{
-    CategoryId, DrawBundle, EventDetails, EventId, GroupId, HoldId, Method, Money, OfferId, OrderId, OrderState,
-    OrganisationId, PaymentId, PaymentOutcome, Places, QueueState, Sale, SeatMap, Sequence, ShowtimeId, ShowtimeState,
-    TicketNumber, TicketState, Timestamp, TokenKey, UserId, VenueId,
+    CategoryId, DrawBundle, EventDetails, EventId, GroupId, HoldId, Method, Money, NodeNumber, NodeState, OfferId,
+    OrderId, OrderState, OrganisationId, PaymentId, PaymentOutcome, Places, QueueState, Role, Sale, SeatMap, Sequence,
+    ShowtimeId, ShowtimeState, TicketNumber, TicketState, Timestamp, TokenKey, UserId, VenueId,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -412,6 +412,21 @@ pub enum DirectoryQuery {
     Organisation(OrganisationId),
     /// All organisations, in order of id: [`DirectoryAnswer::Organisations`].
     Organisations,
+    /// One version of a venue's layout: [`DirectoryAnswer::SeatMap`].
+    SeatMap {
+        /// Of which venue.
+        venue: VenueId,
+        /// Which version.
+        version: u32,
+    },
+    /// A user: [`DirectoryAnswer::User`].
+    User(UserId),
+    /// A user by e-mail address, whatever its case: [`DirectoryAnswer::User`].
+    UserByEmail(String),
+    /// All nodes, in order of number: [`DirectoryAnswer::Nodes`].
+    Nodes,
+    /// Wanted placements, in order of group: [`DirectoryAnswer::Placements`].
+    Placements,
 }
 
 /// Which events are wanted. All conditions must hold.
@@ -461,6 +476,65 @@ pub enum DirectoryAnswer {
     Organisation(Option<OrganisationRecord>),
     /// To [`DirectoryQuery::Organisations`].
     Organisations(Vec<OrganisationRecord>),
+    /// To [`DirectoryQuery::SeatMap`].
+    SeatMap(Option<Arc<SeatMap>>),
+    /// To [`DirectoryQuery::User`] and [`DirectoryQuery::UserByEmail`].
+    User(Option<Box<UserRecord>>),
+    /// To [`DirectoryQuery::Nodes`].
+    Nodes(Vec<NodeRecord>),
+    /// To [`DirectoryQuery::Placements`].
+    Placements(Vec<PlacementRecord>),
+}
+
+/// A user.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserRecord {
+    /// The pseudonymous subject.
+    pub user: UserId,
+    /// As it was given.
+    pub email: String,
+    /// How the password is kept.
+    pub password_hash: String,
+    /// As it was given.
+    pub name: String,
+    /// Roles by organisation, `None` for everywhere.
+    pub roles: BTreeMap<Option<OrganisationId>, Role>,
+    /// Whether the user may come in.
+    pub is_active: bool,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// 1 when made, one more at every change.
+    pub version: u64,
+}
+
+impl std::fmt::Debug for UserRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UserRecord").field("user", &self.user).field("roles", &self.roles).finish_non_exhaustive()
+    }
+}
+
+/// A node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRecord {
+    /// Its number.
+    pub node: NodeNumber,
+    /// Where it listens.
+    pub address: String,
+    /// What it is.
+    pub state: NodeState,
+    /// 1 when made known, one more at every change.
+    pub version: u64,
+}
+
+/// Which nodes are to vote in a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlacementRecord {
+    /// Which group.
+    pub group: GroupId,
+    /// In order, each once.
+    pub voters: Vec<NodeNumber>,
+    /// 1 when placed first, one more at every change.
+    pub version: u64,
 }
 
 /// An organisation.

@@ -108,6 +108,39 @@ states! {
 }
 
 states! {
+    /// What a user may do. The last three within an organisation, or everywhere.
+    Role {
+        /// Passing through without an account.
+        Guest => "guest",
+        /// Buys.
+        Customer => "customer",
+        /// Serves at the door and the box office.
+        Staff => "staff",
+        /// Runs events.
+        Organizer => "organizer",
+        /// Runs the organisation; everywhere: the cluster.
+        Admin => "admin",
+    }
+}
+
+states! {
+    /// The state of a node.
+    ///
+    /// ```text
+    /// active ◀──▶ draining ──▶ removed
+    ///    └────────────────────────▲
+    /// ```
+    NodeState {
+        /// Takes groups.
+        Active => "active",
+        /// Gives its groups away.
+        Draining => "draining",
+        /// Gone for good: its id never comes back.
+        Removed => "removed",
+    }
+}
+
+states! {
     /// The state of a seat. As a byte in [`SeatsView`](crate::SeatsView): its position in this list, from 0.
     SeatState {
         /// Free to be held by whoever is admitted.

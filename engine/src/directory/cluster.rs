@@ -1,9 +1,9 @@
-//! `SetGroups` and `PutTokenKeys`: what the whole cluster shares.
+//! `SetGroups`, `PutTokenKeys`, `RotateTokenKey`: what the whole cluster shares.
 
-use super::Directory;
 use super::rows::Dirty;
+use super::{Directory, check_room};
 use crate::group_state::{Events, check_text};
-use crate::{Event, Outcome, PutTokenKeys, Refusal, SetGroups};
+use crate::{Event, Outcome, PutTokenKeys, Refusal, RotateTokenKey, SetGroups, TokenKey};
 
 /// The most shard groups.
 const GROUPS_MAX: u32 = 1_024;
@@ -38,13 +38,7 @@ impl Directory {
                 ));
             }
             for (index, key) in ask.keys.iter().enumerate() {
-                check_text("kid", &key.kid, 1, 64)?;
-                if key.der.is_empty() || key.der.len() > KEY_LEN_MAX {
-                    return Err(Refusal::out_of_bounds("der", format!("not between 1 and {KEY_LEN_MAX} bytes")));
-                }
-                if ask.keys[..index].iter().any(|other| other.kid == key.kid) {
-                    return Err(Refusal::out_of_bounds("kid", "two keys of one name"));
-                }
+                check_key(key, &ask.keys[..index])?;
             }
 
             self.keys = ask.keys.clone();
@@ -53,4 +47,42 @@ impl Directory {
         }
         Ok(Outcome::TokenKeys { keys: self.keys.clone() })
     }
+
+    pub(super) fn rotate_token_key(&mut self, ask: &RotateTokenKey, events: &mut Events) -> Result<Outcome, Refusal> {
+        let mut keys = self.keys.clone();
+        if let Some(key) = &ask.add
+            && !keys.contains(key)
+        {
+            check_key(key, &keys)?;
+            check_room("token keys", keys.len(), KEYS_MAX)?;
+            keys.push(key.clone());
+        }
+        if let Some(kid) = &ask.retire
+            && let Some(index) = keys.iter().position(|key| key.kid == *kid)
+        {
+            let retired = keys.remove(index);
+            if !keys.iter().any(|key| key.algorithm == retired.algorithm) {
+                return Err(Refusal::InUse);
+            }
+        }
+
+        if keys != self.keys {
+            self.keys = keys;
+            self.dirty.insert(Dirty::Cluster);
+            events.push_group(Event::TokenKeysInstalled);
+        }
+        Ok(Outcome::TokenKeys { keys: self.keys.clone() })
+    }
+}
+
+/// Refuses a key outside its bounds, or of a name that another has.
+fn check_key(key: &TokenKey, others: &[TokenKey]) -> Result<(), Refusal> {
+    check_text("kid", &key.kid, 1, 64)?;
+    if key.der.is_empty() || key.der.len() > KEY_LEN_MAX {
+        return Err(Refusal::out_of_bounds("der", format!("not between 1 and {KEY_LEN_MAX} bytes")));
+    }
+    if others.iter().any(|other| other.kid == key.kid) {
+        return Err(Refusal::out_of_bounds("kid", "two keys of one name"));
+    }
+    Ok(())
 }

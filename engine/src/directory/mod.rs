@@ -1,13 +1,16 @@
 //! The state machine of group 0: organisations, venues, events, and which group holds which showtime.
 //!
-//! One file a kind of thing: [`organisation`], [`venue`], [`event`], [`showtime`], [`cluster`] (groups and token keys).
+//! One file a kind of thing: [`organisation`], [`venue`], [`event`], [`showtime`], [`user`],
+//! [`node`] (nodes and placement), [`cluster`] (groups and token keys).
 
 mod cluster;
 mod event;
+mod node;
 mod organisation;
 mod queries;
 mod rows;
 mod showtime;
+mod user;
 mod venue;
 
 #[cfg(test)]
@@ -17,11 +20,13 @@ use crate::group_state::{Events, GroupState};
 use crate::row::{RowWriter, digest_rows};
 use crate::{
     CorruptRow, DirectoryAnswer, DirectoryCommand, DirectoryQuery, DirtyRows, Envelope, EventEntry, EventId,
-    EventRecord, GroupId, OrganisationId, OrganisationRecord, Outcome, Refusal, Reply, Row, ScheduleShowtime, Sequence,
-    ShowtimeId, ShowtimeRecord, StateMachine, Timestamp, TokenKey, VenueId, VenueRecord, codec,
+    EventRecord, GroupId, NodeNumber, NodeRecord, OrganisationId, OrganisationRecord, Outcome, PlacementRecord,
+    Refusal, Reply, Row, ScheduleShowtime, SeatMap, Sequence, ShowtimeId, ShowtimeRecord, StateMachine, Timestamp,
+    TokenKey, UserId, UserRecord, VenueId, VenueRecord, codec,
 };
 use rows::Dirty;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// The state machine of group 0: who, what, and where.
 #[derive(Debug)]
@@ -33,6 +38,13 @@ pub struct Directory {
     counters: Counters,
     organisations: BTreeMap<OrganisationId, OrganisationRecord>,
     venues: BTreeMap<VenueId, VenueRecord>,
+    /// Earlier layouts of venues. Showtimes may have been planned with them.
+    seat_maps: BTreeMap<(VenueId, u32), Arc<SeatMap>>,
+    users: BTreeMap<UserId, UserRecord>,
+    /// Users by address in lower case. Derived.
+    users_by_email: BTreeMap<String, UserId>,
+    nodes: BTreeMap<NodeNumber, NodeRecord>,
+    placements: BTreeMap<GroupId, PlacementRecord>,
     events: BTreeMap<EventId, EventEntry>,
     showtimes: BTreeMap<ShowtimeId, ShowtimeRecord>,
     dirty: BTreeSet<Dirty>,
@@ -53,6 +65,10 @@ fn write_body(command: &DirectoryCommand, bytes: &mut Vec<u8>) {
         DirectoryCommand::ScheduleShowtime(ask) => {
             let ask = ScheduleShowtime { draw_secret: [0; 32], ..ask.clone() };
             codec::encode_into(&DirectoryCommand::ScheduleShowtime(ask), bytes);
+        }
+        DirectoryCommand::CreateUser(ask) => {
+            bytes.extend_from_slice(b"CreateUser");
+            codec::encode_into(&(&ask.email, &ask.name), bytes);
         }
         // Keys are drawn anew by whoever asks; the first stay.
         DirectoryCommand::PutTokenKeys(_) => bytes.extend_from_slice(b"PutTokenKeys"),
@@ -97,6 +113,21 @@ impl Directory {
             DirectoryCommand::DeleteEvent(ask) => self.delete_event(ask, events),
             DirectoryCommand::ScheduleShowtime(ask) => self.schedule_showtime(ask, events),
             DirectoryCommand::ActivateShowtime(ask) => self.activate_showtime(ask, events),
+            DirectoryCommand::ArchiveShowtime(ask) => self.archive_showtime(ask, events),
+            DirectoryCommand::UpdateOrganisation(ask) => self.update_organisation(ask, events),
+            DirectoryCommand::UpdateVenue(ask) => self.update_venue(ask, events),
+            DirectoryCommand::CreateUser(ask) => self.create_user(ask, events),
+            DirectoryCommand::UpdateUser(ask) => self.update_user(ask, events),
+            DirectoryCommand::GrantRole(ask) => self.grant_role(ask, events),
+            DirectoryCommand::RevokeRole(ask) => self.revoke_role(ask, events),
+            DirectoryCommand::RegisterNode(ask) => self.register_node(ask, events),
+            DirectoryCommand::SetNodeState(ask) => self.set_node_state(ask, events),
+            DirectoryCommand::SetPlacement(ask) => self.set_placement(ask, events),
+            DirectoryCommand::RotateTokenKey(ask) => self.rotate_token_key(ask, events),
+            DirectoryCommand::SetLimits(ask) => self.state.set_limits(ask, events),
+            DirectoryCommand::RegisterSink(ask) => self.state.register_sink(ask),
+            DirectoryCommand::AcknowledgeEvents(ask) => self.state.acknowledge_events(ask),
+            DirectoryCommand::RemoveSink(ask) => self.state.remove_sink(ask),
         }
     }
 }
@@ -127,6 +158,11 @@ impl StateMachine for Directory {
             counters: Counters::default(),
             organisations: BTreeMap::new(),
             venues: BTreeMap::new(),
+            seat_maps: BTreeMap::new(),
+            users: BTreeMap::new(),
+            users_by_email: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            placements: BTreeMap::new(),
             events: BTreeMap::new(),
             showtimes: BTreeMap::new(),
             dirty: BTreeSet::new(),

@@ -1,9 +1,9 @@
-//! `CreateOrganisation`.
+//! `CreateOrganisation` and `UpdateOrganisation`.
 
 use super::rows::Dirty;
-use super::{Directory, check_room};
+use super::{Directory, check_room, check_version};
 use crate::group_state::{Events, check_text};
-use crate::{CreateOrganisation, Event, OrganisationId, OrganisationRecord, Outcome, Refusal};
+use crate::{CreateOrganisation, Event, OrganisationId, OrganisationRecord, Outcome, Refusal, UpdateOrganisation};
 
 /// The most organisations.
 const ORGANISATIONS_MAX: usize = 100_000;
@@ -24,5 +24,23 @@ impl Directory {
         self.dirty.extend([Dirty::Cluster, Dirty::Organisation(organisation)]);
         events.push_group(Event::OrganisationCreated { organisation });
         Ok(Outcome::OrganisationCreated { organisation })
+    }
+
+    pub(super) fn update_organisation(
+        &mut self,
+        ask: &UpdateOrganisation,
+        events: &mut Events,
+    ) -> Result<Outcome, Refusal> {
+        check_text("name", &ask.name, 1, 200)?;
+        let record = self.organisations.get_mut(&ask.organisation).ok_or(Refusal::NoSuchOrganisation)?;
+        check_version(ask.expected_version, record.version)?;
+
+        if record.name != ask.name {
+            record.name = ask.name.clone();
+            record.version += 1;
+            self.dirty.insert(Dirty::Organisation(ask.organisation));
+            events.push_group(Event::OrganisationUpdated { organisation: ask.organisation });
+        }
+        Ok(Outcome::Stored { version: record.version })
     }
 }

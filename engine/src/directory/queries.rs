@@ -31,6 +31,16 @@ impl Directory {
             DirectoryQuery::Groups => DirectoryAnswer::Groups(self.group_records()),
             DirectoryQuery::TokenKeys => DirectoryAnswer::TokenKeys(self.keys.clone()),
             DirectoryQuery::Organisation(id) => DirectoryAnswer::Organisation(self.organisations.get(id).cloned()),
+            DirectoryQuery::SeatMap { venue, version } => {
+                DirectoryAnswer::SeatMap(self.seat_map(*venue, *version).cloned())
+            }
+            DirectoryQuery::User(id) => DirectoryAnswer::User(self.users.get(id).cloned().map(Box::new)),
+            DirectoryQuery::UserByEmail(email) => {
+                let user = self.users_by_email.get(&email.to_lowercase()).and_then(|id| self.users.get(id));
+                DirectoryAnswer::User(user.cloned().map(Box::new))
+            }
+            DirectoryQuery::Nodes => DirectoryAnswer::Nodes(self.nodes.values().cloned().collect()),
+            DirectoryQuery::Placements => DirectoryAnswer::Placements(self.placements.values().cloned().collect()),
             DirectoryQuery::Organisations => {
                 DirectoryAnswer::Organisations(self.organisations.values().cloned().collect())
             }

@@ -2,22 +2,35 @@
 
 use super::{Counters, Directory};
 use crate::row::{CorruptRow, ROW_VERSION, Row, RowWriter, row_key, row_value};
-use crate::{EventId, GroupId, OrganisationId, ShowtimeId, StateMachine, TokenKey, VenueId, VenueRecord, codec};
+use crate::{
+    EventId, GroupId, NodeNumber, NodeState, OrganisationId, SeatMap, ShowtimeId, StateMachine, TokenKey, UserId,
+    VenueId, VenueRecord, codec,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Groups, keys and counters.
 const TABLE_CLUSTER: u8 = 0x02;
 /// Organisations.
 const TABLE_ORGANISATIONS: u8 = 0x10;
-/// Venues in pieces.
+/// Venues without their layouts.
 const TABLE_VENUES: u8 = 0x11;
 /// Events.
 const TABLE_EVENTS: u8 = 0x12;
 /// Showtimes.
 const TABLE_SHOWTIMES: u8 = 0x13;
 
-/// Bytes of one piece of a venue.
+/// Layouts of venues, by version, in pieces.
+const TABLE_SEAT_MAPS: u8 = 0x14;
+/// Users.
+const TABLE_USERS: u8 = 0x15;
+/// Nodes.
+const TABLE_NODES: u8 = 0x16;
+/// Placements.
+const TABLE_PLACEMENTS: u8 = 0x17;
+
+/// Bytes of one piece of a layout.
 const PIECE_LEN: usize = 32 << 10;
 
 /// What changed since the last drain.
@@ -28,7 +41,24 @@ pub(super) enum Dirty {
     Venue(VenueId),
     Event(EventId),
     Showtime(ShowtimeId),
+    SeatMap(VenueId, u32),
+    User(UserId),
+    Node(NodeNumber),
+    Placement(GroupId),
 }
+
+/// A venue as it is stored: its layouts have rows of their own.
+#[derive(Serialize, Deserialize)]
+struct StoredVenue {
+    organisation: OrganisationId,
+    name: String,
+    city: String,
+    country: String,
+    version: u32,
+}
+
+/// What the rows of layouts held: how many pieces, and their bytes.
+type Pieces = BTreeMap<(VenueId, u32), (u64, Vec<u8>)>;
 
 #[derive(Serialize, Deserialize)]
 struct Cluster {
@@ -54,13 +84,32 @@ impl Directory {
             }
             Dirty::Organisation(id) => put_or_remove(TABLE_ORGANISATIONS, id.0, self.organisations.get(&id), rows),
             Dirty::Venue(id) => {
-                let Some(venue) = self.venues.get(&id) else { return };
-                for (number, piece) in codec::encode(venue).chunks(PIECE_LEN).enumerate() {
+                let stored = self.venues.get(&id).map(|venue| StoredVenue {
+                    organisation: venue.organisation,
+                    name: venue.name.clone(),
+                    city: venue.city.clone(),
+                    country: venue.country.clone(),
+                    version: venue.version,
+                });
+                put_or_remove(TABLE_VENUES, id.0, stored.as_ref(), rows);
+            }
+            Dirty::SeatMap(id, version) => {
+                let Some(map) = self.seat_map(id, version) else { return };
+                for (number, piece) in codec::encode(&**map).chunks(PIECE_LEN).enumerate() {
                     let mut value = vec![ROW_VERSION];
                     value.extend_from_slice(piece);
-                    rows.put(row_key(TABLE_VENUES, &[id.0, number as u64]), value);
+                    rows.put(row_key(TABLE_SEAT_MAPS, &[id.0, u64::from(version), number as u64]), value);
                 }
             }
+            Dirty::User(id) => {
+                // A subject has 128 bits: two numbers of the key.
+                let key = row_key(TABLE_USERS, &[(id.0 >> 64) as u64, id.0 as u64]);
+                if let Some(user) = self.users.get(&id) {
+                    rows.put(key, row_value(user));
+                }
+            }
+            Dirty::Node(id) => put_or_remove(TABLE_NODES, id.0, self.nodes.get(&id), rows),
+            Dirty::Placement(id) => put_or_remove(TABLE_PLACEMENTS, u64::from(id.0), self.placements.get(&id), rows),
             Dirty::Event(id) => put_or_remove(TABLE_EVENTS, id.0, self.events.get(&id), rows),
             Dirty::Showtime(id) => put_or_remove(TABLE_SHOWTIMES, id.0, self.showtimes.get(&id), rows),
         }
@@ -76,7 +125,14 @@ impl Directory {
             self.write_row(Dirty::Cluster, rows);
         }
         self.organisations.keys().for_each(|&id| self.write_row(Dirty::Organisation(id), rows));
-        self.venues.keys().for_each(|&id| self.write_row(Dirty::Venue(id), rows));
+        for (&id, venue) in &self.venues {
+            self.write_row(Dirty::Venue(id), rows);
+            self.write_row(Dirty::SeatMap(id, venue.version), rows);
+        }
+        self.seat_maps.keys().for_each(|&(id, version)| self.write_row(Dirty::SeatMap(id, version), rows));
+        self.users.keys().for_each(|&id| self.write_row(Dirty::User(id), rows));
+        self.nodes.keys().for_each(|&id| self.write_row(Dirty::Node(id), rows));
+        self.placements.keys().for_each(|&id| self.write_row(Dirty::Placement(id), rows));
         self.events.keys().for_each(|&id| self.write_row(Dirty::Event(id), rows));
         self.showtimes.keys().for_each(|&id| self.write_row(Dirty::Showtime(id), rows));
     }
@@ -90,7 +146,8 @@ impl Directory {
 
     pub(super) fn from_rows(group: GroupId, rows: impl Iterator<Item = Row>) -> Result<Self, CorruptRow> {
         let mut directory = Self::new(group);
-        let mut venues: BTreeMap<VenueId, (u64, Vec<u8>)> = BTreeMap::new();
+        let mut stored: BTreeMap<VenueId, StoredVenue> = BTreeMap::new();
+        let mut pieces = Pieces::new();
         let mut last_key = None;
         for row in rows {
             if last_key.as_ref() >= Some(&row.key) {
@@ -98,15 +155,24 @@ impl Directory {
             }
             let table = row.table()?;
             if !directory.state.load_row(table, &row)? {
-                directory.load_row(table, &row, &mut venues)?;
+                directory.load_row(table, &row, &mut stored, &mut pieces)?;
             }
             last_key = Some(row.key);
         }
         let whole = |reason| CorruptRow { key: String::new(), reason };
-        for (id, (_, bytes)) in venues {
-            let venue: VenueRecord = codec::decode(&bytes).map_err(|error| whole(format!("{id}: {error}")))?;
-            venue.map.check().map_err(|error| whole(format!("{id}: {error}")))?;
-            directory.venues.insert(id, venue);
+        for ((id, version), (_, bytes)) in pieces {
+            let map: SeatMap = codec::decode(&bytes).map_err(|error| whole(format!("{id}: {error}")))?;
+            map.check().map_err(|error| whole(format!("{id}: {error}")))?;
+            directory.seat_maps.insert((id, version), Arc::new(map));
+        }
+        for (venue, stored) in stored {
+            let StoredVenue { organisation, name, city, country, version } = stored;
+            let map = directory.seat_maps.remove(&(venue, version));
+            let map = map.ok_or_else(|| whole(format!("the layout of {venue} is missing")))?;
+            directory.venues.insert(venue, VenueRecord { venue, organisation, name, city, country, version, map });
+        }
+        for user in directory.users.values() {
+            directory.users_by_email.insert(user.email.to_lowercase(), user.user);
         }
         directory.state.finish_load()?;
         directory.audit_all().map_err(whole)?;
@@ -117,7 +183,8 @@ impl Directory {
         &mut self,
         table: u8,
         row: &Row,
-        venues: &mut BTreeMap<VenueId, (u64, Vec<u8>)>,
+        stored: &mut BTreeMap<VenueId, StoredVenue>,
+        pieces: &mut Pieces,
     ) -> Result<(), CorruptRow> {
         match table {
             TABLE_CLUSTER => {
@@ -128,13 +195,31 @@ impl Directory {
                 self.counters = cluster.counters;
             }
             TABLE_VENUES => {
-                let [id, piece] = row.key_parts()?;
-                let (pieces, bytes) = venues.entry(VenueId(id)).or_default();
-                if piece != *pieces {
-                    return Err(row.corrupt(format!("piece {pieces} was to come")));
+                let [id] = row.key_parts()?;
+                stored.insert(VenueId(id), row.decode()?);
+            }
+            TABLE_SEAT_MAPS => {
+                let [id, version, piece] = row.key_parts()?;
+                let version = u32::try_from(version).map_err(|_| row.corrupt("an impossible version"))?;
+                let (count, bytes) = pieces.entry((VenueId(id), version)).or_default();
+                if piece != *count {
+                    return Err(row.corrupt(format!("piece {count} was to come")));
                 }
-                *pieces += 1;
+                *count += 1;
                 bytes.extend_from_slice(row.payload()?);
+            }
+            TABLE_USERS => {
+                let [high, low] = row.key_parts()?;
+                self.users.insert(UserId(u128::from(high) << 64 | u128::from(low)), row.decode()?);
+            }
+            TABLE_NODES => {
+                let [id] = row.key_parts()?;
+                self.nodes.insert(NodeNumber(id), row.decode()?);
+            }
+            TABLE_PLACEMENTS => {
+                let [id] = row.key_parts()?;
+                let id = u32::try_from(id).map_err(|_| row.corrupt("an impossible group"))?;
+                self.placements.insert(GroupId(id), row.decode()?);
             }
             TABLE_ORGANISATIONS => {
                 let [id] = row.key_parts()?;
@@ -188,6 +273,34 @@ impl Directory {
             }
             if !self.events.contains_key(&showtime.event) || !self.venues.contains_key(&showtime.venue) {
                 return fail(format!("the event or the venue of {id} is missing"));
+            }
+        }
+        for (venue, version) in self.seat_maps.keys() {
+            if self.venues.get(venue).is_none_or(|venue| *version == 0 || *version >= venue.version) {
+                return fail(format!("version {version} of the layout of {venue} was never made"));
+            }
+        }
+        for (id, user) in &self.users {
+            if user.user != *id || self.users_by_email.get(&user.email.to_lowercase()) != Some(id) {
+                return fail(format!("{id} is another, or is not found by address"));
+            }
+            let mut organisations = user.roles.keys().flatten();
+            if organisations.any(|organisation| !self.organisations.contains_key(organisation)) {
+                return fail(format!("{id} has a role in an organisation that is missing"));
+            }
+        }
+        if self.users_by_email.len() != self.users.len() {
+            return fail("two users share an address".into());
+        }
+        for (id, node) in &self.nodes {
+            if node.node != *id || id.0 == 0 || node.version == 0 {
+                return fail(format!("{id} is another"));
+            }
+        }
+        for (id, placement) in &self.placements {
+            let is_placed = |voter| self.nodes.get(voter).is_some_and(|node| node.state != NodeState::Removed);
+            if placement.group != *id || id.0 > self.group_count || !placement.voters.iter().all(is_placed) {
+                return fail(format!("{id} is placed where it cannot be"));
             }
         }
         Ok(())

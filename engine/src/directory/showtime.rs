@@ -9,8 +9,8 @@ use super::{Directory, check_room};
 use crate::group_state::Events;
 use crate::shard::check_prices;
 use crate::{
-    ActivateShowtime, Event, GroupId, GroupRecord, Outcome, Refusal, ScheduleShowtime, ShowtimeId, ShowtimeRecord,
-    ShowtimeState,
+    ActivateShowtime, ArchiveShowtime, Event, GroupId, GroupRecord, Outcome, Refusal, ScheduleShowtime, ShowtimeId,
+    ShowtimeRecord, ShowtimeState,
 };
 
 /// The most showtimes.
@@ -77,6 +77,20 @@ impl Directory {
             record.state = ShowtimeState::Active;
             self.dirty.insert(Dirty::Showtime(ask.showtime));
             events.push_group(Event::ShowtimeActivated { showtime: ask.showtime });
+        }
+        Ok(Outcome::ShowtimeStored { showtime: Box::new(record.clone()) })
+    }
+
+    pub(super) fn archive_showtime(&mut self, ask: &ArchiveShowtime, events: &mut Events) -> Result<Outcome, Refusal> {
+        let record = self.showtimes.get_mut(&ask.showtime).ok_or(Refusal::NoSuchShowtime)?;
+        if record.state == ShowtimeState::Provisioning {
+            return Err(Refusal::InUse);
+        }
+
+        if record.state == ShowtimeState::Active {
+            record.state = ShowtimeState::Archived;
+            self.dirty.insert(Dirty::Showtime(ask.showtime));
+            events.push_group(Event::ShowtimeArchived { showtime: ask.showtime });
         }
         Ok(Outcome::ShowtimeStored { showtime: Box::new(record.clone()) })
     }

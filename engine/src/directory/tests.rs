@@ -195,3 +195,142 @@ fn events_are_found_changed_and_removed() {
     assert_eq!(world.run(delete(2)), Ok(Outcome::Done));
     assert_eq!(world.run(delete(2)), Err(Refusal::NoSuchEvent));
 }
+
+#[test]
+fn layouts_have_versions_and_showtimes_keep_theirs() {
+    let mut world = World::furnished();
+    world.run(schedule(1, 100, 1)).unwrap();
+    let larger = Arc::new((*map()).clone().with_area("balcony", 5, "all").unwrap());
+    let update = |expected_version, map: Option<Arc<SeatMap>>, name: Option<&str>| {
+        DirectoryCommand::UpdateVenue(UpdateVenue {
+            by: ADMIN,
+            venue: VenueId(1),
+            expected_version,
+            name: name.map(str::to_owned),
+            city: None,
+            country: None,
+            map,
+        })
+    };
+    assert_eq!(world.run(update(None, Some(map()), None)), Ok(Outcome::Stored { version: 1 }));
+    assert_eq!(world.run(update(Some(1), Some(larger.clone()), None)), Ok(Outcome::Stored { version: 2 }));
+    let stale = world.run(update(Some(1), None, Some("Old hall")));
+    assert_eq!(stale, Err(Refusal::VersionMismatch { expected: 1, actual: 2 }));
+    assert_eq!(world.run(update(Some(2), None, Some("Great hall"))), Ok(Outcome::Stored { version: 2 }));
+    for (version, wanted) in [(1, Some(map())), (2, Some(larger)), (3, None)] {
+        let answer = world.directory.query(&DirectoryQuery::SeatMap { venue: VenueId(1), version });
+        assert_eq!(answer, DirectoryAnswer::SeatMap(wanted));
+    }
+}
+
+#[test]
+fn users_are_one_an_address_with_a_role_an_organisation() {
+    let mut world = World::furnished();
+    let create = |user, email: &str, hash: &str| {
+        let (email, password_hash, name) = (email.to_owned(), hash.to_owned(), String::new());
+        DirectoryCommand::CreateUser(CreateUser { user: UserId(user), email, password_hash, name })
+    };
+    let first = world.ask(Some(1), create(10, "Ann@example.org", "salt1"));
+    assert_eq!(first.result, Ok(Outcome::UserCreated { user: UserId(10) }));
+    assert_eq!(world.ask(Some(1), create(11, "Ann@example.org", "salt2")).result, first.result);
+    assert_eq!(world.run(create(12, "ann@EXAMPLE.org", "")), Err(Refusal::AlreadyExists));
+    assert_eq!(world.run(create(10, "bob@example.org", "")), Err(Refusal::AlreadyExists));
+    assert!(matches!(world.run(create(13, "nobody", "")), Err(Refusal::OutOfBounds { .. })));
+    world.run(create(14, "bob@example.org", "")).unwrap();
+
+    let update = |expected_version, email: Option<&str>, is_active| {
+        DirectoryCommand::UpdateUser(UpdateUser {
+            user: UserId(10),
+            expected_version,
+            email: email.map(str::to_owned),
+            password_hash: None,
+            name: None,
+            is_active,
+        })
+    };
+    assert_eq!(world.run(update(Some(1), Some("ann@b.example"), None)), Ok(Outcome::Stored { version: 2 }));
+    assert_eq!(world.run(update(None, Some("bob@example.org"), None)), Err(Refusal::AlreadyExists));
+    assert_eq!(world.run(update(Some(2), None, Some(false))), Ok(Outcome::Stored { version: 3 }));
+    let find = |world: &World, email: &str| world.directory.query(&DirectoryQuery::UserByEmail(email.into()));
+    assert_eq!(find(&world, "ann@example.org"), DirectoryAnswer::User(None));
+    let DirectoryAnswer::User(Some(ann)) = find(&world, "ANN@b.example") else { panic!() };
+    assert!(!ann.is_active);
+
+    let grant = |organisation: Option<u64>, role| {
+        let organisation = organisation.map(OrganisationId);
+        DirectoryCommand::GrantRole(GrantRole { by: ADMIN, user: UserId(10), organisation, role })
+    };
+    assert_eq!(world.run(grant(Some(1), Role::Staff)), Ok(Outcome::Stored { version: 4 }));
+    assert_eq!(world.run(grant(Some(1), Role::Organizer)), Ok(Outcome::Stored { version: 5 }));
+    assert_eq!(world.run(grant(Some(1), Role::Organizer)), Ok(Outcome::Stored { version: 5 }));
+    assert_eq!(world.run(grant(None, Role::Admin)), Ok(Outcome::Stored { version: 6 }));
+    assert_eq!(world.run(grant(Some(2), Role::Admin)), Err(Refusal::NoSuchOrganisation));
+    assert!(matches!(world.run(grant(None, Role::Guest)), Err(Refusal::OutOfBounds { .. })));
+    let revoke = RevokeRole { by: ADMIN, user: UserId(10), organisation: None };
+    world.run(DirectoryCommand::RevokeRole(revoke)).unwrap();
+    let DirectoryAnswer::User(Some(ann)) = world.directory.query(&DirectoryQuery::User(UserId(10))) else { panic!() };
+    assert_eq!(ann.roles, BTreeMap::from([(Some(OrganisationId(1)), Role::Organizer)]));
+}
+
+#[test]
+fn nodes_come_drain_and_never_come_back() {
+    let mut world = World::furnished();
+    let register = |node, address: &str| {
+        DirectoryCommand::RegisterNode(RegisterNode { node: NodeNumber(node), address: address.into() })
+    };
+    let state = |node, state| DirectoryCommand::SetNodeState(SetNodeState { node: NodeNumber(node), state });
+    let place = |expected_version, voters: &[u64]| {
+        let voters = voters.iter().copied().map(NodeNumber).collect();
+        DirectoryCommand::SetPlacement(SetPlacement { group: GroupId(1), expected_version, voters })
+    };
+    for node in 1..=4 {
+        assert_eq!(world.run(register(node, "a:1")), Ok(Outcome::Stored { version: 1 }));
+    }
+    assert_eq!(world.run(register(4, "b:1")), Ok(Outcome::Stored { version: 2 }));
+    assert!(world.run(register(0, "a:1")).is_err());
+    assert_eq!(world.run(place(Some(0), &[3, 1, 2])), Ok(Outcome::Stored { version: 1 }));
+    assert_eq!(world.run(place(Some(0), &[1])), Err(Refusal::VersionMismatch { expected: 0, actual: 1 }));
+    for voters in [&[1_u64, 1][..], &[], &[9]] {
+        assert!(matches!(world.run(place(None, voters)), Err(Refusal::OutOfBounds { .. })));
+    }
+    assert_eq!(world.run(state(3, NodeState::Removed)), Err(Refusal::InUse));
+    assert_eq!(world.run(state(3, NodeState::Draining)), Ok(Outcome::Stored { version: 2 }));
+    assert!(world.run(place(None, &[1, 2, 3])).is_err(), "a draining node takes no group");
+    assert_eq!(world.run(place(Some(1), &[1, 2, 4])), Ok(Outcome::Stored { version: 2 }));
+    assert_eq!(world.run(state(3, NodeState::Removed)), Ok(Outcome::Stored { version: 3 }));
+    assert_eq!(world.run(state(3, NodeState::Active)), Err(Refusal::AlreadyExists));
+    assert_eq!(world.run(register(3, "a:1")), Err(Refusal::AlreadyExists));
+}
+
+#[test]
+fn showtimes_end_and_keys_turn_over() {
+    let mut world = World::furnished();
+    let Ok(Outcome::ShowtimeStored { showtime }) = world.run(schedule(1, 100, 1)) else { panic!() };
+    let showtime = showtime.showtime;
+    let archive = DirectoryCommand::ArchiveShowtime(ArchiveShowtime { showtime });
+    assert_eq!(world.run(archive.clone()), Err(Refusal::InUse));
+    world.run(DirectoryCommand::ActivateShowtime(ActivateShowtime { showtime })).unwrap();
+    for _ in 0..2 {
+        let Ok(Outcome::ShowtimeStored { showtime }) = world.run(archive.clone()) else { panic!() };
+        assert_eq!(showtime.state, ShowtimeState::Archived);
+    }
+    let DirectoryAnswer::Groups(groups) = world.directory.query(&DirectoryQuery::Groups) else { panic!() };
+    assert!(groups.iter().all(|group| group.showtimes == 0));
+
+    let key = |kid: &str, algorithm| {
+        let (kid, der) = (kid.to_owned(), vec![1]);
+        TokenKey { kid, algorithm, der, created_at: Timestamp(1) }
+    };
+    let put = PutTokenKeys { keys: vec![key("r1", KeyAlgorithm::Rs256), key("e1", KeyAlgorithm::Ed25519)] };
+    world.run(DirectoryCommand::PutTokenKeys(put)).unwrap();
+    let rotate = |add: Option<TokenKey>, retire: Option<&str>| {
+        DirectoryCommand::RotateTokenKey(RotateTokenKey { add, retire: retire.map(str::to_owned) })
+    };
+    assert_eq!(world.run(rotate(None, Some("e1"))), Err(Refusal::InUse));
+    assert!(world.run(rotate(Some(key("e1", KeyAlgorithm::Rs256)), None)).is_err());
+    for _ in 0..2 {
+        let rotated = world.run(rotate(Some(key("e2", KeyAlgorithm::Ed25519)), Some("e1")));
+        let Ok(Outcome::TokenKeys { keys }) = rotated else { panic!() };
+        assert_eq!(keys.iter().map(|key| key.kid.as_str()).collect::<Vec<_>>(), ["r1", "e2"]);
+    }
+}

@@ -1,12 +1,15 @@
-//! `CreateVenue`.
+//! `CreateVenue` and `UpdateVenue`: a venue and the versions of its layout.
 
 use super::rows::Dirty;
-use super::{Directory, check_room};
+use super::{Directory, check_room, check_version};
 use crate::group_state::{Events, check_text};
-use crate::{CreateVenue, Event, Outcome, Refusal, VenueId, VenueRecord};
+use crate::{CreateVenue, Event, Outcome, Refusal, SeatMap, UpdateVenue, VenueId, VenueRecord};
+use std::sync::Arc;
 
 /// The most venues.
 const VENUES_MAX: usize = 100_000;
+/// The most versions of a venue's layout.
+const SEAT_MAP_VERSIONS_MAX: u32 = 1_000;
 
 impl Directory {
     pub(super) fn create_venue(&mut self, ask: &CreateVenue, events: &mut Events) -> Result<Outcome, Refusal> {
@@ -31,8 +34,48 @@ impl Directory {
             map: ask.map.clone(),
         };
         self.venues.insert(venue, record);
-        self.dirty.extend([Dirty::Cluster, Dirty::Venue(venue)]);
+        self.dirty.extend([Dirty::Cluster, Dirty::Venue(venue), Dirty::SeatMap(venue, 1)]);
         events.push_group(Event::VenueCreated { venue });
         Ok(Outcome::VenueCreated { venue, version: 1 })
+    }
+
+    pub(super) fn update_venue(&mut self, ask: &UpdateVenue, events: &mut Events) -> Result<Outcome, Refusal> {
+        let venue = self.venues.get(&ask.venue).ok_or(Refusal::NoSuchVenue)?;
+        let mut changed = venue.clone();
+        changed.name = ask.name.clone().unwrap_or(changed.name);
+        changed.city = ask.city.clone().unwrap_or(changed.city);
+        changed.country = ask.country.clone().unwrap_or(changed.country);
+        check_text("name", &changed.name, 1, 200)?;
+        check_text("city", &changed.city, 0, 200)?;
+        check_text("country", &changed.country, 0, 200)?;
+        if let Some(map) = &ask.map {
+            map.check().map_err(|error| Refusal::out_of_bounds("plan", error.to_string()))?;
+            if *map != changed.map {
+                changed.map = map.clone();
+                changed.version += 1;
+            }
+        }
+        check_version(ask.expected_version, u64::from(venue.version))?;
+        if changed.version > SEAT_MAP_VERSIONS_MAX {
+            return Err(Refusal::AtCapacity { what: "versions of the seat map".into() });
+        }
+
+        let version = changed.version;
+        if *venue != changed {
+            if venue.version != version {
+                self.seat_maps.insert((ask.venue, venue.version), venue.map.clone());
+                self.dirty.insert(Dirty::SeatMap(ask.venue, version));
+            }
+            self.venues.insert(ask.venue, changed);
+            self.dirty.insert(Dirty::Venue(ask.venue));
+            events.push_group(Event::VenueUpdated { venue: ask.venue, version });
+        }
+        Ok(Outcome::Stored { version: u64::from(version) })
+    }
+
+    /// One version of a venue's layout.
+    pub(super) fn seat_map(&self, venue: VenueId, version: u32) -> Option<&Arc<SeatMap>> {
+        let current = self.venues.get(&venue).filter(|venue| venue.version == version).map(|venue| &venue.map);
+        current.or_else(|| self.seat_maps.get(&(venue, version)))
     }
 }

@@ -2,16 +2,12 @@
 
 use super::Shard;
 use super::deadlines::Due;
-use crate::group_state::{Events, check_text};
+use crate::group_state::{Events, check_email};
 use crate::{Event, Money, OrderId, OrderState, OrderView, Outcome, PlaceOrder, Refusal};
 
 impl Shard {
     pub(super) fn place_order(&mut self, ask: &PlaceOrder, events: &mut Events) -> Result<Outcome, Refusal> {
-        check_text("email", &ask.email, 3, 254)?;
-        if !ask.email.trim_matches('@').contains('@') || ask.email.chars().any(|c| c.is_control() || c.is_whitespace())
-        {
-            return Err(Refusal::out_of_bounds("email", "it is no address"));
-        }
+        check_email(&ask.email)?;
         let hold = self.hold_of(ask.hold, ask.user)?;
         if hold.order.is_some() {
             return Err(Refusal::HoldHasOrder);
