@@ -33,6 +33,14 @@ struct ModelHold {
 }
 
 #[derive(Debug, Clone)]
+struct ModelEntry {
+    id: OfferId,
+    user: UserId,
+    wish: (u32, Option<u16>, bool),
+    hold: Option<HoldId>,
+}
+
+#[derive(Debug, Clone)]
 struct ModelBlock {
     seats: Vec<SeatId>,
     channel: Option<String>,
@@ -45,6 +53,8 @@ pub(super) struct Model {
     sale: Sale,
     state: QueueState,
     entrants: u64,
+    /// Ticket numbers by place, once places are known.
+    line: Vec<u64>,
     tickets: Vec<ModelTicket>,
     cursor: u64,
     /// Steps of admission whose time to claim is not over.
@@ -56,13 +66,17 @@ pub(super) struct Model {
     holds_made: u64,
     orders: Vec<OrderView>,
     blocks: Vec<ModelBlock>,
+    entries: Vec<ModelEntry>,
+    entries_made: u64,
     answered: BTreeMap<RequestId, (ShardCommand, Reply)>,
     events: Vec<Event>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum ModelDue {
+    Prequeue,
     Opening,
+    Closing,
     Order(OrderId),
     Hold(HoldId),
     Session(TicketNumber),
@@ -88,6 +102,7 @@ impl Model {
             sale,
             state: QueueState::Scheduled,
             entrants: 0,
+            line: Vec::new(),
             tickets: Vec::new(),
             cursor: 0,
             calls: Vec::new(),
@@ -98,6 +113,8 @@ impl Model {
             holds_made: 0,
             orders: Vec::new(),
             blocks: Vec::new(),
+            entries: Vec::new(),
+            entries_made: 0,
             answered: BTreeMap::new(),
             events: Vec::new(),
         }
@@ -120,9 +137,16 @@ impl Model {
         self.tickets.iter().filter(|ticket| matches!(ticket.at, At::Called(_) | At::Shopping(_))).count() as u64
     }
 
+    /// Places that wait, in order.
     fn waiting(&self) -> Vec<u64> {
-        let places = self.tickets.iter().zip(1..).filter(|(ticket, _)| ticket.at == At::InLine);
+        let places =
+            self.line.iter().zip(1..).filter(|(number, _)| self.tickets[**number as usize - 1].at == At::InLine);
         places.map(|(_, place)| place).collect()
+    }
+
+    fn at_place(&mut self, place: u64) -> &mut ModelTicket {
+        let number = self.line[place as usize - 1];
+        &mut self.tickets[number as usize - 1]
     }
 
     fn has_line(&self) -> bool {
@@ -148,6 +172,12 @@ impl Model {
 
     fn dues(&self) -> Vec<(Timestamp, ModelDue)> {
         let mut dues = Vec::new();
+        if self.state == QueueState::Scheduled {
+            dues.extend(self.sale.prequeue_at.map(|at| (at, ModelDue::Prequeue)));
+        }
+        if self.state != QueueState::Closed {
+            dues.extend(self.sale.closes_at.map(|at| (at, ModelDue::Closing)));
+        }
         if matches!(self.state, QueueState::Scheduled | QueueState::Prequeue) {
             dues.extend(self.sale.opens_at.map(|at| (at, ModelDue::Opening)));
         }
@@ -171,7 +201,15 @@ impl Model {
     fn settle(&mut self) {
         while let Some((_, due)) = self.dues().into_iter().filter(|due| due.0 <= self.now).min() {
             match due {
+                ModelDue::Prequeue => {
+                    self.state = QueueState::Prequeue;
+                    self.events.push(Event::PrequeueStarted);
+                }
                 ModelDue::Opening => self.open(),
+                ModelDue::Closing => {
+                    self.state = QueueState::Closed;
+                    self.events.push(Event::QueueClosed);
+                }
                 ModelDue::Order(id) => {
                     let hold = self.drop_order_hold(id);
                     let order = &mut self.orders[id.counter() as usize - 1];
@@ -183,6 +221,9 @@ impl Model {
                 ModelDue::Hold(id) => {
                     let hold = self.holds.remove(&id).unwrap();
                     self.events.push(Event::HoldExpired { hold: id, places: hold.places });
+                    if let Some(entry) = self.take_offer(id) {
+                        self.events.push(Event::WaitlistExpired { entry: entry.id, user: entry.user });
+                    }
                 }
                 ModelDue::Session(number) => {
                     self.tickets[number.0 as usize - 1].at = At::Expired;
@@ -192,7 +233,7 @@ impl Model {
                     self.calls.retain(|call| call.0 != from);
                     let mut count = 0;
                     for place in from..=to {
-                        let ticket = &mut self.tickets[place as usize - 1];
+                        let ticket = self.at_place(place);
                         if matches!(ticket.at, At::Called(_)) {
                             ticket.at = At::Expired;
                             count += 1;
@@ -204,12 +245,31 @@ impl Model {
                 }
                 ModelDue::Admission => self.admit(),
             }
+            self.offer();
         }
     }
 
     fn open(&mut self) {
         self.state = QueueState::Open;
         self.entrants = self.tickets.len() as u64;
+        let numbers = 1..=self.entrants;
+        self.line = numbers.clone().collect();
+        if self.sale.method == Method::Draw {
+            let leaf = |index: u64| {
+                let user = self.tickets[index as usize].user;
+                merkle::leaf_hash(&merkle::leaf_data(TicketNumber(index + 1), &merkle::subject_hash(user)))
+            };
+            let mut leaves = |from: u64, count: u64| (count == 1).then(|| leaf(from));
+            let merkle_root = merkle::root(0, self.entrants, &mut leaves);
+            let secret = [9; 32];
+            let seed = draw::seed(&secret, &merkle_root, None);
+            let shuffle = draw::Shuffle::new(seed, self.entrants);
+            self.line.sort_by_key(|number| shuffle.position_of(number - 1));
+            let commitment = <sha2::Sha256 as sha2::Digest>::digest(secret).into();
+            let (entrants, beacon, rounds) = (self.entrants, None, 90);
+            let bundle = DrawBundle { entrants, commitment, secret, merkle_root, beacon, seed, rounds };
+            self.events.push(Event::DrawPublished(Box::new(bundle)));
+        }
         self.credit = self.burst();
         self.credit_at = self.now;
         self.events.push(Event::QueueOpened);
@@ -223,7 +283,7 @@ impl Model {
         let called: Vec<u64> = self.waiting().into_iter().take(count as usize).collect();
         let claim_by = self.now + self.sale.admission.claim_ttl;
         for place in &called {
-            self.tickets[*place as usize - 1].at = At::Called(claim_by);
+            self.at_place(*place).at = At::Called(claim_by);
         }
         let (from, to) = (self.cursor + 1, *called.last().unwrap());
         self.credit -= called.len() as u128 * CALL;
@@ -274,6 +334,13 @@ impl Model {
         held + bought.map(|order| size(&order.places)).sum::<u32>()
     }
 
+    fn place_of(&self, number: u64) -> Option<u64> {
+        let is_known = !matches!(self.state, QueueState::Scheduled | QueueState::Prequeue);
+        // Closed without ever having opened, the line is in join order.
+        let place = self.line.iter().position(|other| *other == number).map_or(number, |index| index as u64 + 1);
+        is_known.then_some(place)
+    }
+
     fn ticket_view(&self, number: u64) -> TicketView {
         let ticket = &self.tickets[number as usize - 1];
         let is_known = !matches!(self.state, QueueState::Scheduled | QueueState::Prequeue);
@@ -290,8 +357,8 @@ impl Model {
                 At::Left => TicketState::Left,
                 At::Expired => TicketState::Expired,
             },
-            place: is_known.then_some(number),
-            ahead: is_known.then_some(number.saturating_sub(self.cursor)),
+            place: self.place_of(number),
+            ahead: self.place_of(number).map(|place| place.saturating_sub(self.cursor)),
             eta_secs: None,
             claim_by: if let At::Called(by) = ticket.at { Some(by) } else { None },
             session_expires_at: if let At::Shopping(until) = ticket.at { Some(until) } else { None },
@@ -355,6 +422,7 @@ impl Model {
             return Reply { result: reply.result.clone(), replayed: true };
         }
         let reply = Reply { result: self.execute(&envelope.command), replayed: false };
+        self.offer();
         self.settle();
         if let Some(id) = envelope.request {
             self.answered.insert(id, (envelope.command.clone(), reply.clone()));
@@ -403,6 +471,9 @@ impl Model {
                 if hold.order.is_some() {
                     return Err(Refusal::HoldHasOrder);
                 }
+                if self.entries.iter().any(|entry| entry.hold == Some(ask.hold)) {
+                    return Err(Refusal::HoldTotalReached);
+                }
                 let latest = hold.held_at + self.sale.hold_total_max;
                 let expires_at = (self.now + self.sale.hold_ttl).min(latest).max(hold.expires_at);
                 if expires_at == hold.expires_at && hold.expires_at >= latest {
@@ -418,8 +489,7 @@ impl Model {
                 if self.hold_of(ask.hold, ask.user)?.order.is_some() {
                     return Err(Refusal::HoldHasOrder);
                 }
-                let hold = self.holds.remove(&ask.hold).unwrap();
-                self.events.push(Event::HoldReleased { hold: ask.hold, places: hold.places });
+                self.give_back(ask.hold);
                 Ok(Outcome::Done)
             }
             ShardCommand::PlaceOrder(ask) => self.order(ask),
@@ -498,6 +568,19 @@ impl Model {
                 }
                 Ok(Outcome::Done)
             }
+            ShardCommand::JoinWaitlist(ask) => self.join_waitlist(ask),
+            ShardCommand::LeaveWaitlist(ask) => {
+                let mine = |entry: &&ModelEntry| entry.id == ask.entry && entry.user == ask.user;
+                let entry = self.entries.iter().find(mine).cloned().ok_or(Refusal::NoSuchEntry)?;
+                match entry.hold {
+                    Some(hold) => self.give_back(hold),
+                    None => {
+                        self.entries.retain(|other| other.id != entry.id);
+                        self.events.push(Event::WaitlistLeft { entry: entry.id, user: entry.user });
+                    }
+                }
+                Ok(Outcome::Done)
+            }
             other => panic!("the model does not know {other:?}"),
         }
     }
@@ -532,6 +615,9 @@ impl Model {
         }
         self.tickets.push(ModelTicket { user: ask.user, at: At::InLine });
         let number = self.tickets.len() as u64;
+        if self.state != QueueState::Prequeue {
+            self.line.push(number);
+        }
         self.events.push(Event::QueueJoined { ticket: TicketNumber(number), user: ask.user });
         if self.step_at().is_some_and(|at| at <= self.now) {
             self.admit();
@@ -551,10 +637,200 @@ impl Model {
         let mine = |hold: &ModelHold| hold.ticket == Some(ask.ticket) && hold.order.is_none();
         let holds: Vec<HoldId> = self.holds.iter().filter(|(_, hold)| mine(hold)).map(|(id, _)| *id).collect();
         for id in holds {
-            let hold = self.holds.remove(&id).unwrap();
-            self.events.push(Event::HoldReleased { hold: id, places: hold.places });
+            self.give_back(id);
         }
         Ok(Outcome::Done)
+    }
+
+    fn give_back(&mut self, id: HoldId) {
+        let hold = self.holds.remove(&id).unwrap();
+        self.events.push(Event::HoldReleased { hold: id, places: hold.places });
+        if let Some(entry) = self.take_offer(id) {
+            self.events.push(Event::WaitlistLeft { entry: entry.id, user: entry.user });
+        }
+    }
+
+    /// Takes out the entry that this hold was offered to.
+    fn take_offer(&mut self, hold: HoldId) -> Option<ModelEntry> {
+        let index = self.entries.iter().position(|entry| entry.hold == Some(hold))?;
+        Some(self.entries.remove(index))
+    }
+
+    fn offers(&self) -> bool {
+        self.sale.waitlist
+            && self.sale.method != Method::Reject
+            && matches!(self.state, QueueState::Open | QueueState::Paused)
+    }
+
+    fn satisfy(&self, (quantity, category, together): (u32, Option<u16>, bool)) -> Option<Places> {
+        if let Some(seats) = self.best(quantity, category, together, None) {
+            return Some(Places { seats, areas: Vec::new() });
+        }
+        let fits = category.is_none_or(|category| category == 2) && self.area().available() >= quantity;
+        fits.then(|| Places { seats: Vec::new(), areas: vec![(AreaId(0), quantity)] })
+    }
+
+    fn may_take(&self, user: UserId, quantity: u32) -> bool {
+        quantity <= self.sale.seats_per_hold_max && self.taken(user) + quantity <= self.sale.seats_per_buyer_max
+    }
+
+    /// Offers what is free to the first who waits for it, again and again.
+    fn offer(&mut self) {
+        loop {
+            let waits = |entry: &&ModelEntry| entry.hold.is_none() && self.may_take(entry.user, entry.wish.0);
+            let found = if self.offers() {
+                self.entries.iter().filter(waits).find_map(|entry| Some((entry.id, self.satisfy(entry.wish)?)))
+            } else {
+                None
+            };
+            let Some((id, places)) = found else { return };
+            let user = self.entries.iter().find(|entry| entry.id == id).unwrap().user;
+            let hold = self.make_hold(user, None, places.clone());
+            self.entries.iter_mut().find(|entry| entry.id == id).unwrap().hold = Some(hold);
+            let expires_at = self.now + self.sale.hold_ttl;
+            self.events.push(Event::WaitlistOffered { entry: id, user, hold, places, expires_at });
+        }
+    }
+
+    fn join_waitlist(&mut self, ask: &JoinWaitlist) -> Result<Outcome, Refusal> {
+        let max = self.sale.seats_per_hold_max;
+        if ask.quantity == 0 || ask.quantity > max {
+            return Err(Refusal::out_of_bounds("quantity", format!("{} is not between 1 and {max}", ask.quantity)));
+        }
+        let category = match ask.category.as_deref() {
+            None => None,
+            Some("front") => Some(0),
+            Some("back") => Some(1),
+            Some("floor") => Some(2),
+            Some(_) => return Err(Refusal::out_of_bounds("category", "there is none of this name")),
+        };
+        if !self.sale.waitlist {
+            return Err(Refusal::out_of_bounds("waitlist", "the sale has none"));
+        }
+        if !self.offers() {
+            return Err(self.wrong_state());
+        }
+        let wish = (ask.quantity, category, ask.together);
+        let ahead_of = |entries: &[ModelEntry], id: OfferId| {
+            entries.iter().filter(|entry| entry.hold.is_none() && entry.id < id).count() as u64
+        };
+        if let Some(entry) = self.entries.iter().find(|entry| entry.user == ask.user) {
+            if entry.wish != wish {
+                return Err(Refusal::AlreadyExists);
+            }
+            return Ok(Outcome::Waitlisted { entry: entry.id, ahead: ahead_of(&self.entries, entry.id) });
+        }
+        if !self.may_take(ask.user, ask.quantity) {
+            return Err(Refusal::BuyerLimit { max: self.sale.seats_per_buyer_max, taken: self.taken(ask.user) });
+        }
+        if self.satisfy(wish).is_some() {
+            return Err(Refusal::out_of_bounds("quantity", "free seats fit this wish: they are to be held"));
+        }
+        self.entries_made += 1;
+        let id = OfferId::new(showtime_id().group(), self.entries_made);
+        self.entries.push(ModelEntry { id, user: ask.user, wish, hold: None });
+        self.events.push(Event::WaitlistJoined { entry: id, user: ask.user });
+        Ok(Outcome::Waitlisted { entry: id, ahead: ahead_of(&self.entries, id) })
+    }
+
+    /// The two neighbours of a seat; rows have eight seats, and the aisle is after A4.
+    fn neighbours(seat: SeatId) -> Vec<SeatId> {
+        let same_part = |a: u32, b: u32| a / 8 == b / 8 && !(a.min(b) == 3 && a.max(b) == 4);
+        let candidates = [seat.0.checked_sub(1), Some(seat.0 + 1)];
+        candidates.into_iter().flatten().filter(|other| *other < 16 && same_part(seat.0, *other)).map(SeatId).collect()
+    }
+
+    /// Open seats that would have no open neighbour after this pick, and had one before it.
+    fn alone_after(&self, pick: &[SeatId], is_open: &dyn Fn(SeatId) -> bool) -> Vec<SeatId> {
+        let stays_open = |seat: SeatId| is_open(seat) && !pick.contains(&seat);
+        let alone = |seat: &SeatId| {
+            let neighbours = Self::neighbours(*seat);
+            stays_open(*seat)
+                && !neighbours.iter().any(|other| stays_open(*other))
+                && neighbours.iter().any(|other| pick.contains(other))
+        };
+        (0..16).map(SeatId).filter(alone).collect()
+    }
+
+    /// Whether any set of so many available seats leaves none alone: all of them are tried.
+    fn can_spare(&self, quantity: u32) -> bool {
+        let is_open = |seat: SeatId| self.seat_state(seat) == SeatState::Available;
+        let open: u32 = (0..16).filter(|seat| is_open(SeatId(*seat))).fold(0, |bits, seat| bits | 1 << seat);
+        (0..1_u32 << 16).filter(|bits| bits.count_ones() == quantity && bits & !open == 0).any(|bits| {
+            let pick: Vec<SeatId> = (0..16).filter(|seat| bits >> seat & 1 == 1).map(SeatId).collect();
+            let stays = |seat: u32| (open & !bits) >> seat & 1 == 1;
+            !(0..16).any(|seat| {
+                let neighbours = Self::neighbours(SeatId(seat));
+                stays(seat)
+                    && !neighbours.iter().any(|other| stays(other.0))
+                    && neighbours.iter().any(|other| pick.contains(other))
+            })
+        })
+    }
+
+    /// How far a seat is from the middle of the front: x goes from 1,000 to 8,000, row B is 1,000 behind.
+    fn distance(seat: u32) -> u64 {
+        let dx = (1_000 * i64::from(seat % 8 + 1) - 4_500).unsigned_abs();
+        let dy = u64::from(seat / 8) * 1_000;
+        (dx * dx + dy * dy).isqrt()
+    }
+
+    /// The best seats: every candidate is looked at.
+    fn best(
+        &self,
+        quantity: u32,
+        category: Option<u16>,
+        together: bool,
+        channel: Option<&String>,
+    ) -> Option<Vec<SeatId>> {
+        let is_open = |seat: SeatId| self.in_the_way(&[seat], channel).is_empty();
+        let fits = |seat: u32| is_open(SeatId(seat)) && category.is_none_or(|category| u32::from(category) == seat / 8);
+        let runs = |quantity: u32, row: Option<u32>| {
+            let mut runs: Vec<(u64, u32)> = Vec::new();
+            for first in 0..=16_u32.saturating_sub(quantity) {
+                let seats: Vec<u32> = (first..first + quantity).collect();
+                let is_run = seats.windows(2).all(|pair| Self::neighbours(SeatId(pair[0])).contains(&SeatId(pair[1])));
+                if is_run && seats.iter().all(|seat| fits(*seat)) && row.is_none_or(|row| row == first / 8) {
+                    runs.push((seats.iter().map(|seat| Self::distance(*seat)).sum(), first));
+                }
+            }
+            runs.sort();
+            runs
+        };
+        let seats = |first: u32, quantity: u32| (first..first + quantity).map(SeatId).collect::<Vec<_>>();
+        let whole = runs(quantity, None);
+        let kind = whole.iter().find(|(_, first)| self.alone_after(&seats(*first, quantity), &is_open).is_empty());
+        if let Some((_, first)) = kind.or(whole.first()) {
+            return Some(seats(*first, quantity));
+        }
+        if together {
+            return None;
+        }
+        for larger in (quantity.div_ceil(2)..quantity).rev() {
+            let smaller = quantity - larger;
+            let best_in = |quantity: u32, row: u32| runs(quantity, Some(row)).first().copied();
+            let pairs = [(0, 1), (1, 0)].into_iter();
+            let pairs = pairs.filter_map(|(large, small)| Some((best_in(larger, large)?, best_in(smaller, small)?)));
+            if let Some((large, small)) = pairs.min_by_key(|(large, small)| (large.0 + small.0, *large, *small)) {
+                let mut picked = [seats(large.1, larger), seats(small.1, smaller)].concat();
+                picked.sort();
+                return Some(picked);
+            }
+        }
+        let mut single: Vec<u32> = (0..16).filter(|seat| fits(*seat)).collect();
+        single.sort_by_key(|seat| (Self::distance(*seat), *seat));
+        single.truncate(quantity as usize);
+        single.sort();
+        (single.len() == quantity as usize).then(|| single.into_iter().map(SeatId).collect())
+    }
+
+    fn make_hold(&mut self, user: UserId, ticket: Option<TicketNumber>, places: Places) -> HoldId {
+        self.holds_made += 1;
+        let id = HoldId::new(showtime_id().group(), self.holds_made);
+        let expires_at = self.now + self.sale.hold_ttl;
+        self.events.push(Event::SeatsHeld { hold: id, user, places: places.clone(), expires_at });
+        self.holds.insert(id, ModelHold { user, ticket, places, held_at: self.now, expires_at, order: None });
+        id
     }
 
     fn claim(&mut self, ask: &ClaimAdmission) -> Result<Outcome, Refusal> {
@@ -565,7 +841,10 @@ impl Model {
             return Err(self.wrong_state());
         }
         match at {
-            At::InLine => return Err(Refusal::NotCalledYet { ahead: ask.ticket.0 - self.cursor }),
+            At::InLine => {
+                let place = self.place_of(ask.ticket.0).unwrap();
+                return Err(Refusal::NotCalledYet { ahead: place - self.cursor });
+            }
             At::Called(_) => {
                 let expires_at = self.now + self.sale.admission.session_ttl;
                 self.tickets[index].at = At::Shopping(expires_at);
@@ -579,7 +858,7 @@ impl Model {
     }
 
     fn hold(&mut self, ask: &HoldSeats) -> Result<Outcome, Refusal> {
-        let places = match &ask.choice {
+        let mut places = match &ask.choice {
             SeatChoice::Named(seats) => {
                 if let Some(seat) = seats.iter().find(|seat| seat.0 >= 16) {
                     return Err(Refusal::NoSuchSeat(*seat));
@@ -590,8 +869,9 @@ impl Model {
                 Places { seats, areas: Vec::new() }
             }
             SeatChoice::Area { area, quantity } => Places { seats: Vec::new(), areas: vec![(*area, *quantity)] },
-            SeatChoice::Best(_) => panic!("the model does not know best"),
+            SeatChoice::Best(_) => Places::default(),
         };
+        let wanted = if let SeatChoice::Best(best) = &ask.choice { best.quantity } else { size(&places) };
         let mut ticket = None;
         if self.sale.method == Method::Reject {
             return Err(Refusal::SaleRejects);
@@ -609,11 +889,11 @@ impl Model {
         } else if self.state != QueueState::Open {
             return Err(self.wrong_state());
         }
-        if size(&places) > self.sale.seats_per_hold_max {
+        if wanted > self.sale.seats_per_hold_max {
             return Err(Refusal::TooManySeats { max: self.sale.seats_per_hold_max });
         }
         let taken = self.taken(ask.user);
-        if taken + size(&places) > self.sale.seats_per_buyer_max {
+        if taken + wanted > self.sale.seats_per_buyer_max {
             return Err(Refusal::BuyerLimit { max: self.sale.seats_per_buyer_max, taken });
         }
         let seats = self.in_the_way(&places.seats, ask.channel.as_ref());
@@ -624,11 +904,19 @@ impl Model {
         if places.areas.iter().any(|area| area.1 > available) {
             return Err(Refusal::AreaFull { available });
         }
-        self.holds_made += 1;
-        let id = HoldId::new(showtime_id().group(), self.holds_made);
-        let (user, expires_at) = (ask.user, self.now + self.sale.hold_ttl);
-        self.events.push(Event::SeatsHeld { hold: id, user, places: places.clone(), expires_at });
-        self.holds.insert(id, ModelHold { user, ticket, places, held_at: self.now, expires_at, order: None });
+        if let SeatChoice::Best(best) = &ask.choice {
+            let category = best.category.as_ref().map(|name| if name == "front" { 0 } else { 1 });
+            let found = self.best(best.quantity, category, best.together, ask.channel.as_ref());
+            places.seats = found.ok_or(Refusal::NoSeatsFit)?;
+        }
+        if self.sale.prevent_orphans && matches!(ask.choice, SeatChoice::Named(_)) {
+            let is_open = |seat: SeatId| self.seat_state(seat) == SeatState::Available;
+            let alone = self.alone_after(&places.seats, &is_open);
+            if !alone.is_empty() && self.can_spare(size(&places)) {
+                return Err(Refusal::LeavesOrphan { seats: alone });
+            }
+        }
+        let id = self.make_hold(ask.user, ticket, places);
         Ok(Outcome::Held { hold: self.hold_view(id) })
     }
 
@@ -662,6 +950,9 @@ impl Model {
         held.order = Some(id);
         held.expires_at = pay_by;
         self.events.push(Event::OrderPlaced { order: id, user: ask.user, places: hold.places, total, pay_by });
+        if let Some(entry) = self.take_offer(ask.hold) {
+            self.events.push(Event::WaitlistAccepted { entry: entry.id, user: entry.user });
+        }
         Ok(Outcome::Ordered { order: Box::new(order) })
     }
 
@@ -805,6 +1096,24 @@ impl Model {
 
     pub(super) fn hold_views(&self) -> Vec<HoldView> {
         self.holds.keys().map(|id| self.hold_view(*id)).collect()
+    }
+
+    pub(super) fn entry_views(&self) -> Vec<WaitlistView> {
+        let ahead = |entry: &ModelEntry| {
+            let before = self.entries.iter().filter(|other| other.hold.is_none() && other.id < entry.id);
+            entry.hold.is_none().then(|| before.count() as u64)
+        };
+        let view = |entry: &ModelEntry| WaitlistView {
+            entry: entry.id,
+            showtime: showtime_id(),
+            user: entry.user,
+            quantity: entry.wish.0,
+            category: entry.wish.1.map(CategoryId),
+            together: entry.wish.2,
+            ahead: ahead(entry),
+            hold: entry.hold,
+        };
+        self.entries.iter().map(view).collect()
     }
 
     pub(super) fn summary(&self) -> (QueueState, u64, u64, u64, u64) {
