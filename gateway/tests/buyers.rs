@@ -307,7 +307,8 @@ async fn seats_are_served_from_memory() {
     assert_eq!(world.cluster.queries.load(std::sync::atomic::Ordering::SeqCst), asked, "reads asked the cluster");
     world.get(&format!("{path}?since=yesterday")).send().await.expect_problem(400, "malformed_request");
 
-    // The feed breaks off, and is older than what is kept when it comes back: nothing is missed.
+    // The feed breaks off, and is older than what is kept when it comes back: what happened meanwhile cannot be told
+    // seat by seat, so everything is shown.
     world.cluster.down.store(true, std::sync::atomic::Ordering::SeqCst);
     world.pass(Duration::from_secs(1)).await;
     assert_eq!(world.get(&path).send().await.expect(StatusCode::OK)["counts"]["held"], 2);
@@ -316,7 +317,8 @@ async fn seats_are_served_from_memory() {
     world.call("DELETE", &format!("/holds/{first}")).token(&ann).send().await.expect(StatusCode::NO_CONTENT);
     world.pass(Duration::from_secs(5)).await;
     let after = world.get(&format!("{path}?since={now}")).send().await.expect(StatusCode::OK);
-    assert_eq!(after["states"], json!({"Stalls-A-1": "available", "Stalls-A-2": "available"}));
+    assert_eq!((after["states"].as_object().unwrap().len(), &after["since"]), (10, &Value::Null));
+    assert_eq!(after["counts"]["available"], 10);
 
     world.get("/showtimes/showtime_0000000000000/seats").send().await.expect_problem(404, "no_such_showtime");
     world.get("/showtimes/nonsense/seats").send().await.expect_problem(404, "no_such_showtime");

@@ -81,7 +81,8 @@ pub struct Position {
 pub enum Consistency {
     /// As of now: the leader confirms that it still leads before it answers.
     Linearizable,
-    /// From any replica that has applied at least this index. 0 takes what is there.
+    /// From any replica that has applied at least this index; 0 takes what is there. Answers of one [`Cluster`] to such
+    /// queries never go back in time, whichever replica gives them.
     AppliedMin(u64),
 }
 
@@ -131,7 +132,17 @@ pub struct GrpcCluster {
     sessions: Mutex<BTreeMap<String, Session>>,
     /// Where each group's leader was last seen.
     leaders: Mutex<BTreeMap<GroupId, String>>,
+    /// Where each group is read.
+    readings: Mutex<BTreeMap<GroupId, ReadPoint>>,
     turn: AtomicUsize,
+}
+
+/// Which replica answers the queries of a group, and how far it had come. Staying with one and asking any other for at
+/// least as much keeps what is read from going back in time, as it would on a replica that is just catching up.
+#[derive(Debug, Clone)]
+struct ReadPoint {
+    address: String,
+    index: u64,
 }
 
 /// Requests that may wait for a session, and answers that a session may wait for.
@@ -280,7 +291,14 @@ enum Attempt {
 impl GrpcCluster {
     /// The cluster that the nodes at `seeds` (host and port) belong to.
     pub fn new(seeds: Vec<String>, connector: Arc<dyn Connector>) -> Self {
-        Self { seeds, connector, sessions: Mutex::default(), leaders: Mutex::default(), turn: AtomicUsize::new(0) }
+        Self {
+            seeds,
+            connector,
+            sessions: Mutex::default(),
+            leaders: Mutex::default(),
+            readings: Mutex::default(),
+            turn: AtomicUsize::new(0),
+        }
     }
 
     /// What a node says of itself and of its groups.
@@ -398,11 +416,34 @@ impl GrpcCluster {
         }
     }
 
-    /// Sends a query to one node after another until one has the answer or `patience` is at its end.
+    fn read_point(&self, group: GroupId) -> ReadPoint {
+        let mut readings = lock(&self.readings);
+        readings.entry(group).or_insert_with(|| ReadPoint { address: self.next_seed(), index: 0 }).clone()
+    }
+
+    /// The replica at `point` did not answer: another one is to be asked, unless somebody has seen to that.
+    fn leave_read_point(&self, group: GroupId, point: &ReadPoint) {
+        let next = self.next_seed();
+        if let Some(current) = lock(&self.readings).get_mut(&group)
+            && current.address == point.address
+        {
+            current.address = next;
+        }
+    }
+
+    fn note_read(&self, group: GroupId, index: u64) {
+        if let Some(current) = lock(&self.readings).get_mut(&group) {
+            current.index = current.index.max(index);
+        }
+    }
+
+    /// Sends a query to one replica after another until one has applied enough, and at least as much as the last answer
+    /// was made from, or `patience` is at its end.
     async fn ask_any(
         &self,
         group: GroupId,
-        body: v1::request::Body,
+        query: bytes::Bytes,
+        applied_min: u64,
         patience: Duration,
     ) -> Result<(Vec<u8>, Position), Unanswered> {
         let deadline = Instant::now() + patience;
@@ -412,14 +453,20 @@ impl GrpcCluster {
             if left.is_zero() {
                 return Err(Unanswered::NoLeader);
             }
+            let point = self.read_point(group);
+            let consistency = v1::query::Consistency::AppliedMin(applied_min.max(point.index));
+            let body = v1::request::Body::Query(v1::Query { query: query.clone(), consistency: Some(consistency) });
             // A replica that lags is not waited for while others may be ahead.
             let share = left.min(ATTEMPT_MAX / 4);
-            match self.attempt(&self.next_seed(), group, body.clone(), share).await {
-                Attempt::Answered(answer, position) => return Ok((answer, position)),
+            match self.attempt(&point.address, group, body, share).await {
+                Attempt::Answered(answer, position) => {
+                    self.note_read(group, position.index);
+                    return Ok((answer, position));
+                }
                 Attempt::Failed(failure) if failure.kind() == Kind::Malformed => {
                     return Err(Unanswered::Malformed(failure.detail));
                 }
-                _ => {}
+                _ => self.leave_read_point(group, &point),
             }
             tried += 1;
             if tried % self.seeds.len().max(1) == 0 {
@@ -473,15 +520,16 @@ impl Cluster for GrpcCluster {
                 Unanswered::Malformed(detail) => QueryError::Malformed(detail),
                 _ => QueryError::Unavailable(group),
             };
-            let wire = match consistency {
-                Consistency::Linearizable => v1::query::Consistency::Linearizable(true),
-                Consistency::AppliedMin(index) => v1::query::Consistency::AppliedMin(index),
+            let query = bytes::Bytes::from(query);
+            let answered = match consistency {
+                Consistency::Linearizable => {
+                    let consistency = Some(v1::query::Consistency::Linearizable(true));
+                    let body = v1::request::Body::Query(v1::Query { query, consistency });
+                    self.ask_leader(group, body, patience).await
+                }
+                Consistency::AppliedMin(index) => self.ask_any(group, query, index, patience).await,
             };
-            let body = v1::request::Body::Query(v1::Query { query: query.into(), consistency: Some(wire) });
-            match consistency {
-                Consistency::Linearizable => self.ask_leader(group, body, patience).await.map_err(explain),
-                Consistency::AppliedMin(_) => self.ask_any(group, body, patience).await.map_err(explain),
-            }
+            answered.map_err(explain)
         })
     }
 

@@ -19,6 +19,8 @@ pub(super) struct House {
     ranks: HashMap<Box<str>, u32>,
     states: Vec<SeatState>,
     available: BTreeSet<u32>,
+    /// Seats that a refusal named, with the sequence known then: not asked for again before a newer look.
+    refused: BTreeMap<u32, u64>,
     counts: Counts,
     /// Since when there has been no seat to be had.
     none_since: Option<Instant>,
@@ -37,6 +39,7 @@ impl House {
             ranks: HashMap::with_capacity(seats.len()),
             states: Vec::with_capacity(seats.len()),
             available: BTreeSet::new(),
+            refused: BTreeMap::new(),
             counts: Counts::default(),
             none_since: None,
         };
@@ -63,6 +66,7 @@ impl House {
             return Ok(());
         }
         self.sequence = answer.sequence;
+        self.refused.retain(|_, noted_at| *noted_at >= answer.sequence);
         for (label, state) in answer.states {
             let rank =
                 *self.ranks.get(&*label).ok_or_else(|| malformed(format!("seat {label} was not there before")))?;
@@ -87,13 +91,12 @@ impl House {
         self.none_since
     }
 
-    /// A refusal said that these seats are not to be had. The next look tells what they are.
+    /// A refusal said that these seats are not to be had. That may be older news than what the looks have told since,
+    /// so it changes no state: the seats are left alone until the next newer look.
     pub(super) fn note_unavailable(&mut self, seats: &[&str]) {
         for label in seats {
-            if let Some(&rank) = self.ranks.get(*label)
-                && self.states[rank as usize] == SeatState::Available
-            {
-                self.set(rank, SeatState::Held);
+            if let Some(&rank) = self.ranks.get(*label) {
+                self.refused.insert(rank, self.sequence);
             }
         }
         self.note_scarcity();
@@ -103,7 +106,7 @@ impl House {
     pub(super) fn pick(&self, dice: &mut Dice, party: usize) -> Vec<String> {
         let wish = (self.labels.len() as f64 * dice.roll().powi(3)) as u32;
         let around = self.available.range(wish..).chain(self.available.range(..wish));
-        around.take(party).map(|&rank| self.labels[rank as usize].to_string()).collect()
+        around.filter(|rank| !self.refused.contains_key(rank)).take(party).map(|&rank| self.labels[rank as usize].to_string()).collect()
     }
 
     /// Every seat with its state.
@@ -132,7 +135,7 @@ impl House {
     }
 
     fn note_scarcity(&mut self) {
-        if self.counts.available > 0 {
+        if self.available.iter().any(|rank| !self.refused.contains_key(rank)) {
             self.none_since = None;
         } else if self.none_since.is_none() {
             self.none_since = Some(Instant::now());
@@ -235,7 +238,10 @@ mod tests {
         }
         house.note_unavailable(&["A-1-10", "B-1-1", "nowhere"]);
         assert!(house.none_since().is_some() && house.pick(&mut dice, 1).is_empty());
+        // The refusal may have been late: what the looks told stands.
+        assert_eq!(house.states()["A-1-10"], SeatState::Available);
         house.apply(br#"{"sequence": 9, "counts": {}, "states": {"B-1-1": "available"}}"#).unwrap();
         assert!(house.none_since().is_none());
+        assert_eq!(house.pick(&mut dice, 5).len(), 2);
     }
 }

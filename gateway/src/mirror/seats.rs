@@ -73,21 +73,14 @@ impl Seats {
         self.sequence
     }
 
-    /// Takes over a snapshot; what differs counts as changed at its sequence.
+    /// Takes over a snapshot. What happened before it is not known any more: a seat may have changed and changed back,
+    /// and whoever saw that at another gateway has to be told, so older looks are answered with everything.
     pub(crate) fn replace(&mut self, view: SeatsView) {
         if view.sequence < self.sequence {
             return;
         }
-        if view.states.len() == self.states.len() {
-            let differing = self.states.iter().zip(&view.states).enumerate().filter(|(_, (old, new))| old != new);
-            let differing: Vec<u32> = differing.map(|(seat, _)| seat as u32).collect();
-            for seat in differing {
-                self.remember(view.sequence, SeatId(seat));
-            }
-        } else {
-            self.changes.clear();
-            self.changes_after = view.sequence;
-        }
+        self.changes.clear();
+        self.changes_after = view.sequence;
         self.set(view);
     }
 

@@ -55,7 +55,9 @@ impl Extents {
 
     /// The first segment from `from` on that holds an entry which is not purged on disk.
     fn first_needed(&self, from: u64, written: &BTreeMap<GroupId, Written>) -> Option<u64> {
-        let purged = |group: &GroupId| written.get(group).and_then(|written: &Written| written.purged).map(|purged| purged.index);
+        let purged = |group: &GroupId| {
+            written.get(group).and_then(|written: &Written| written.purged).map(|purged| purged.index)
+        };
         let is_needed = |groups: &BTreeMap<GroupId, u64>| {
             groups.iter().any(|(group, last)| purged(group).is_none_or(|purged| purged < *last))
         };
