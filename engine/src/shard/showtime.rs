@@ -12,6 +12,7 @@ use foldhash::quality::FixedState;
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use smallvec::SmallVec;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -47,9 +48,9 @@ pub(crate) struct Buyer {
     /// Seats and places held and bought.
     pub(crate) taken: u32,
     /// Live holds, in order.
-    pub(crate) holds: Vec<HoldId>,
+    pub(crate) holds: SmallVec<[HoldId; 2]>,
     /// Orders, in order.
-    pub(crate) orders: Vec<OrderId>,
+    pub(crate) orders: SmallVec<[OrderId; 2]>,
 }
 
 /// Seats kept back together.
