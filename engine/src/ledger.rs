@@ -13,8 +13,9 @@ const HEAD_LEN: usize = 16 + 16 + 8;
 /// The replies of the last while, oldest first, and where to find each.
 pub(crate) struct Ledger {
     records: RecordLog,
-    /// Record numbers by request id. Only looked up, never walked.
-    index: HashTable<u64>,
+    /// Record numbers by request id, each with the hash of its id so that the table grows without reading the records.
+    /// Only looked up, never walked.
+    index: HashTable<(u64, u64)>,
 }
 
 /// What a body boils down to. Two bodies of one fingerprint are the same body.
@@ -45,8 +46,11 @@ impl Ledger {
 
     /// The remembered answer to a request, or the refusal that its id belongs to another body.
     pub(crate) fn find(&self, id: RequestId, fingerprint: Fingerprint) -> Option<Reply> {
-        let number =
-            self.index.find(hash_of(id), |&number| self.records.get(number).is_some_and(|r| id_of(r) == id))?;
+        let hash = hash_of(id);
+        let same = |&(other, number): &(u64, u64)| {
+            other == hash && self.records.get(number).is_some_and(|record| id_of(record) == id)
+        };
+        let (_, number) = self.index.find(hash, same)?;
         let record = self.records.get(*number).expect("the index holds only numbers of records");
         if record[16..32] != fingerprint.0 {
             return Some(Reply { result: Err(Refusal::RequestIdReused), replayed: false });
@@ -63,10 +67,8 @@ impl Ledger {
             bytes.extend_from_slice(&at.0.to_le_bytes());
             codec::encode_into(&reply.result, bytes);
         });
-        let records = &self.records;
-        self.index.insert_unique(hash_of(id), number, |&number| {
-            hash_of(id_of(records.get(number).expect("the index holds only numbers of records")))
-        });
+        let hash = hash_of(id);
+        self.index.insert_unique(hash, (hash, number), |&(hash, _)| hash);
     }
 
     /// Forgets what is older than `age_max` and what is more than `count_max`, oldest first.
@@ -76,7 +78,7 @@ impl Ledger {
             if self.records.next() - first <= count_max && at_of(record) + age_max > now {
                 break;
             }
-            if let Ok(entry) = self.index.find_entry(hash_of(id_of(record)), |&number| number == first) {
+            if let Ok(entry) = self.index.find_entry(hash_of(id_of(record)), |&(_, number)| number == first) {
                 entry.remove();
             }
             first += 1;
@@ -112,13 +114,12 @@ impl Ledger {
                 codec::decode(&record[HEAD_LEN..]).map_err(|error| format!("remembered request {number}: {error}"))?;
             let id = id_of(record);
             let records = &self.records;
-            let same = |&other: &u64| records.get(other).is_some_and(|record| id_of(record) == id);
-            if self.index.find(hash_of(id), same).is_some() {
+            let same = |&(_, other): &(u64, u64)| records.get(other).is_some_and(|record| id_of(record) == id);
+            let hash = hash_of(id);
+            if self.index.find(hash, same).is_some() {
                 return Err(format!("remembered request {number} is there twice"));
             }
-            self.index.insert_unique(hash_of(id), number, |&number| {
-                hash_of(id_of(records.get(number).expect("the index holds only numbers of records")))
-            });
+            self.index.insert_unique(hash, (hash, number), |&(hash, _)| hash);
         }
         Ok(())
     }
@@ -134,7 +135,7 @@ impl Ledger {
         }
         for number in self.records.first()..self.records.next() {
             let id = id_of(self.records.get(number).ok_or("a remembered request is missing")?);
-            if self.index.find(hash_of(id), |&other| other == number).is_none() {
+            if self.index.find(hash_of(id), |&(_, other)| other == number).is_none() {
                 return Err(format!("remembered request {number} is not indexed"));
             }
         }
