@@ -1,0 +1,53 @@
+//! Any bytes that decode as commands are answered, and leave every invariant standing.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use std::sync::Arc;
+use vestibule_engine::*;
+
+fn house() -> Arc<SeatMap> {
+    let category = |name: &str| Category { name: name.into(), color: String::new() };
+    let seat = |number: u32| Seat {
+        number: number.to_string(),
+        guid: number.to_string(),
+        x: number as i32 * 500,
+        y: 0,
+        category: CategoryId((number % 2) as u16),
+        flags: (number % 32) as u8,
+    };
+    let row = SeatRow { name: "A".into(), seats: (1..=20).map(seat).collect() };
+    let section = Section { name: "S".into(), rows: vec![row] };
+    let area = Area { name: "floor".into(), capacity: 10, category: CategoryId(1) };
+    Arc::new(SeatMap::new("Fuzz".into(), vec![category("a"), category("b")], vec![section], vec![area]).expect("sound"))
+}
+
+fuzz_target!(|data: &[u8]| {
+    let Some((&method, data)) = data.split_first() else { return };
+    let method = [Method::Passthrough, Method::Fifo, Method::Draw][usize::from(method % 3)];
+    let sale = Sale { method, opens_at: Some(Timestamp(0)), waitlist: true, prevent_orphans: true, ..Sale::default() };
+    let euro = Money { amount: 100, currency: Currency(*b"EUR") };
+    let create = ShardCommand::CreateShowtime(CreateShowtime {
+        showtime: ShowtimeId(1 << 48 | 1),
+        organisation: OrganisationId(1),
+        seat_map: house(),
+        prices: vec![euro, euro],
+        sale,
+        draw_secret: [1; 32],
+    });
+    let mut shard = Shard::new(GroupId(1));
+    shard.apply(Timestamp(0), &[Envelope { request: None, command: create }]);
+    // Each command comes with its time, and as many bytes as its length says.
+    let mut rest = data;
+    while let Some((head, tail)) = rest.split_at_checked(5) {
+        let at = u32::from_le_bytes(head[..4].try_into().expect("four bytes"));
+        let (bytes, tail) = tail.split_at(usize::from(head[4]).min(tail.len()));
+        rest = tail;
+        if let Ok(envelope) = codec::decode::<Envelope<ShardCommand>>(bytes) {
+            shard.apply(Timestamp(at.into()), &[envelope]);
+            shard.audit().expect("every invariant stands");
+        }
+    }
+    let loaded = Shard::load(GroupId(1), shard.rows().into_iter()).expect("its own rows load");
+    assert_eq!(loaded.rows(), shard.rows());
+});
