@@ -4,6 +4,7 @@ use crate::checkpoint::Checkpoints;
 use crate::convert;
 use crate::group::Groups;
 use crate::state_machine::SnapshotHandle;
+use crate::stop::Stop;
 use crate::transport::{CLUSTER_KEY, FROM_KEY, TO_KEY};
 use crate::types::{NodeId, SnapshotMeta};
 use futures::stream::BoxStream;
@@ -24,6 +25,8 @@ pub(crate) struct ConsensusService {
     pub(crate) node: NodeId,
     pub(crate) groups: Arc<Groups>,
     pub(crate) checkpoints: Checkpoints,
+    /// Turns when the node stops: append streams end then, which their senders would keep open.
+    pub(crate) stop: Stop,
 }
 
 fn stopped(error: impl ToString) -> Status {
@@ -124,7 +127,9 @@ impl Consensus for ConsensusService {
                 .boxed();
             answers
         };
-        Ok(Response::new(futures::stream::once(answers).flatten().boxed()))
+        let mut stop = self.stop.clone();
+        let answers = futures::stream::once(answers).flatten();
+        Ok(Response::new(answers.take_until(async move { stop.stopped().await }).boxed()))
     }
 
     async fn vote(&self, request: Request<v1::VoteRequest>) -> Result<Response<v1::VoteResponse>, Status> {

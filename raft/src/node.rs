@@ -327,6 +327,7 @@ where
         node: config.id,
         groups: groups.clone(),
         checkpoints: checkpoints.clone(),
+        stop: stop.clone(),
     };
     let access = AccessService {
         cluster: config.cluster.clone(),

@@ -106,7 +106,11 @@ impl House {
     pub(super) fn pick(&self, dice: &mut Dice, party: usize) -> Vec<String> {
         let wish = (self.labels.len() as f64 * dice.roll().powi(3)) as u32;
         let around = self.available.range(wish..).chain(self.available.range(..wish));
-        around.filter(|rank| !self.refused.contains_key(rank)).take(party).map(|&rank| self.labels[rank as usize].to_string()).collect()
+        around
+            .filter(|rank| !self.refused.contains_key(rank))
+            .take(party)
+            .map(|&rank| self.labels[rank as usize].to_string())
+            .collect()
     }
 
     /// Every seat with its state.
