@@ -37,6 +37,9 @@ impl Default for Limits {
     }
 }
 
+/// Time stops here, in two million years: no span added to it overflows, however wild a leader's clock.
+const TIME_MAX: Timestamp = Timestamp(1 << 56);
+
 /// The most sinks of a group.
 const SINKS_MAX: usize = 100;
 
@@ -100,7 +103,7 @@ impl GroupState {
 
     /// Time goes on, never back, and what is too old is forgotten.
     pub(crate) fn advance(&mut self, at: Timestamp) {
-        self.now = self.now.max(at);
+        self.now = self.now.max(at.min(TIME_MAX));
         self.started = true;
         self.header_dirty = true;
         self.forget();

@@ -3,9 +3,10 @@
 use crate::{AreaId, QueueState, SeatId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// Why a command changed nothing. A refusal is replicated and the same on every node. When several reasons apply, the
-/// first one listed here is given. The list only grows at its end in the encoding; the order of precedence is that of
-/// the groups marked below.
+/// Why a command changed nothing. A refusal is replicated and the same on every node.
+///
+/// When several reasons apply, the first one listed here is given, with one exception: a bound that depends on what the
+/// command names (the settings of a sale, the price list of a house) can only be looked at once that is found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Refusal {
     // The request itself.

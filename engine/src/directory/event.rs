@@ -37,6 +37,13 @@ impl Directory {
     }
 
     pub(super) fn update_event(&mut self, ask: &UpdateEvent, events: &mut Events) -> Result<Outcome, Refusal> {
+        check_details(&EventDetails {
+            title: ask.title.clone().unwrap_or_else(|| "kept".into()),
+            description: ask.description.clone().unwrap_or_default(),
+            category: ask.category.clone().unwrap_or_default(),
+            city: ask.city.clone().unwrap_or_default(),
+            performers: ask.performers.clone().unwrap_or_default(),
+        })?;
         let entry = self.events.get(&ask.event).ok_or(Refusal::NoSuchEvent)?;
         let old = &entry.details;
         let details = EventDetails {
@@ -46,7 +53,6 @@ impl Directory {
             city: ask.city.clone().unwrap_or_else(|| old.city.clone()),
             performers: ask.performers.clone().unwrap_or_else(|| old.performers.clone()),
         };
-        check_details(&details)?;
         check_version(ask.expected_version, entry.version)?;
         let entry = self.events.get_mut(&ask.event).ok_or(Refusal::NoSuchEvent)?;
 

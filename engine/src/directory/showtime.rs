@@ -35,13 +35,13 @@ impl Directory {
         ask: &ScheduleShowtime,
         events: &mut Events,
     ) -> Result<Outcome, Refusal> {
-        let event = self.events.get(&ask.event).ok_or(Refusal::NoSuchEvent)?;
+        ask.sale.validate()?;
         let venue = self.venues.get(&ask.venue).ok_or(Refusal::NoSuchVenue)?;
+        let event = self.events.get(&ask.event).ok_or(Refusal::NoSuchEvent)?;
         if venue.organisation != event.organisation {
             return Err(Refusal::NoSuchVenue);
         }
         check_prices(&venue.map, &ask.prices)?;
-        ask.sale.validate()?;
         check_room("showtimes", self.showtimes.len(), SHOWTIMES_MAX)?;
         let groups = self.group_records();
         let group = groups.iter().min_by_key(|group| (group.showtimes, group.group)).ok_or(Refusal::NoGroups)?.group;

@@ -140,9 +140,9 @@ fn what_is_refused() {
     }
     world.run(DirectoryCommand::CreateOrganisation(CreateOrganisation { by: ADMIN, name: "Opera".into() })).unwrap();
     world.run(create_event(OrganisationId(1), "Aida")).unwrap();
-    assert_eq!(world.run(schedule(2, 100, 1)), Err(Refusal::NoSuchEvent));
-    assert_eq!(world.run(schedule(1, 100, 1)), Err(Refusal::NoSuchVenue));
+    assert_eq!(world.run(schedule(2, 100, 1)), Err(Refusal::NoSuchVenue));
     world.run(create_venue(OrganisationId(1))).unwrap();
+    assert_eq!(world.run(schedule(2, 100, 1)), Err(Refusal::NoSuchEvent));
     assert_eq!(world.run(schedule(1, 100, 1)), Err(Refusal::NoGroups));
     assert!(matches!(world.run(schedule(1, -1, 1)), Err(Refusal::OutOfBounds { .. })));
     let missing = DirectoryCommand::ActivateShowtime(ActivateShowtime { showtime: ShowtimeId(1) });

@@ -67,12 +67,12 @@ impl Directory {
     }
 
     pub(super) fn grant_role(&mut self, ask: &GrantRole, events: &mut Events) -> Result<Outcome, Refusal> {
+        if matches!(ask.role, Role::Guest | Role::Customer) {
+            return Err(Refusal::out_of_bounds("role", "staff, organizer or admin"));
+        }
         let mut user = self.users.get(&ask.user).cloned().ok_or_else(no_such_user)?;
         if ask.organisation.is_some_and(|organisation| !self.organisations.contains_key(&organisation)) {
             return Err(Refusal::NoSuchOrganisation);
-        }
-        if matches!(ask.role, Role::Guest | Role::Customer) {
-            return Err(Refusal::out_of_bounds("role", "staff, organizer or admin"));
         }
         check_room("roles of the user", user.roles.len(), ROLES_MAX)?;
 

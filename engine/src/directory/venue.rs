@@ -40,20 +40,22 @@ impl Directory {
     }
 
     pub(super) fn update_venue(&mut self, ask: &UpdateVenue, events: &mut Events) -> Result<Outcome, Refusal> {
+        check_text("name", ask.name.as_deref().unwrap_or("kept"), 1, 200)?;
+        check_text("city", ask.city.as_deref().unwrap_or_default(), 0, 200)?;
+        check_text("country", ask.country.as_deref().unwrap_or_default(), 0, 200)?;
+        if let Some(map) = &ask.map {
+            map.check().map_err(|error| Refusal::out_of_bounds("plan", error.to_string()))?;
+        }
         let venue = self.venues.get(&ask.venue).ok_or(Refusal::NoSuchVenue)?;
         let mut changed = venue.clone();
         changed.name = ask.name.clone().unwrap_or(changed.name);
         changed.city = ask.city.clone().unwrap_or(changed.city);
         changed.country = ask.country.clone().unwrap_or(changed.country);
-        check_text("name", &changed.name, 1, 200)?;
-        check_text("city", &changed.city, 0, 200)?;
-        check_text("country", &changed.country, 0, 200)?;
-        if let Some(map) = &ask.map {
-            map.check().map_err(|error| Refusal::out_of_bounds("plan", error.to_string()))?;
-            if *map != changed.map {
-                changed.map = map.clone();
-                changed.version += 1;
-            }
+        if let Some(map) = &ask.map
+            && *map != changed.map
+        {
+            changed.map = map.clone();
+            changed.version += 1;
         }
         check_version(ask.expected_version, u64::from(venue.version))?;
         if changed.version > SEAT_MAP_VERSIONS_MAX {

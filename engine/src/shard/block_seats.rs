@@ -27,12 +27,12 @@ impl Shard {
         if let Some(&seat) = seats.iter().find(|&&seat| !showtime.seats.contains(seat)) {
             return Err(Refusal::NoSuchSeat(seat));
         }
-        if showtime.blocks.len() >= BLOCKS_MAX {
-            return Err(Refusal::AtCapacity { what: "blocks".into() });
-        }
         let taken: Vec<SeatId> = seats.iter().copied().filter(|&seat| !showtime.seats.is_untaken(seat)).collect();
         if !taken.is_empty() {
             return Err(Refusal::SeatsUnavailable { seats: taken });
+        }
+        if showtime.blocks.len() >= BLOCKS_MAX {
+            return Err(Refusal::AtCapacity { what: "blocks".into() });
         }
 
         self.showtime_mut(ask.showtime).block(&seats, &ask.reason, ask.channel.as_deref());

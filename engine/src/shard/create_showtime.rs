@@ -31,15 +31,18 @@ impl Shard {
         if ask.showtime.group() != self.state.group {
             return Err(Refusal::out_of_bounds("showtimeId", format!("it belongs to {}", ask.showtime.group())));
         }
-        if let Some(showtime) = self.showtimes.get(&ask.showtime) {
-            let is_same = *showtime.created_by() == content_hash(ask);
-            let commitment = showtime.commitment();
-            let answer = Outcome::ShowtimeCreated { showtime: ask.showtime, commitment };
-            return if is_same { Ok(answer) } else { Err(Refusal::AlreadyExists) };
+        let known = self.showtimes.get(&ask.showtime);
+        if let Some(showtime) = known
+            && *showtime.created_by() == content_hash(ask)
+        {
+            return Ok(Outcome::ShowtimeCreated { showtime: ask.showtime, commitment: showtime.commitment() });
         }
         ask.seat_map.check().map_err(|error| Refusal::out_of_bounds("plan", error.to_string()))?;
         check_prices(&ask.seat_map, &ask.prices)?;
         ask.sale.validate()?;
+        if known.is_some() {
+            return Err(Refusal::AlreadyExists);
+        }
         if self.showtimes.len() >= SHOWTIMES_MAX {
             return Err(Refusal::AtCapacity { what: "showtimes".into() });
         }

@@ -14,9 +14,6 @@ impl Shard {
             return Err(Refusal::out_of_bounds("seats", format!("{seats_len} is not between 1 and 1000")));
         }
         let order = self.order(ask.order)?;
-        if order.state != OrderState::Completed {
-            return Err(Refusal::WrongOrderState { state: order.state });
-        }
         let back = match &ask.seats {
             None => order.places.clone(),
             Some(seats) => {
@@ -29,6 +26,9 @@ impl Shard {
                 Places { seats, areas: Vec::new() }
             }
         };
+        if order.state != OrderState::Completed {
+            return Err(Refusal::WrongOrderState { state: order.state });
+        }
 
         let (showtime_id, user) = (order.showtime, order.user);
         let showtime = self.showtime_mut(showtime_id);

@@ -7,7 +7,9 @@
 mod admission;
 mod best;
 mod drawing;
+mod golden;
 mod holds;
+mod hostile;
 mod ledger;
 mod model;
 mod money;

@@ -517,14 +517,14 @@ impl Model {
             ShardCommand::RefundOrder(ask) => {
                 let index = self.order_index(ask.order)?;
                 let order = &mut self.orders[index];
+                if let Some(seat) = ask.seats.iter().flatten().find(|seat| !order.places.seats.contains(seat)) {
+                    return Err(Refusal::NoSuchSeat(*seat));
+                }
                 if order.state != OrderState::Completed {
                     return Err(Refusal::WrongOrderState { state: order.state });
                 }
                 let mut back = order.places.clone();
                 if let Some(seats) = &ask.seats {
-                    if let Some(seat) = seats.iter().find(|seat| !order.places.seats.contains(seat)) {
-                        return Err(Refusal::NoSuchSeat(*seat));
-                    }
                     back.areas.clear();
                     back.seats.retain(|seat| seats.contains(seat));
                     order.places.seats.retain(|seat| !seats.contains(seat));
