@@ -222,23 +222,19 @@ impl Node {
         let peers = Arc::new(peers.map_err(|error| StartError::Config(error.to_string()))?);
 
         let groups = Arc::new(Groups::default());
-        let wanted = (0..=config.groups).map(GroupId).filter(|group| config.placement(*group).contains(&config.id));
-        let hosted: BTreeSet<GroupId> = wanted.chain(wal.groups()).collect();
-        for id in hosted {
-            let state = Arc::new(GroupState::open(id, &checkpoints).await.map_err(StartError::Checkpoint)?);
-            let log = wal.group(id);
-            if let Some(purged) = log.purged()
-                && state.progress().next_index <= purged.index
-            {
-                return Err(StartError::Gap { group: id, purged: purged.index });
+        if let Err(error) = start_groups(&config, raft_config, &wal, &checkpoints, &peers, &seams.clock, &groups).await
+        {
+            // Nothing may go on writing to what the caller is going to mend.
+            for group in groups.all() {
+                if let Err(error) = group.raft.shutdown().await {
+                    tracing::warn!(group = %group.id, %error, "the group did not stop cleanly");
+                }
             }
-            checkpoints.attach(state.clone()).await.map_err(StartError::Checkpoint)?;
-            let store = MachineStore::new(state.clone(), checkpoints.clone());
-            let network = peers.network(id);
-            let raft = Raft::new(config.id, raft_config.clone(), network, LogStore::new(log), store)
-                .await
-                .map_err(|error| StartError::Raft(error.to_string()))?;
-            groups.insert(Group::start(id, config.id, raft, state, seams.clock.clone()));
+            if let Err(error) = checkpoints.close().await {
+                tracing::warn!(%error, "the checkpoints were not written");
+            }
+            wal.close().await;
+            return Err(error);
         }
 
         let (stop, follower) = stop::switch();
@@ -308,6 +304,37 @@ impl Node {
         }
         saved
     }
+}
+
+/// Loads the state of every group that is hosted here and starts its Raft.
+async fn start_groups(
+    config: &NodeConfig,
+    raft_config: Arc<Config>,
+    wal: &Wal,
+    checkpoints: &Checkpoints,
+    peers: &Arc<Peers>,
+    clock: &Arc<dyn Clock>,
+    groups: &Groups,
+) -> Result<(), StartError> {
+    let wanted = (0..=config.groups).map(GroupId).filter(|group| config.placement(*group).contains(&config.id));
+    let hosted: BTreeSet<GroupId> = wanted.chain(wal.groups()).collect();
+    for id in hosted {
+        let state = Arc::new(GroupState::open(id, checkpoints).await.map_err(StartError::Checkpoint)?);
+        let log = wal.group(id);
+        if let Some(purged) = log.purged()
+            && state.progress().next_index <= purged.index
+        {
+            return Err(StartError::Gap { group: id, purged: purged.index });
+        }
+        checkpoints.attach(state.clone()).await.map_err(StartError::Checkpoint)?;
+        let store = MachineStore::new(state.clone(), checkpoints.clone());
+        let network = peers.network(id);
+        let raft = Raft::new(config.id, raft_config.clone(), network, LogStore::new(log), store)
+            .await
+            .map_err(|error| StartError::Raft(error.to_string()))?;
+        groups.insert(Group::start(id, config.id, raft, state, clock.clone()));
+    }
+    Ok(())
 }
 
 fn serve<I, S>(

@@ -144,22 +144,27 @@ impl Cluster {
 
     /// Starts a node, for the first time or again.
     pub(crate) fn start_node(&mut self, id: usize) {
+        let args = self.node_args(id);
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        self.nodes[id - 1] = Some(Process::start(&format!("node {id}"), &args));
+    }
+
+    /// Starts a node that must refuse to start, and gives what it says.
+    pub(crate) fn start_in_vain(&self, id: usize) -> String {
+        let args = self.node_args(id);
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let output = vestibule(&args).output().expect("the binary runs");
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).expect("text")
+    }
+
+    fn node_args(&self, id: usize) -> Vec<String> {
         let peers: Vec<String> = (1..).zip(&self.node_addresses).map(|(id, at)| format!("{id}={at}")).collect();
         let (listen, data) = (self.node_addresses[id - 1].to_string(), self.node_data(id));
-        let args = [
-            "node",
-            "--id",
-            &id.to_string(),
-            "--listen",
-            &listen,
-            "--data",
-            text(&data),
-            "--peers",
-            &peers.join(","),
-            "--groups",
-            "4",
-        ];
-        self.nodes[id - 1] = Some(Process::start(&format!("node {id}"), &args));
+        let args = ["node", "--listen", &listen, "--data", text(&data), "--groups", "4", "--id"];
+        let mut args: Vec<String> = args.map(str::to_owned).into();
+        args.extend([id.to_string(), "--peers".to_owned(), peers.join(",")]);
+        args
     }
 
     /// `kill -9` of a node.
