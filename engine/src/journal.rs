@@ -6,6 +6,9 @@ use crate::{Event, EventRecord, Millis, Sequence, ShowtimeId, Timestamp, codec};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
+/// The most events kept, whoever still wants them: some hundreds of megabytes.
+const EVENTS_MAX: u64 = if cfg!(test) { 4_096 } else { 4_000_000 };
+
 /// The event log. Event number n is record n - 1.
 #[derive(Debug)]
 pub(crate) struct Journal {
@@ -55,10 +58,17 @@ impl Journal {
         Ok((first..self.records.next()).take(count_max).filter_map(|number| self.record(number)).collect())
     }
 
-    /// Drops whole pages that every sink has acknowledged and whose events are all older than `age_min`.
+    /// Drops whole pages that every sink has acknowledged and whose events are all older than `age_min`; and the oldest
+    /// pages in any case once there are more than [`EVENTS_MAX`], so that a sink that never answers fills no memory.
     pub(crate) fn forget(&mut self, now: Timestamp, age_min: Millis) {
         loop {
             let end = (self.records.first() / PAGE_LEN + 1) * PAGE_LEN;
+            let is_too_many = self.records.next() - self.records.first() > EVENTS_MAX;
+            if is_too_many {
+                self.records.drop_before(end);
+                self.oldest_page_at = None;
+                continue;
+            }
             if end > self.records.next() || self.sinks.values().any(|&acknowledged| acknowledged < end) {
                 return;
             }

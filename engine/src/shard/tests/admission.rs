@@ -210,3 +210,52 @@ fn admission_steps_have_a_floor_between_them() {
         40ms cat show ticket               => #3 called, place 3, 0 ahead, claim by 120040ms
     "#]]);
 }
+
+/// The promise of [`Admission`](crate::Admission), checked on what was really called.
+#[test]
+fn rate_and_room_are_never_exceeded() {
+    use super::hostile::created;
+    use super::*;
+    for (rate, room) in [(1, 5), (59, 3), (60, 1_000), (601, 50), (6_000, 7), (60_000, 400), (6_000_000, 100_000)] {
+        let admission = Admission { rate_per_minute: rate, active_max: room, ..Admission::default() };
+        let sale = Sale { method: Method::Fifo, opens_at: Some(Timestamp(0)), admission, ..Sale::default() };
+        let mut shard = Shard::new(GROUP);
+        let ask = |shard: &mut Shard, at: u64, command: ShardCommand| {
+            shard.apply(Timestamp(at), &[Envelope { request: None, command }]);
+            let ShardAnswer::Showtime(Some(view)) = shard.query(&ShardQuery::Showtime(showtime_id())) else { panic!() };
+            assert!(view.active <= u64::from(room));
+            view.cursor
+        };
+        ask(&mut shard, 0, created(sale));
+        let (mut at, mut state, mut called) = (0_u64, 7_u64, vec![(0_u64, 0_u64)]);
+        for user in 1..700_u64 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            at += [0, 0, 1, 20, 333, 5_000, 130_000][(state >> 61) as usize % 7];
+            let (showtime, user) = (showtime_id(), UserId(user.into()));
+            let due = shard.next_due().map_or(at, |due| due.0.max(at));
+            let cursor = match state >> 40 & 3 {
+                0 => {
+                    let ticket = TicketNumber((state >> 20) % called.len() as u64);
+                    ask(
+                        &mut shard,
+                        at,
+                        ShardCommand::LeaveQueue(LeaveQueue { showtime, user: UserId(ticket.0.into()), ticket }),
+                    )
+                }
+                1 => ask(&mut shard, due, ShardCommand::Tick),
+                _ => ask(&mut shard, at, ShardCommand::JoinQueue(JoinQueue { showtime, user })),
+            };
+            at = shard.now().0;
+            called.push((at, cursor));
+        }
+        let burst = u64::from(rate / 60).max(1);
+        for (index, &(from, before)) in called.iter().enumerate() {
+            for &(to, after) in &called[index..] {
+                let (span, count) = (to - from, after - before);
+                let bound = u128::from(rate) * u128::from(span) + u128::from(burst + 1) * 60_000;
+                assert!(u128::from(count) * 60_000 < bound, "{count} called in {span} ms at {rate} a minute");
+            }
+        }
+        assert!(called.last().unwrap().1 > 5, "hardly anybody was called");
+    }
+}

@@ -129,3 +129,58 @@ fn the_event_chain_can_be_followed() {
     assert_eq!(view.chain, chain);
     assert_eq!(view.sequence, shard.last_sequence());
 }
+
+#[test]
+fn events_are_kept_for_sinks_and_for_a_while_and_never_without_end() {
+    let ask = |shard: &mut Shard, at: u64, command: ShardCommand| {
+        let reply = shard.apply(Timestamp(at), &[Envelope { request: None, command }]).remove(0);
+        shard.audit().unwrap();
+        reply.result
+    };
+    let message = |number: u64| {
+        let text = Some(number.to_string());
+        ShardCommand::SetQueueMessage(SetQueueMessage { showtime: showtime_id(), text })
+    };
+    let mut shard = Shard::new(GROUP);
+    for (at, envelope) in mixed().into_iter().take(1) {
+        shard.apply(at, &[envelope]);
+    }
+    let limits = SetLimits { event_age_min: Some(Millis(10_000)), ..SetLimits::default() };
+    ask(&mut shard, 1, ShardCommand::SetLimits(limits)).unwrap();
+    let sink = || "broker".to_owned();
+    let acknowledge = |sequence| ShardCommand::AcknowledgeEvents(AcknowledgeEvents { sink: sink(), sequence });
+    assert!(ask(&mut shard, 1, acknowledge(1)).is_err(), "an unknown sink");
+    ask(&mut shard, 1, ShardCommand::RegisterSink(RegisterSink { sink: sink() })).unwrap();
+    for number in 0..1_000 {
+        ask(&mut shard, 2, message(number)).unwrap();
+    }
+    assert!(ask(&mut shard, 2, acknowledge(5_000)).is_err(), "events to come");
+    // Old enough, and not acknowledged.
+    ask(&mut shard, 20_000, ShardCommand::Tick).unwrap();
+    assert_eq!(shard.events(1, 1).map(|events| events.len()), Ok(1));
+    // Acknowledged in part: whole pages go.
+    ask(&mut shard, 20_000, acknowledge(600)).unwrap();
+    ask(&mut shard, 20_000, ShardCommand::Tick).unwrap();
+    assert_eq!(shard.events(1, 1), Err(513));
+    assert_eq!(shard.events(513, 2).map(|events| events.len()), Ok(2));
+    let loaded = Shard::load(GROUP, shard.rows().into_iter()).unwrap();
+    assert_eq!(loaded.events(1, 1), Err(513));
+    // Acknowledged and young.
+    ask(&mut shard, 20_001, message(1_000_000)).unwrap();
+    ask(&mut shard, 20_001, acknowledge(1_000)).unwrap();
+    for number in 0..300 {
+        ask(&mut shard, 20_002, message(number)).unwrap();
+    }
+    assert_eq!(shard.events(769, 1).map(|events| events.len()), Ok(1));
+    // A sink that never answers keeps no more than the bound.
+    for number in 0..5_000 {
+        shard.apply(Timestamp(20_003), &[Envelope { request: None, command: message(number) }]);
+    }
+    shard.audit().unwrap();
+    let Err(oldest) = shard.events(1, 1) else { panic!() };
+    assert!((3_800..=4_096).contains(&(shard.last_sequence() - oldest)));
+    ask(&mut shard, 20_003, ShardCommand::RemoveSink(RemoveSink { sink: sink() })).unwrap();
+    ask(&mut shard, 40_000, ShardCommand::Tick).unwrap();
+    let Err(oldest) = shard.events(1, 1) else { panic!() };
+    assert!(shard.last_sequence() - oldest < 256);
+}
