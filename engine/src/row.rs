@@ -54,7 +54,13 @@ pub(crate) fn row_key(table: u8, parts: &[u64]) -> Vec<u8> {
 
 /// A value: the version, then the encoding.
 pub(crate) fn row_value<T: serde::Serialize>(value: &T) -> Vec<u8> {
-    let mut bytes = vec![ROW_VERSION];
+    row_value_of(value, 256)
+}
+
+/// A value whose encoding will have about so many bytes.
+pub(crate) fn row_value_of<T: serde::Serialize>(value: &T, len: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(len);
+    bytes.push(ROW_VERSION);
     crate::codec::encode_into(value, &mut bytes);
     bytes
 }

@@ -1,6 +1,6 @@
 //! Numbered values in pages: the page is the unit of dirtiness and of storage.
 
-use crate::row::{CorruptRow, Row, RowWriter, row_key, row_value};
+use crate::row::{CorruptRow, Row, RowWriter, row_key, row_value_of};
 use serde::{Serialize, de::DeserializeOwned};
 use std::collections::{BTreeSet, VecDeque};
 
@@ -129,7 +129,7 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
     fn page_row(page: &Page<T>) -> Vec<u8> {
         let live: Vec<(u8, &T)> =
             page.slots.iter().enumerate().filter_map(|(slot, value)| Some((slot as u8, value.as_ref()?))).collect();
-        row_value(&live)
+        row_value_of(&live, 4_096)
     }
 
     /// Writes every page. The key of a page is `table`, `prefix` and its number.

@@ -26,17 +26,25 @@ pub(crate) enum Due {
 
 /// The ordered set of deadlines. Derived from the rest of the state, and rebuilt at load.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Deadlines(BTreeSet<(Timestamp, Due)>);
+pub(crate) struct Deadlines {
+    set: BTreeSet<(Timestamp, Due)>,
+    /// The time of the earliest: asked for around every command.
+    first: Option<Timestamp>,
+}
 
 impl Deadlines {
     pub(crate) fn insert(&mut self, at: Timestamp, due: Due) {
-        let is_new = self.0.insert((at, due));
+        let is_new = self.set.insert((at, due));
         assert!(is_new, "{due:?} was due at {at} already");
+        self.first = Some(self.first.map_or(at, |first| first.min(at)));
     }
 
     pub(crate) fn remove(&mut self, at: Timestamp, due: Due) {
-        let was_there = self.0.remove(&(at, due));
+        let was_there = self.set.remove(&(at, due));
         assert!(was_there, "{due:?} was not due at {at}");
+        if self.first == Some(at) {
+            self.first = self.set.first().map(|&(at, _)| at);
+        }
     }
 
     /// Moves one deadline.
@@ -53,16 +61,16 @@ impl Deadlines {
 
     /// The earliest deadline.
     pub(crate) fn first(&self) -> Option<Timestamp> {
-        self.0.first().map(|&(at, _)| at)
+        self.first
     }
 
     /// Takes the earliest deadline out, if its time has come.
     pub(crate) fn pop_due(&mut self, now: Timestamp) -> Option<Due> {
-        let &(at, due) = self.0.first()?;
-        if at > now {
+        if self.first? > now {
             return None;
         }
-        self.0.pop_first();
+        let (_, due) = self.set.pop_first()?;
+        self.first = self.set.first().map(|&(at, _)| at);
         Some(due)
     }
 }
