@@ -24,7 +24,7 @@ pub(crate) async fn run(command: CtlCommand) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         CtlCommand::Sell { url, token, sale, json } => {
-            let client = Client::new(&[url], Settings::default(), entropy_seed())?;
+            let client = Client::new([url], Settings::default(), entropy_seed())?;
             let on_sale = put_on_sale(&client, &Token::new(token), &sale).await?;
             if json {
                 println!("{}", serde_json::to_string(&on_sale)?);

@@ -158,7 +158,7 @@ async fn open(
     if remembered.showtime.is_some() {
         return Ok((token, None));
     }
-    let client = Client::new(&[url], Settings::default(), entropy_seed())?;
+    let client = Client::new([url], Settings::default(), entropy_seed())?;
     let on_sale = put_on_sale(&client, &Token::new(token.clone()), &args.sale).await?;
     remembered.showtime = Some(on_sale.showtime_id.clone());
     remember(root, remembered)?;

@@ -76,7 +76,7 @@ fn sold(url: &str, showtime: &str) -> u64 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let settings = vestibule_client::Settings::default();
-        let client = vestibule_client::Client::new(&[url], settings, 1).expect("a client");
+        let client = vestibule_client::Client::new([url], settings, 1).expect("a client");
         client.seats(&showtime.into(), None).await.expect("the seats are shown").counts.sold
     })
 }

@@ -73,7 +73,7 @@ async fn append_and_wait(wal: &Wal, groups: u64) {
     for number in 0..groups {
         let log: WalGroup = wal.group(GroupId(u32::try_from(number).expect("few groups")));
         let index = log.last().map_or(0, |last| last.index + 1);
-        if index > 4_000 && index % 1_000 == 0 {
+        if index > 4_000 && index.is_multiple_of(1_000) {
             let upto = LogPosition { term: 1, node: 1, index: index - 1_000 };
             log.purge(upto).await.expect("it purges");
         }

@@ -3,7 +3,8 @@
 use crate::checkpoint::Checkpoints;
 use crate::convert;
 use crate::group::Groups;
-use crate::state_machine::SnapshotHandle;
+use crate::snapshot;
+use crate::state_machine::{Snapshot, SnapshotHandle};
 use crate::stop::Stop;
 use crate::transport::{CLUSTER_KEY, FROM_KEY, TO_KEY};
 use crate::types::{NodeId, SnapshotMeta};
@@ -11,14 +12,10 @@ use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 use tonic::{Request, Response, Status, Streaming};
-use vestibule_engine::{GroupId, Row};
+use vestibule_engine::GroupId;
 use vestibule_proto::v1;
 use vestibule_proto::v1::consensus_server::Consensus;
-
-/// How long the sender of a snapshot may keep this node waiting.
-const SNAPSHOT_IDLE_MAX: Duration = Duration::from_secs(30);
 
 pub(crate) struct ConsensusService {
     pub(crate) cluster: String,
@@ -48,37 +45,12 @@ impl ConsensusService {
         )))
     }
 
-    async fn receive(
-        &self,
-        mut inbound: Streaming<v1::SnapshotChunk>,
-    ) -> Result<Response<v1::SnapshotResponse>, Status> {
-        let late = |_| Status::deadline_exceeded("the snapshot's sender fell silent");
-        let cut_short = || Status::invalid_argument("the snapshot is cut short");
-        let first = tokio::time::timeout(SNAPSHOT_IDLE_MAX, inbound.message()).await.map_err(late)??;
-        let mut chunk = first.ok_or_else(cut_short)?;
-        let header = chunk.header.take().ok_or_else(cut_short)?;
-        let group = self.groups.get(GroupId(header.group))?;
-        let vote = convert::vote_in(header.vote)?;
-        let last_log_id = header.last.map(convert::log_id_in).transpose()?;
-        let last_membership = convert::membership_in(&header.membership)?;
-        let failed = |error: std::io::Error| Status::internal(error.to_string());
-        let mut receiving = self.checkpoints.begin_receive(group.id).await.map_err(failed)?;
-        loop {
-            let is_last = chunk.row_count;
-            let rows = chunk.rows.into_iter().map(|row| Row { key: row.key.into(), value: row.value.into() }).collect();
-            receiving = self.checkpoints.put_page(receiving, rows).await.map_err(failed)?;
-            if let Some(row_count) = is_last {
-                if row_count != receiving.row_count() {
-                    let got = receiving.row_count();
-                    return Err(Status::invalid_argument(format!("{got} of {row_count} rows arrived")));
-                }
-                break;
-            }
-            let next = tokio::time::timeout(SNAPSHOT_IDLE_MAX, inbound.message()).await.map_err(late)??;
-            chunk = next.ok_or_else(cut_short)?;
-        }
-        let meta = SnapshotMeta { last_log_id, last_membership };
-        let snapshot = crate::state_machine::Snapshot { meta, snapshot: SnapshotHandle::Received(receiving) };
+    async fn receive(&self, inbound: Streaming<v1::SnapshotChunk>) -> Result<Response<v1::SnapshotResponse>, Status> {
+        let is_wanted = |group| self.groups.get(group).map(drop);
+        let received = snapshot::receive(&self.checkpoints, inbound, is_wanted).await?;
+        let group = self.groups.get(received.group)?;
+        let vote = received.vote.ok_or_else(|| Status::invalid_argument("the snapshot has no vote"))?;
+        let snapshot = Snapshot { meta: received.meta, snapshot: SnapshotHandle::Received(received.receiving) };
         let response = group.raft.install_full_snapshot(vote, snapshot).await.map_err(stopped)?;
         Ok(Response::new(v1::SnapshotResponse { vote: Some(convert::vote_out(&response.vote)) }))
     }
@@ -89,6 +61,7 @@ type AppendAnswers = Pin<Box<dyn Stream<Item = Result<v1::AppendResponse, Status
 #[tonic::async_trait]
 impl Consensus for ConsensusService {
     type AppendStream = AppendAnswers;
+    type FetchSnapshotStream = BoxStream<'static, Result<v1::SnapshotChunk, Status>>;
 
     async fn append(
         &self,
@@ -166,5 +139,27 @@ impl Consensus for ConsensusService {
         let answer = group.raft.handle_transfer_leader(convert::transfer_in(request)?).await.map_err(stopped)?;
         let refusal = answer.err().map(|error| error.to_string()).unwrap_or_default();
         Ok(Response::new(v1::TransferLeaderResponse { refusal }))
+    }
+
+    async fn fetch_snapshot(
+        &self,
+        request: Request<v1::FetchSnapshotRequest>,
+    ) -> Result<Response<Self::FetchSnapshotStream>, Status> {
+        self.check_meant(&request)?;
+        let group = self.groups.get(GroupId(request.into_inner().group))?;
+        let failed = |error: std::io::Error| Status::internal(error.to_string());
+        // As fresh as it can be: the asker's log has to reach back to it.
+        self.checkpoints.save(group.id).await.map_err(failed)?;
+        let reading = self.checkpoints.begin_read(group.id).await.map_err(failed)?;
+        let meta =
+            SnapshotMeta { last_log_id: reading.meta().last, last_membership: reading.meta().membership.clone() };
+        let header = snapshot::header(group.id, None, &meta);
+        let (chunks, outbound) = tokio::sync::mpsc::channel(2);
+        tokio::spawn(async move {
+            if let Err(status) = snapshot::send(&reading, header, &chunks).await {
+                tracing::info!(group = %group.id, %status, "a snapshot was not fetched to its end");
+            }
+        });
+        Ok(Response::new(tokio_stream::wrappers::ReceiverStream::new(outbound).map(Ok).boxed()))
     }
 }

@@ -34,6 +34,7 @@ mod machine;
 pub mod node;
 pub mod seams;
 pub mod sled_store;
+mod snapshot;
 pub mod state;
 pub mod state_machine;
 pub mod std_disk;

@@ -13,7 +13,6 @@ use crate::transport::{MESSAGE_LEN_MAX, Peers};
 use crate::types::NodeId;
 use crate::wal::{OpenError, Owner, RecoveryReport, Wal, WalConfig, WalStats};
 use futures::Stream;
-use futures::future::BoxFuture;
 use openraft::async_runtime::WatchReceiver;
 use openraft::impls::BasicNode;
 use openraft::{Config, Raft, SnapshotPolicy};
@@ -37,6 +36,9 @@ pub const GROUPS_MAX: u32 = 1_024;
 
 /// How long open connections may take to end when the node stops.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a group that lacks a checkpoint waits before it asks its peers again.
+const FETCH_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Settings of a node.
 #[derive(Debug, Clone)]
@@ -175,16 +177,6 @@ pub enum StartError {
     /// Its checkpoints cannot be loaded. They may be wiped: they come back from the log or from a peer.
     #[error("{0}")]
     Checkpoint(#[source] io::Error),
-    /// A checkpoint is older than what is left of the log.
-    #[error(
-        "the log of {group} begins behind entry {purged}, its checkpoint ends before: the state in between is lost here; replace this node under a new id"
-    )]
-    Gap {
-        /// The group.
-        group: GroupId,
-        /// The purge point.
-        purged: u64,
-    },
     /// Raft refused.
     #[error("{0}")]
     Raft(String),
@@ -195,11 +187,9 @@ pub enum StartError {
 
 /// A running node.
 pub struct Node {
-    config: NodeConfig,
-    wal: Wal,
-    checkpoints: Checkpoints,
-    groups: Arc<Groups>,
+    parts: Parts,
     stop: watch::Sender<bool>,
+    failed: watch::Receiver<Option<String>>,
     server: tokio::task::JoinHandle<Result<(), tonic::transport::Error>>,
     /// What was found when the log was opened.
     pub recovery: RecoveryReport,
@@ -221,84 +211,67 @@ impl Node {
         let peers = Peers::new(&config.cluster, config.id, seams.connector, deadline);
         let peers = Arc::new(peers.map_err(|error| StartError::Config(error.to_string()))?);
 
-        let groups = Arc::new(Groups::default());
-        if let Err(error) = start_groups(&config, raft_config, &wal, &checkpoints, &peers, &seams.clock, &groups).await
-        {
-            // Nothing may go on writing to what the caller is going to mend.
-            for group in groups.all() {
-                if let Err(error) = group.raft.shutdown().await {
-                    tracing::warn!(group = %group.id, %error, "the group did not stop cleanly");
-                }
-            }
-            if let Err(error) = checkpoints.close().await {
-                tracing::warn!(%error, "the checkpoints were not written");
-            }
-            wal.close().await;
-            return Err(error);
-        }
-
         let (stop, follower) = stop::switch();
-        let server = serve(&config, &wal, &checkpoints, &groups, incoming, follower.clone());
-        for group in groups.all() {
-            tokio::spawn(form(config.clone(), group, follower.clone()));
+        let (fail, failed) = watch::channel(None);
+        let groups = Arc::new(Groups::default());
+        let clock = seams.clock;
+        let parts = Parts { config, raft_config, wal, checkpoints, peers, clock, groups, stop: follower, fail };
+        let gaps = match parts.start_groups().await {
+            Ok(gaps) => gaps,
+            Err(error) => {
+                // Nothing may go on writing to what the caller is going to mend.
+                if let Err(error) = parts.close().await {
+                    tracing::warn!(%error, "the checkpoints were not written");
+                }
+                return Err(error);
+            }
+        };
+        let server = parts.serve(incoming);
+        for state in gaps {
+            tokio::spawn(parts.clone().close_gap(state));
         }
-        if let Ok(directory) = groups.get(GroupId::DIRECTORY) {
-            tokio::spawn(keep_groups_set(config.groups, directory, follower.clone()));
-        }
-        tokio::spawn(keep_log_short(config.clone(), wal.clone(), groups.clone(), follower));
-        Ok(Self { config, wal, checkpoints, groups, stop, server, recovery })
+        tokio::spawn(keep_log_short(parts.clone()));
+        Ok(Self { parts, stop, failed, server, recovery })
     }
 
     /// The node's settings.
     pub fn config(&self) -> &NodeConfig {
-        &self.config
+        &self.parts.config
     }
 
     /// What the log has done since it was opened.
     pub fn wal_stats(&self) -> WalStats {
-        self.wal.stats()
+        self.parts.wal.stats()
     }
 
     /// The applied state of a group that is hosted here.
     pub fn state(&self, group: GroupId) -> Option<Arc<GroupState>> {
-        self.groups.get(group).ok().map(|group| group.state.clone())
+        self.parts.groups.get(group).ok().map(|group| group.state.clone())
     }
 
     /// The node that leads a group, as far as this one knows.
     pub fn leader(&self, group: GroupId) -> Option<NodeId> {
-        Some(self.groups.get(group).ok()?.leader()?.0)
+        Some(self.parts.groups.get(group).ok()?.leader()?.0)
     }
 
     /// Resolves when the node can go on no longer, with the reason. It must be stopped then, and its process ended.
     pub async fn failed(&self) -> String {
-        let mut waits: Vec<BoxFuture<'_, String>> =
-            vec![Box::pin(self.wal.failed()), Box::pin(self.checkpoints.failed())];
-        for group in self.groups.all() {
-            let mut metrics = group.raft.metrics();
-            waits.push(Box::pin(async move {
-                loop {
-                    if let Err(fatal) = &metrics.borrow_watched().running_state {
-                        return format!("{} stopped: {fatal}", group.id);
-                    }
-                    if metrics.changed().await.is_err() {
-                        return format!("{} stopped", group.id);
-                    }
-                }
-            }));
+        let mut failed = self.failed.clone();
+        let a_group = async move {
+            let reason = failed.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
+            reason.unwrap_or_else(|| "the node is gone".to_owned())
+        };
+        tokio::select! {
+            reason = self.parts.wal.failed() => reason,
+            reason = self.parts.checkpoints.failed() => reason,
+            reason = a_group => reason,
         }
-        futures::future::select_all(waits).await.0
     }
 
     /// Stops answering, writes everything that changed and closes the files.
     pub async fn shutdown(mut self) -> io::Result<()> {
         self.stop.send_replace(true);
-        for group in self.groups.all() {
-            if let Err(error) = group.raft.shutdown().await {
-                tracing::warn!(group = %group.id, %error, "the group did not stop cleanly");
-            }
-        }
-        let saved = self.checkpoints.close().await;
-        self.wal.close().await;
+        let saved = self.parts.close().await;
         if tokio::time::timeout(CLOSE_TIMEOUT, &mut self.server).await.is_err() {
             self.server.abort();
         }
@@ -306,80 +279,166 @@ impl Node {
     }
 }
 
-/// Loads the state of every group that is hosted here and starts its Raft.
-async fn start_groups(
-    config: &NodeConfig,
+/// What the tasks of a node share.
+#[derive(Clone)]
+struct Parts {
+    config: NodeConfig,
     raft_config: Arc<Config>,
-    wal: &Wal,
-    checkpoints: &Checkpoints,
-    peers: &Arc<Peers>,
-    clock: &Arc<dyn Clock>,
-    groups: &Groups,
-) -> Result<(), StartError> {
-    let wanted = (0..=config.groups).map(GroupId).filter(|group| config.placement(*group).contains(&config.id));
-    let hosted: BTreeSet<GroupId> = wanted.chain(wal.groups()).collect();
-    for id in hosted {
-        let state = Arc::new(GroupState::open(id, checkpoints).await.map_err(StartError::Checkpoint)?);
-        let log = wal.group(id);
-        if let Some(purged) = log.purged()
-            && state.progress().next_index <= purged.index
-        {
-            return Err(StartError::Gap { group: id, purged: purged.index });
-        }
-        checkpoints.attach(state.clone()).await.map_err(StartError::Checkpoint)?;
-        let store = MachineStore::new(state.clone(), checkpoints.clone());
-        let network = peers.network(id);
-        let raft = Raft::new(config.id, raft_config.clone(), network, LogStore::new(log), store)
-            .await
-            .map_err(|error| StartError::Raft(error.to_string()))?;
-        groups.insert(Group::start(id, config.id, raft, state, clock.clone()));
-    }
-    Ok(())
+    wal: Wal,
+    checkpoints: Checkpoints,
+    peers: Arc<Peers>,
+    clock: Arc<dyn Clock>,
+    groups: Arc<Groups>,
+    stop: Stop,
+    fail: watch::Sender<Option<String>>,
 }
 
-fn serve<I, S>(
-    config: &NodeConfig,
-    wal: &Wal,
-    checkpoints: &Checkpoints,
-    groups: &Arc<Groups>,
-    incoming: I,
-    mut stop: Stop,
-) -> tokio::task::JoinHandle<Result<(), tonic::transport::Error>>
-where
-    I: Stream<Item = io::Result<S>> + Send + 'static,
-    S: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
-{
-    let consensus = ConsensusService {
-        cluster: config.cluster.clone(),
-        node: config.id,
-        groups: groups.clone(),
-        checkpoints: checkpoints.clone(),
-        stop: stop.clone(),
+impl Parts {
+    /// Loads the state of every group that is hosted here and starts its Raft. Gives those whose checkpoint is older
+    /// than what is left of the log: they need a peer's.
+    async fn start_groups(&self) -> Result<Vec<Arc<GroupState>>, StartError> {
+        let wanted = (0..=self.config.groups).map(GroupId);
+        let wanted = wanted.filter(|group| self.config.placement(*group).contains(&self.config.id));
+        let hosted: BTreeSet<GroupId> = wanted.chain(self.wal.groups()).collect();
+        let mut gaps = Vec::new();
+        for id in hosted {
+            let state = Arc::new(GroupState::open(id, &self.checkpoints).await.map_err(StartError::Checkpoint)?);
+            self.checkpoints.attach(state.clone()).await.map_err(StartError::Checkpoint)?;
+            if self.has_gap(&state) {
+                gaps.push(state);
+            } else {
+                self.start_group(state).await?;
+            }
+        }
+        Ok(gaps)
+    }
+
+    fn has_gap(&self, state: &GroupState) -> bool {
+        let purged = self.wal.group(state.group()).purged();
+        purged.is_some_and(|purged| state.progress().next_index <= purged.index)
+    }
+
+    async fn start_group(&self, state: Arc<GroupState>) -> Result<(), StartError> {
+        let id = state.group();
+        let log = LogStore::new(self.wal.group(id));
+        let store = MachineStore::new(state.clone(), self.checkpoints.clone());
+        let raft = Raft::new(self.config.id, self.raft_config.clone(), self.peers.network(id), log, store)
+            .await
+            .map_err(|error| StartError::Raft(error.to_string()))?;
+        let group = Group::start(id, self.config.id, raft, state, self.clock.clone());
+        self.groups.insert(group.clone());
+        tokio::spawn(report_failure(group.clone(), self.fail.clone()));
+        tokio::spawn(form(self.config.clone(), group.clone(), self.stop.clone()));
+        if id == GroupId::DIRECTORY {
+            tokio::spawn(keep_groups_set(self.config.groups, group, self.stop.clone()));
+        }
+        Ok(())
+    }
+
+    /// Fetches the checkpoint of a group from one peer after another until one reaches what is left of the log, and
+    /// starts the group on it. The vote and the log are our own, so nothing that this node has promised is forgotten.
+    async fn close_gap(mut self, state: Arc<GroupState>) {
+        let id = state.group();
+        tracing::warn!(node = self.config.id, group = %id, "the checkpoint is behind the log; asking the peers for theirs");
+        loop {
+            for peer in self.config.placement(id) {
+                let Some(address) = self.config.peers.get(&peer).filter(|_| peer != self.config.id) else { continue };
+                match self.fetch(id, peer, address).await {
+                    Ok(()) => break,
+                    Err(error) => tracing::info!(group = %id, peer, error, "no checkpoint from this peer"),
+                }
+            }
+            if !self.has_gap(&state) {
+                break;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(FETCH_INTERVAL) => {}
+                () = self.stop.stopped() => return,
+            }
+        }
+        if let Err(error) = self.start_group(state).await {
+            self.fail.send_replace(Some(format!("{id} cannot start on a peer's checkpoint: {error}")));
+        }
+    }
+
+    async fn fetch(&self, id: GroupId, peer: NodeId, address: &str) -> Result<(), String> {
+        let fetched = self.peers.fetch_snapshot(id, peer, address, &self.checkpoints).await;
+        let received = fetched.map_err(|status| status.message().to_owned())?;
+        let purged = self.wal.group(id).purged().map(|purged| purged.index);
+        if received.meta.last_log_id.map(|last| last.index) < purged {
+            return Err("its checkpoint is older than what is left of the log here".to_owned());
+        }
+        let (last, membership) = (received.meta.last_log_id, received.meta.last_membership);
+        let installed = self.checkpoints.install(received.receiving, last, membership).await;
+        installed.map_err(|error| error.to_string())
+    }
+
+    /// Stops the groups and closes the files.
+    async fn close(&self) -> io::Result<()> {
+        for group in self.groups.all() {
+            if let Err(error) = group.raft.shutdown().await {
+                tracing::warn!(group = %group.id, %error, "the group did not stop cleanly");
+            }
+        }
+        let saved = self.checkpoints.close().await;
+        self.wal.close().await;
+        saved
+    }
+
+    fn serve<I, S>(&self, incoming: I) -> tokio::task::JoinHandle<Result<(), tonic::transport::Error>>
+    where
+        I: Stream<Item = io::Result<S>> + Send + 'static,
+        S: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    {
+        let Self { config, wal, checkpoints, groups, stop, .. } = self.clone();
+        let mut until = stop.clone();
+        let consensus = ConsensusService {
+            cluster: config.cluster.clone(),
+            node: config.id,
+            groups: groups.clone(),
+            checkpoints: checkpoints.clone(),
+            stop: stop.clone(),
+        };
+        let access = AccessService {
+            cluster: config.cluster.clone(),
+            node: config.id,
+            groups: groups.clone(),
+            checkpoints: checkpoints.clone(),
+            members: config.peers.clone(),
+            command_len_max: wal.entry_len_max() - 64,
+            stop: stop.clone(),
+        };
+        let consensus = ConsensusServer::new(consensus)
+            .max_decoding_message_size(MESSAGE_LEN_MAX)
+            .max_encoding_message_size(MESSAGE_LEN_MAX);
+        let access = AccessServer::new(access)
+            .max_decoding_message_size(MESSAGE_LEN_MAX)
+            .max_encoding_message_size(MESSAGE_LEN_MAX);
+        let server = tonic::transport::Server::builder()
+            .tcp_nodelay(true)
+            .initial_connection_window_size(8 << 20)
+            .initial_stream_window_size(8 << 20)
+            .http2_keepalive_interval(Some(Duration::from_secs(2)))
+            .http2_keepalive_timeout(Some(Duration::from_secs(2)))
+            .add_service(consensus)
+            .add_service(access);
+        let until = async move { until.stopped().await };
+        tokio::spawn(server.serve_with_incoming_shutdown(incoming, until))
+    }
+}
+
+/// Tells the node when a group's Raft has failed.
+async fn report_failure(group: Arc<Group>, fail: watch::Sender<Option<String>>) {
+    let mut metrics = group.raft.metrics();
+    let reason = loop {
+        if let Err(fatal) = &metrics.borrow_watched().running_state {
+            break fatal.to_string();
+        }
+        if metrics.changed().await.is_err() {
+            break "its Raft is gone".to_owned();
+        }
     };
-    let access = AccessService {
-        cluster: config.cluster.clone(),
-        node: config.id,
-        groups: groups.clone(),
-        checkpoints: checkpoints.clone(),
-        members: config.peers.clone(),
-        command_len_max: wal.entry_len_max() - 64,
-        stop: stop.clone(),
-    };
-    let consensus = ConsensusServer::new(consensus)
-        .max_decoding_message_size(MESSAGE_LEN_MAX)
-        .max_encoding_message_size(MESSAGE_LEN_MAX);
-    let access =
-        AccessServer::new(access).max_decoding_message_size(MESSAGE_LEN_MAX).max_encoding_message_size(MESSAGE_LEN_MAX);
-    let server = tonic::transport::Server::builder()
-        .tcp_nodelay(true)
-        .initial_connection_window_size(8 << 20)
-        .initial_stream_window_size(8 << 20)
-        .http2_keepalive_interval(Some(Duration::from_secs(2)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(2)))
-        .add_service(consensus)
-        .add_service(access);
-    let until = async move { stop.stopped().await };
-    tokio::spawn(server.serve_with_incoming_shutdown(incoming, until))
+    fail.send_replace(Some(format!("{} stopped: {reason}", group.id)));
 }
 
 /// Forms a group that nobody has formed yet: its first voter at once, the others if that one does not.
@@ -433,7 +492,8 @@ async fn keep_groups_set(count: u32, directory: Arc<Group>, mut stop: Stop) {
 }
 
 /// Makes groups with little traffic purge when their old entries keep the log from shrinking.
-async fn keep_log_short(config: NodeConfig, wal: Wal, groups: Arc<Groups>, mut stop: Stop) {
+async fn keep_log_short(parts: Parts) {
+    let Parts { config, wal, groups, mut stop, .. } = parts;
     loop {
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(2)) => {}

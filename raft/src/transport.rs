@@ -4,8 +4,10 @@
 //! bulk never delays a heartbeat. Appends of a group travel on a stream of their own, pipelined. Every call has a
 //! deadline; an append stream that owes an answer and gives none for that long is closed.
 
+use crate::checkpoint::Checkpoints;
 use crate::convert;
 use crate::seams::Connector;
+use crate::snapshot::{self, Received};
 use crate::state_machine::{Snapshot, SnapshotHandle};
 use crate::types::{NodeId, TypeConfig, Vote};
 use futures::future::BoxFuture;
@@ -40,8 +42,6 @@ pub(crate) const CLUSTER_KEY: &str = "vestibule-cluster";
 pub(crate) const FROM_KEY: &str = "vestibule-from";
 /// Metadata of every call between nodes: who is meant.
 pub(crate) const TO_KEY: &str = "vestibule-to";
-/// How long a peer may keep a snapshot stream waiting.
-const SNAPSHOT_IDLE_MAX: Duration = Duration::from_secs(30);
 /// Delays between attempts to reach a peer that cannot be reached.
 const BACKOFF: [Duration; 4] =
     [Duration::from_millis(20), Duration::from_millis(50), Duration::from_millis(100), Duration::from_millis(200)];
@@ -83,6 +83,24 @@ impl Peers {
         let channel = self.connector.channel(address).map_err(|error| error.to_string())?;
         channels.insert(key, channel.clone());
         Ok(channel)
+    }
+
+    /// Fetches the durable checkpoint of a group from a peer.
+    pub(crate) async fn fetch_snapshot(
+        self: &Arc<Self>,
+        group: GroupId,
+        from: NodeId,
+        address: &str,
+        checkpoints: &Checkpoints,
+    ) -> Result<Received, Status> {
+        let peer = Peer { peers: self.clone(), group, to: from, address: address.to_owned() };
+        let mut client = peer.client(Lane::Snapshots).map_err(|error| Status::unavailable(error.to_string()))?;
+        let request = peer.request(v1::FetchSnapshotRequest { group: group.0 });
+        let chunks = client.fetch_snapshot(request).await?.into_inner();
+        let is_wanted = |found: GroupId| {
+            if found == group { Ok(()) } else { Err(Status::internal(format!("{found} came for {group}"))) }
+        };
+        snapshot::receive(checkpoints, chunks, is_wanted).await
     }
 
     /// The network of one group.
@@ -175,30 +193,9 @@ impl Peer {
         let SnapshotHandle::Own(reading) = snapshot.snapshot else {
             return Err(Status::internal("a snapshot that is being received cannot be sent on"));
         };
-        let last = snapshot.meta.last_log_id.as_ref().map(convert::log_id_out);
-        let membership = convert::membership_out(&snapshot.meta.last_membership);
-        let header = v1::SnapshotHeader { group: self.group.0, vote: Some(convert::vote_out(&vote)), last, membership };
+        let header = snapshot::header(self.group, Some(&vote), &snapshot.meta);
         let (chunks, outbound) = tokio::sync::mpsc::channel(2);
-        let feed = async move {
-            let mut header = Some(header);
-            let (mut after, mut row_count) = (None, 0);
-            loop {
-                let rows = reading.page(after).await.map_err(|error| Status::internal(error.to_string()))?;
-                row_count += rows.len() as u64;
-                after = rows.last().map(|row| row.key.clone());
-                let is_last = rows.is_empty();
-                let rows = rows.into_iter().map(|row| v1::Row { key: row.key.into(), value: row.value.into() });
-                let row_count = is_last.then_some(row_count);
-                let chunk = v1::SnapshotChunk { header: header.take(), rows: rows.collect(), row_count };
-                let sent = tokio::time::timeout(SNAPSHOT_IDLE_MAX, chunks.send(chunk)).await;
-                if !matches!(sent, Ok(Ok(()))) {
-                    return Err(Status::unavailable("the receiver of the snapshot has gone"));
-                }
-                if is_last {
-                    return Ok(());
-                }
-            }
-        };
+        let feed = async move { snapshot::send(&reading, header, &chunks).await };
         let mut client = self.client(Lane::Snapshots).map_err(|error| Status::unavailable(error.to_string()))?;
         let outbound = tokio_stream::wrappers::ReceiverStream::new(outbound);
         let (fed, answer) = tokio::join!(feed, client.install_snapshot(self.request(outbound)));

@@ -82,7 +82,7 @@ impl SimDisk {
             platter.resize(state.cached.len(), 0);
             for (offset, bytes) in std::mem::take(&mut state.unsynced) {
                 for (at, sector) in sectors(offset, &bytes) {
-                    if inner.random.next_u32() % 2 == 0 {
+                    if inner.random.next_u32().is_multiple_of(2) {
                         platter[at..at + sector.len()].copy_from_slice(sector);
                     } else {
                         inner.lost_sectors += 1;
@@ -95,12 +95,12 @@ impl SimDisk {
         // Each name that changed has its old or its new meaning.
         let mut names = inner.durable_names.clone();
         for (name, file) in &inner.names {
-            if inner.durable_names.get(name) != Some(file) && inner.random.next_u32() % 2 == 0 {
+            if inner.durable_names.get(name) != Some(file) && inner.random.next_u32().is_multiple_of(2) {
                 names.insert(name.clone(), *file);
             }
         }
         for name in inner.durable_names.keys() {
-            if !inner.names.contains_key(name) && inner.random.next_u32() % 2 == 0 {
+            if !inner.names.contains_key(name) && inner.random.next_u32().is_multiple_of(2) {
                 names.remove(name);
             }
         }

@@ -81,7 +81,7 @@ async fn work(wal: &Wal, known: &mut [Known], random: &mut ChaCha8Rng) {
             }
             _ => {
                 let count = 1 + random.next_u32() % 4;
-                let term = known.terms.last().copied().unwrap_or(1) + u64::from(random.next_u32() % 10 == 0);
+                let term = known.terms.last().copied().unwrap_or(1) + u64::from(random.next_u32().is_multiple_of(10));
                 let mut entries = Vec::new();
                 for _ in 0..count {
                     let index = known.terms.len() as u64;
@@ -101,7 +101,7 @@ async fn work(wal: &Wal, known: &mut [Known], random: &mut ChaCha8Rng) {
         if done.is_err() {
             return;
         }
-        if random.next_u32() % 3 == 0 {
+        if random.next_u32().is_multiple_of(3) {
             tokio::task::yield_now().await;
         }
     }

@@ -1,0 +1,103 @@
+//! Checkpoints on their way between nodes: a header, pages of rows, and at the end how many rows there were.
+
+use crate::checkpoint::{Checkpoints, Reading, Receiving};
+use crate::convert;
+use crate::types::{SnapshotMeta, Vote};
+use futures::{Stream, StreamExt};
+use std::io;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tonic::Status;
+use vestibule_engine::{GroupId, Row};
+use vestibule_proto::v1;
+
+/// How long either side of a transfer may keep the other waiting.
+const IDLE_MAX: Duration = Duration::from_secs(30);
+
+/// What the header of a snapshot says.
+pub(crate) fn header(group: GroupId, vote: Option<&Vote>, meta: &SnapshotMeta) -> v1::SnapshotHeader {
+    v1::SnapshotHeader {
+        group: group.0,
+        vote: vote.map(convert::vote_out),
+        last: meta.last_log_id.as_ref().map(convert::log_id_out),
+        membership: convert::membership_out(&meta.last_membership),
+    }
+}
+
+/// Sends a checkpoint page by page. Memory holds a few pages at a time.
+pub(crate) async fn send(
+    reading: &Reading,
+    header: v1::SnapshotHeader,
+    chunks: &mpsc::Sender<v1::SnapshotChunk>,
+) -> Result<(), Status> {
+    let mut header = Some(header);
+    let (mut after, mut row_count) = (None, 0);
+    loop {
+        let rows = reading.page(after).await.map_err(|error| Status::internal(error.to_string()))?;
+        row_count += rows.len() as u64;
+        after = rows.last().map(|row| row.key.clone());
+        let is_last = rows.is_empty();
+        let rows = rows.into_iter().map(|row| v1::Row { key: row.key.into(), value: row.value.into() });
+        let row_count = is_last.then_some(row_count);
+        let chunk = v1::SnapshotChunk { header: header.take(), rows: rows.collect(), row_count };
+        let sent = tokio::time::timeout(IDLE_MAX, chunks.send(chunk)).await;
+        if !matches!(sent, Ok(Ok(()))) {
+            return Err(Status::unavailable("the receiver of the snapshot has gone"));
+        }
+        if is_last {
+            return Ok(());
+        }
+    }
+}
+
+/// A snapshot that has arrived whole.
+pub(crate) struct Received {
+    pub(crate) group: GroupId,
+    pub(crate) vote: Option<Vote>,
+    pub(crate) meta: SnapshotMeta,
+    pub(crate) receiving: Receiving,
+}
+
+/// Receives a checkpoint into the group's other slot. Refuses one of a group that `is_wanted` does not want.
+pub(crate) async fn receive(
+    checkpoints: &Checkpoints,
+    mut chunks: impl Stream<Item = Result<v1::SnapshotChunk, Status>> + Unpin,
+    is_wanted: impl FnOnce(GroupId) -> Result<(), Status>,
+) -> Result<Received, Status> {
+    let failed = |error: io::Error| Status::internal(error.to_string());
+    let mut chunk = next(&mut chunks).await?;
+    let header = chunk.header.take().ok_or_else(|| Status::invalid_argument("the snapshot has no header"))?;
+    let group = GroupId(header.group);
+    is_wanted(group)?;
+    let vote = header.vote.map(|vote| convert::vote_in(Some(vote))).transpose()?;
+    let meta = SnapshotMeta {
+        last_log_id: header.last.map(convert::log_id_in).transpose()?,
+        last_membership: convert::membership_in(&header.membership)?,
+    };
+    let mut receiving = checkpoints.begin_receive(group).await.map_err(failed)?;
+    loop {
+        let row_count = chunk.row_count;
+        let rows = chunk.rows.into_iter().map(|row| Row { key: row.key.into(), value: row.value.into() }).collect();
+        receiving = checkpoints.put_page(receiving, rows).await.map_err(failed)?;
+        match row_count {
+            Some(row_count) if row_count == receiving.row_count() => {
+                return Ok(Received { group, vote, meta, receiving });
+            }
+            Some(row_count) => {
+                let got = receiving.row_count();
+                return Err(Status::invalid_argument(format!("{got} of {row_count} rows arrived")));
+            }
+            None => chunk = next(&mut chunks).await?,
+        }
+    }
+}
+
+async fn next(
+    chunks: &mut (impl Stream<Item = Result<v1::SnapshotChunk, Status>> + Unpin),
+) -> Result<v1::SnapshotChunk, Status> {
+    match tokio::time::timeout(IDLE_MAX, chunks.next()).await {
+        Ok(Some(chunk)) => chunk,
+        Ok(None) => Err(Status::invalid_argument("the snapshot is cut short")),
+        Err(_) => Err(Status::deadline_exceeded("the snapshot's sender fell silent")),
+    }
+}
