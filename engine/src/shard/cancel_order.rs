@@ -21,7 +21,8 @@ impl Shard {
         let order = order.clone();
         let (user, places, total) = (order.user, order.places.clone(), order.total);
         events.push(order.showtime, Event::OrderCanceled { order: ask.order, user, places, total });
-        events.push(order.showtime, Event::HoldReleased { hold: hold_id, places: hold.places });
+        events.push(order.showtime, Event::HoldReleased { hold: hold_id, places: hold.places.clone() });
+        self.tell_blocked_again(order.showtime, &hold.places.seats, events);
         Ok(Outcome::Ordered { order: Box::new(order) })
     }
 }

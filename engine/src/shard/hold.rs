@@ -2,10 +2,11 @@
 
 use super::Shard;
 use super::deadlines::Due;
+use super::seats::BlockId;
 use crate::group_state::Events;
 use crate::{
-    Event, HoldId, HoldView, Millis, Money, OfferId, OrderId, Places, Refusal, ShowtimeId, TicketNumber, Timestamp,
-    UserId,
+    Event, HoldId, HoldView, Millis, Money, OfferId, OrderId, Places, Refusal, SeatId, SeatState, ShowtimeId,
+    TicketNumber, Timestamp, UserId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -130,10 +131,28 @@ impl Shard {
         hold
     }
 
+    /// Tells which of the places given back fell under their block again: those are not for everybody.
+    pub(super) fn tell_blocked_again(&self, showtime_id: ShowtimeId, seats: &[SeatId], events: &mut Events) {
+        let showtime = &self.showtimes[&showtime_id];
+        let mut blocked: Vec<(BlockId, Vec<SeatId>)> = Vec::new();
+        for &seat in seats.iter().filter(|&&seat| showtime.seats.state(seat) == SeatState::Blocked) {
+            let block = showtime.seats.block(seat);
+            match blocked.iter_mut().find(|(other, _)| *other == block) {
+                Some((_, seats)) => seats.push(seat),
+                None => blocked.push((block, vec![seat])),
+            }
+        }
+        for (block, seats) in blocked {
+            let reason = showtime.blocks.get(&block).map_or(String::new(), |block| block.reason.clone());
+            events.push(showtime_id, Event::SeatsBlocked { seats, reason });
+        }
+    }
+
     /// Gives a hold without an order back.
     pub(super) fn give_back(&mut self, id: HoldId, events: &mut Events) {
         let hold = self.free_hold(id);
-        events.push(hold.showtime, Event::HoldReleased { hold: id, places: hold.places });
+        events.push(hold.showtime, Event::HoldReleased { hold: id, places: hold.places.clone() });
+        self.tell_blocked_again(hold.showtime, &hold.places.seats, events);
         self.end_offer(hold.offer, |entry, user| Event::WaitlistLeft { entry, user }, events);
     }
 
@@ -142,7 +161,8 @@ impl Shard {
         let expires_at = self.live_hold(id).expect("a live hold has a deadline").expires_at;
         self.deadlines.insert(expires_at, Due::Hold(id));
         let hold = self.free_hold(id);
-        events.push(hold.showtime, Event::HoldExpired { hold: id, places: hold.places });
+        events.push(hold.showtime, Event::HoldExpired { hold: id, places: hold.places.clone() });
+        self.tell_blocked_again(hold.showtime, &hold.places.seats, events);
         self.end_offer(hold.offer, |entry, user| Event::WaitlistExpired { entry, user }, events);
     }
 }

@@ -71,7 +71,8 @@ impl Shard {
         order.state = closed_state(order, OrderState::Expired);
         let (showtime, user, places, total) = (order.showtime, order.user, order.places.clone(), order.total);
         events.push(showtime, Event::OrderExpired { order: id, user, places, total });
-        events.push(showtime, Event::HoldExpired { hold: hold_id, places: hold.places });
+        events.push(showtime, Event::HoldExpired { hold: hold_id, places: hold.places.clone() });
+        self.tell_blocked_again(showtime, &hold.places.seats, events);
     }
 
     /// Completes an order whose hold lives.

@@ -110,6 +110,6 @@ fn blocked_seats_are_for_their_channel_alone() {
         1s org unblock A1 A2 A3 A4   => done
         1s org unblock A1 A2 A3 A4   => done
         1s org show counts           => front 7/0/1/0, back 8/0/0/0, floor 10/0/0/0
-        1s org show events           => showtimes.created queue.opened inventory.seats.blocked inventory.seats.blocked inventory.hold.created inventory.hold.released inventory.hold.created orders.created payments.succeeded inventory.seats.purchased orders.completed inventory.seats.released
+        1s org show events           => showtimes.created queue.opened inventory.seats.blocked inventory.seats.blocked inventory.hold.created inventory.hold.released inventory.seats.blocked inventory.hold.created orders.created payments.succeeded inventory.seats.purchased orders.completed inventory.seats.released
     "#]]);
 }

@@ -44,6 +44,7 @@ struct ModelEntry {
 struct ModelBlock {
     seats: Vec<SeatId>,
     channel: Option<String>,
+    reason: String,
 }
 
 /// One showtime, as plainly as it can be said.
@@ -216,11 +217,13 @@ impl Model {
                     order.state = if owes(order) { OrderState::RefundDue } else { OrderState::Expired };
                     let (user, places, total) = (order.user, order.places.clone(), order.total);
                     self.events.push(Event::OrderExpired { order: id, user, places: places.clone(), total });
-                    self.events.push(Event::HoldExpired { hold, places });
+                    self.events.push(Event::HoldExpired { hold, places: places.clone() });
+                    self.blocked_again(&places);
                 }
                 ModelDue::Hold(id) => {
                     let hold = self.holds.remove(&id).unwrap();
-                    self.events.push(Event::HoldExpired { hold: id, places: hold.places });
+                    self.events.push(Event::HoldExpired { hold: id, places: hold.places.clone() });
+                    self.blocked_again(&hold.places);
                     if let Some(entry) = self.take_offer(id) {
                         self.events.push(Event::WaitlistExpired { entry: entry.id, user: entry.user });
                     }
@@ -510,7 +513,8 @@ impl Model {
                 let order = order.clone();
                 let (user, places, total) = (order.user, order.places.clone(), order.total);
                 self.events.push(Event::OrderCanceled { order: ask.order, user, places: places.clone(), total });
-                self.events.push(Event::HoldReleased { hold, places });
+                self.events.push(Event::HoldReleased { hold, places: places.clone() });
+                self.blocked_again(&places);
                 Ok(Outcome::Ordered { order: Box::new(order) })
             }
             ShardCommand::RecordPayment(ask) => self.pay(ask),
@@ -552,7 +556,11 @@ impl Model {
                     return Err(Refusal::SeatsUnavailable { seats: taken });
                 }
                 self.lift(&seats);
-                self.blocks.push(ModelBlock { seats: seats.clone(), channel: ask.channel.clone() });
+                self.blocks.push(ModelBlock {
+                    seats: seats.clone(),
+                    channel: ask.channel.clone(),
+                    reason: ask.reason.clone(),
+                });
                 self.events.push(Event::SeatsBlocked { seats, reason: ask.reason.clone() });
                 Ok(Outcome::Done)
             }
@@ -642,9 +650,26 @@ impl Model {
         Ok(Outcome::Done)
     }
 
+    /// Tells which seats fell under their blocks again, block by block in order of their first seats.
+    fn blocked_again(&mut self, places: &Places) {
+        let mut left = places.seats.clone();
+        while let Some(&first) = left.first() {
+            let together: Vec<SeatId> = match self.block_of(first) {
+                Some(block) => left.iter().copied().filter(|seat| block.seats.contains(seat)).collect(),
+                None => vec![first],
+            };
+            left.retain(|seat| !together.contains(seat));
+            if let Some(block) = self.block_of(first) {
+                let reason = block.reason.clone();
+                self.events.push(Event::SeatsBlocked { seats: together, reason });
+            }
+        }
+    }
+
     fn give_back(&mut self, id: HoldId) {
         let hold = self.holds.remove(&id).unwrap();
-        self.events.push(Event::HoldReleased { hold: id, places: hold.places });
+        self.events.push(Event::HoldReleased { hold: id, places: hold.places.clone() });
+        self.blocked_again(&hold.places);
         if let Some(entry) = self.take_offer(id) {
             self.events.push(Event::WaitlistLeft { entry: entry.id, user: entry.user });
         }

@@ -84,3 +84,77 @@ fn bounds_are_refused_by_name() {
         0s org show report           => revenue 0, captured 0, due 0, refunded 0, 1 holds, orders: 1 pendingPayment
     "#]]);
 }
+
+/// Every reason a hold can be refused for, each one while all that come after it apply as well.
+#[test]
+fn reasons_for_refusing_a_hold_yield_to_those_before() {
+    check(expect![[r#"
+        0s org sale fifo perhold=2 perbuyer=3 orphans=refused opens=100s prequeue=100s rate=6000 => created 1
+        0s ann hold floor x0 showtime=2                                                          => refused: quantity is out of bounds: 0 is not between 1 and 100
+        0s ann hold C1 A1 A2 A3 showtime=2                                                       => refused: there is no such showtime
+        0s ann hold C1 A1 A2 A3                                                                  => refused: there is no seat number 16
+        0s ann hold A1 A2 A3                                                                     => refused: the line is scheduled
+        100s ann join                                                                            => #1 called, place 1, 0 ahead, claim by 220s
+        100s bob join                                                                            => #2 waiting, place 2, 1 ahead, eta 1s
+        101s bob claim                                                                           => #2 shopping until 701s, place 2, 0 ahead
+        101s bob hold A1 A2                                                                      => h1 of bob: A1 A2, 10000 until 401s
+        101s ann hold A1 A2 A3                                                                   => refused: the ticket has not been admitted
+        101s ann claim                                                                           => #1 shopping until 701s, place 1, 0 ahead
+        101s ann hold A1 A2 A3                                                                   => refused: one hold takes 2 at most
+        101s ann hold B1 B2                                                                      => h2 of ann: B1 B2, 6000 until 401s
+        101s ann hold A1 A4                                                                      => refused: one buyer takes 3 at most, and has 2
+        102s ann release h2                                                                      => done
+        102s ann hold A1 A4                                                                      => refused: A1 not available
+        102s ann hold A4                                                                         => refused: would leave A3 alone
+        102s ann hold best 1 category=stage                                                      => refused: best.category is out of bounds: there is none of this name
+        102s ann hold best 2 category=floor together                                             => refused: no seats fit the wish
+        102s ann hold A3 A4                                                                      => h3 of ann: A3 A4, 10000 until 402s
+    "#]]);
+}
+
+#[test]
+fn nobody_let_in_comes_before_the_state_of_the_line() {
+    check(expect![[r#"
+        0s org sale reject opens=100s => created 1
+        0s ann hold C1                => refused: there is no seat number 16
+        0s ann hold A1                => refused: the sale lets nobody in
+        0s ann join                   => refused: the sale lets nobody in
+    "#]]);
+}
+
+#[test]
+fn reasons_for_refusing_the_rest_yield_to_those_before() {
+    check(expect![[r#"
+        0s org sale fifo room=1 hold=10s total=10s payment=10s opens=10s prequeue=0s => created 1
+        0s ann claim showtime=2                                                      => refused: there is no such showtime
+        0s ann join                                                                  => #1 prequeue
+        0s bob join                                                                  => #2 prequeue
+        0s bob claim ticket=1                                                        => refused: there is no such ticket
+        0s bob claim                                                                 => refused: the line is prequeue
+        10s bob claim                                                                => refused: the ticket is not called yet, 1 ahead
+        10s ann claim                                                                => #1 shopping until 610s, place 1, 0 ahead
+        11s ann hold A1                                                              => h1 of ann: A1, 5000 until 21s
+        11s ann extend h1                                                            => refused: the hold cannot be extended any further
+        11s ann order h9 bad                                                         => refused: email is out of bounds: it is no address
+        11s ann order h9                                                             => refused: there is no such hold
+        12s bob order h1                                                             => refused: there is no such hold
+        12s ann order h1                                                             => o1 pendingPayment until 22s: A1, 5000
+        12s ann order h1                                                             => refused: the hold has an order already
+        12s ann extend h1                                                            => refused: the hold has an order already
+        13s ann pay o9 p1 ok -5                                                      => refused: amount is out of bounds: -5 is not between 0 and 1000000000000000
+        13s ann pay o9 p1 ok 5                                                       => refused: there is no such order
+        13s ann pay o1 p1 no 5000                                                    => o1 pendingPayment until 22s: A1, 5000
+        13s ann pay o1 p1 no 4000                                                    => refused: the payment id was used before with another content
+        13s org refund o1 A2                                                         => refused: there is no seat number 1
+        13s org refund o1 A1                                                         => refused: the order is pendingPayment
+        13s bob cancel o1                                                            => refused: there is no such order
+        22s ann cancel o1                                                            => refused: the order is expired
+        22s ann extend h1                                                            => refused: the hold is gone
+        22s ann leave ticket=2                                                       => refused: there is no such ticket
+        22s ann leave                                                                => done
+        22s ann claim                                                                => refused: the ticket is over
+        22s org close                                                                => done
+        22s ann claim                                                                => refused: the line is closed
+        22s bob claim                                                                => refused: the line is closed
+    "#]]);
+}
