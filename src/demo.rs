@@ -76,8 +76,8 @@ pub(crate) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     }
     drop(stop);
     serving.await?;
-    for running in nodes {
-        running.node.shutdown().await?;
+    for stopped in futures::future::join_all(nodes.into_iter().map(|running| running.node.shutdown())).await {
+        stopped?;
     }
     Ok(ExitCode::SUCCESS)
 }

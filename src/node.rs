@@ -29,8 +29,10 @@ pub(crate) async fn start(
     directory: &Path,
     listener: TcpListener,
 ) -> anyhow::Result<Running> {
-    let data = DataDir::open(directory, cluster, id, &SystemIds)?;
     let config = NodeConfig::new(id, cluster, peers, groups);
+    // Before the directory is claimed for this node.
+    config.check()?;
+    let data = DataDir::open(directory, cluster, id, &SystemIds)?;
     let store = match data.checkpoint_store() {
         Ok(store) => store,
         Err(error) => {

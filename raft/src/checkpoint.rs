@@ -13,9 +13,9 @@
 
 use crate::machine;
 use crate::seams::{CheckpointStore, StoredChanges};
-use crate::state::{Applied, GroupState};
+use crate::state::{Applied, Drained, GroupState};
 use crate::types::{LogId, StoredMembership, decode_membership, encode_membership, to_log_id, to_position};
-use crate::wal::LogPosition;
+use crate::wal::{LogPosition, WalGroup};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -27,6 +27,8 @@ use vestibule_engine::{GroupId, Row, codec};
 
 /// Bytes of rows read from the store at a time.
 const PAGE_BYTES: usize = 256 << 10;
+/// How long a checkpoint waits for the log.
+const LOG_PATIENCE: Duration = Duration::from_secs(30);
 /// Requests that may wait for the checkpointer.
 const REQUESTS_MAX: usize = 256;
 const CATALOG: &str = "catalog";
@@ -153,7 +155,7 @@ type Answer<T> = oneshot::Sender<io::Result<T>>;
 
 enum Request {
     Load { group: GroupId, answer: Answer<Applied> },
-    Attach { state: Arc<GroupState>, answer: Answer<()> },
+    Attach { state: Arc<GroupState>, log: WalGroup, answer: Answer<()> },
     Save { group: GroupId, answer: Answer<CheckpointMeta> },
     BeginRead { group: GroupId, answer: Answer<Pinned> },
     ReadPage { group: GroupId, slot: u8, after: Option<Vec<u8>>, answer: Answer<Vec<Row>> },
@@ -194,13 +196,15 @@ pub struct Receiving {
     group: GroupId,
     slot: u8,
     meta: CheckpointMeta,
+    /// While it lives, no other may be received into the slot.
+    _turn: Arc<()>,
 }
 
 /// A handle to the checkpointer of a node. Clones share it.
 #[derive(Clone)]
 pub struct Checkpoints {
     requests: mpsc::Sender<Request>,
-    failed: watch::Receiver<Option<String>>,
+    condition: watch::Receiver<Condition>,
     saved: watch::Receiver<BTreeMap<GroupId, u64>>,
 }
 
@@ -212,10 +216,10 @@ impl Checkpoints {
         interval: Duration,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (requests, received) = mpsc::channel(REQUESTS_MAX);
-        let (fail, failed) = watch::channel(None);
+        let (fail, condition) = watch::channel(Condition::Running);
         let (save, saved) = watch::channel(BTreeMap::new());
-        let task = Checkpointer { store, interval, slots: BTreeMap::new(), states: BTreeMap::new(), fail, save };
-        (Self { requests, failed, saved }, task.run(received))
+        let task = Checkpointer { store, interval, slots: BTreeMap::new(), attached: BTreeMap::new(), fail, save };
+        (Self { requests, condition, saved }, task.run(received))
     }
 
     async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> io::Result<T> {
@@ -230,9 +234,10 @@ impl Checkpoints {
         self.ask(|answer| Request::Load { group, answer }).await
     }
 
-    /// From now on, the state's changes are written. What it was made from must have been loaded here, or be empty.
-    pub async fn attach(&self, state: Arc<GroupState>) -> io::Result<()> {
-        self.ask(|answer| Request::Attach { state, answer }).await
+    /// From now on, the state's changes are written, once the entries that they come from are on disk in `log`. What the
+    /// state was made from must have been loaded here, or be empty.
+    pub async fn attach(&self, state: Arc<GroupState>, log: WalGroup) -> io::Result<()> {
+        self.ask(|answer| Request::Attach { state, log, answer }).await
     }
 
     /// Makes what the group has applied durable, and says what that is. While the group's checkpoint is being read,
@@ -247,7 +252,8 @@ impl Checkpoints {
         Ok(Reading { checkpoints: self.clone(), group, pinned })
     }
 
-    /// Begins to receive a checkpoint of the group from elsewhere. One that was begun before is void.
+    /// Begins to receive a checkpoint of the group from elsewhere. Refused while another is being received or waits to be
+    /// installed.
     pub async fn begin_receive(&self, group: GroupId) -> io::Result<Receiving> {
         self.ask(|answer| Request::BeginReceive { group, answer }).await
     }
@@ -276,12 +282,12 @@ impl Checkpoints {
 
     /// Resolves when the store has failed, with the reason. The node must stop then.
     pub async fn failed(&self) -> String {
-        let mut failed = self.failed.clone();
-        let reason = failed.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
-        match reason {
-            Some(reason) => reason,
-            // It was closed in good order.
-            None => std::future::pending().await,
+        let mut condition = self.condition.clone();
+        let changed = condition.wait_for(|now| !matches!(now, Condition::Running)).await.map(|now| now.clone());
+        match changed {
+            Ok(Condition::Failed(reason)) => reason,
+            Ok(_) => std::future::pending().await,
+            Err(_) => "the checkpointer died".to_owned(),
         }
     }
 
@@ -298,19 +304,38 @@ impl Receiving {
     }
 }
 
+/// How the checkpointer is.
+#[derive(Debug, Clone)]
+enum Condition {
+    Running,
+    /// It was closed in good order.
+    Closed,
+    Failed(String),
+}
+
 /// Where a group's checkpoint is, and what it is.
 struct Slot {
     number: u8,
     meta: CheckpointMeta,
     pin: Arc<()>,
+    turn: Arc<()>,
+}
+
+/// A group whose changes are written.
+struct Attached {
+    state: Arc<GroupState>,
+    log: WalGroup,
+    /// What was taken from the state and waits for its entries to be on disk: a checkpoint must not be ahead of the log,
+    /// or a restart would find a state that the log contradicts.
+    drained: Option<Drained>,
 }
 
 struct Checkpointer {
     store: Arc<dyn CheckpointStore>,
     interval: Duration,
     slots: BTreeMap<GroupId, Slot>,
-    states: BTreeMap<GroupId, Arc<GroupState>>,
-    fail: watch::Sender<Option<String>>,
+    attached: BTreeMap<GroupId, Attached>,
+    fail: watch::Sender<Condition>,
     save: watch::Sender<BTreeMap<GroupId, u64>>,
 }
 
@@ -323,6 +348,7 @@ impl Checkpointer {
                     let Some(request) = request else { return };
                     if let Request::Close { answer } = request {
                         let saved = self.save_all().await;
+                        self.fail.send_replace(Condition::Closed);
                         let _ = answer.send(saved);
                         return;
                     }
@@ -330,7 +356,7 @@ impl Checkpointer {
                 }
                 () = tokio::time::sleep_until(due) => {
                     if let Err(error) = self.save_all().await {
-                        self.fail.send_replace(Some(error.to_string()));
+                        self.fail.send_replace(Condition::Failed(error.to_string()));
                         return;
                     }
                     due = tokio::time::Instant::now() + self.interval;
@@ -343,14 +369,14 @@ impl Checkpointer {
     async fn handle(&mut self, request: Request) {
         match request {
             Request::Load { group, answer } => drop(answer.send(self.load(group).await)),
-            Request::Attach { state, answer } => {
-                self.states.insert(state.group(), state);
+            Request::Attach { state, log, answer } => {
+                self.attached.insert(state.group(), Attached { state, log, drained: None });
                 drop(answer.send(Ok(())));
             }
             Request::Save { group, answer } => {
                 let saved = self.save_one(group).await;
                 if let Err(error) = &saved {
-                    self.fail.send_replace(Some(error.to_string()));
+                    self.fail.send_replace(Condition::Failed(error.to_string()));
                 }
                 drop(answer.send(saved));
             }
@@ -383,7 +409,7 @@ impl Checkpointer {
                 Some(sealed) => CheckpointMeta::decode(group, &sealed)?,
             };
             self.note_saved(group, &meta);
-            self.slots.insert(group, Slot { number, meta, pin: Arc::new(()) });
+            self.slots.insert(group, Slot { number, meta, pin: Arc::default(), turn: Arc::default() });
         }
         Ok(self.slots.get_mut(&group).expect("it was just put there"))
     }
@@ -427,16 +453,26 @@ impl Checkpointer {
 
     /// Writes what the group has applied since the last time, without flushing. Says whether there was anything.
     async fn write_dirt(&mut self, group: GroupId) -> io::Result<bool> {
-        let Some(state) = self.states.get(&group).cloned() else { return Ok(false) };
         let store = self.store.clone();
         let slot = self.slot(group).await?;
         if Arc::strong_count(&slot.pin) > 1 {
             return Ok(false);
         }
-        let drained = state.drain();
-        if drained.last == slot.meta.last && drained.rows.is_empty() {
+        let written = slot.meta.last;
+        let Some(attached) = self.attached.get_mut(&group) else { return Ok(false) };
+        let mut drained = attached.state.drain();
+        if let Some(mut earlier) = attached.drained.take() {
+            earlier.rows.merge(std::mem::take(&mut drained.rows));
+            drained.rows = earlier.rows;
+        }
+        if drained.last.is_some_and(|last| attached.log.is_pending(last.index)) {
+            attached.drained = Some(drained);
             return Ok(false);
         }
+        if drained.last == written && drained.rows.is_empty() {
+            return Ok(false);
+        }
+        let slot = self.slot(group).await?;
         let name = namespace(group, slot.number);
         let mut meta = slot.meta.clone();
         meta.last = drained.last;
@@ -460,7 +496,18 @@ impl Checkpointer {
     }
 
     async fn save_one(&mut self, group: GroupId) -> io::Result<CheckpointMeta> {
+        let deadline = tokio::time::Instant::now() + LOG_PATIENCE;
         self.write_dirt(group).await?;
+        // What is applied is on its way to the disk.
+        while self.attached.get(&group).is_some_and(|attached| attached.drained.is_some()) {
+            if tokio::time::Instant::now() > deadline {
+                return Err(io::Error::other(format!(
+                    "the log of {group} has not reached the disk in {LOG_PATIENCE:?}"
+                )));
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            self.write_dirt(group).await?;
+        }
         // Also when nothing was written now: what was written before may not have been flushed.
         self.store.flush().await?;
         let meta = self.slot(group).await?.meta.clone();
@@ -469,7 +516,7 @@ impl Checkpointer {
     }
 
     async fn save_all(&mut self) -> io::Result<()> {
-        let groups: Vec<GroupId> = self.states.keys().copied().collect();
+        let groups: Vec<GroupId> = self.attached.keys().copied().collect();
         let mut written = Vec::new();
         for group in groups {
             if self.write_dirt(group).await? {
@@ -506,9 +553,13 @@ impl Checkpointer {
     }
 
     async fn begin_receive(&mut self, group: GroupId) -> io::Result<Receiving> {
-        let slot = 1 - self.slot(group).await?.number;
-        self.store.clear(&namespace(group, slot)).await?;
-        Ok(Receiving { group, slot, meta: CheckpointMeta::default() })
+        let slot = self.slot(group).await?;
+        if Arc::strong_count(&slot.turn) > 1 {
+            return Err(io::Error::other(format!("another snapshot of {group} is being received")));
+        }
+        let (number, turn) = (1 - slot.number, slot.turn.clone());
+        self.store.clear(&namespace(group, number)).await?;
+        Ok(Receiving { group, slot: number, meta: CheckpointMeta::default(), _turn: turn })
     }
 
     async fn put_page(&mut self, mut receiving: Receiving, rows: Vec<Row>) -> io::Result<Receiving> {
@@ -538,10 +589,11 @@ impl Checkpointer {
         self.store.write(CATALOG, vec![(key, Some(sealed))]).await?;
         self.store.flush().await?;
         self.note_saved(group, &meta);
-        self.slots.insert(group, Slot { number, meta, pin: Arc::new(()) });
+        self.slots.insert(group, Slot { number, meta, pin: Arc::default(), turn: Arc::default() });
         // Here and not in the caller: between the two, changes of the old state would be written into the new slot.
-        if let Some(state) = self.states.get(&group) {
-            state.replace(applied);
+        if let Some(attached) = self.attached.get_mut(&group) {
+            attached.drained = None;
+            attached.state.replace(applied);
         }
         self.store.clear(&namespace(group, before)).await
     }

@@ -389,8 +389,9 @@ impl GrpcCluster {
                     return Ok((answer, position));
                 }
                 Attempt::Failed(failure) => match failure.kind() {
-                    Kind::Overloaded => return Err(Unanswered::Overloaded),
-                    Kind::Malformed => return Err(Unanswered::Malformed(failure.detail)),
+                    // An earlier attempt may take effect yet: that this one will not says nothing of it.
+                    Kind::Overloaded if !lost => return Err(Unanswered::Overloaded),
+                    Kind::Malformed if !lost => return Err(Unanswered::Malformed(failure.detail)),
                     Kind::NotLeader if !failure.leader_address.is_empty() && failure.leader_address != address => {
                         self.note_leader(group, Some(failure.leader_address));
                         // Straight there, unless nodes send us in circles.

@@ -108,7 +108,8 @@ impl NodeConfig {
         nodes.iter().cycle().skip(start).take(REPLICAS.min(nodes.len())).copied().collect()
     }
 
-    fn check(&self) -> Result<(), StartError> {
+    /// Whether the settings make sense.
+    pub fn check(&self) -> Result<(), StartError> {
         let bad = |reason: String| Err(StartError::Config(reason));
         if self.cluster.is_empty() || !self.cluster.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
             return bad(format!(
@@ -303,7 +304,7 @@ impl Parts {
         let mut gaps = Vec::new();
         for id in hosted {
             let state = Arc::new(GroupState::open(id, &self.checkpoints).await.map_err(StartError::Checkpoint)?);
-            self.checkpoints.attach(state.clone()).await.map_err(StartError::Checkpoint)?;
+            self.checkpoints.attach(state.clone(), self.wal.group(id)).await.map_err(StartError::Checkpoint)?;
             if self.has_gap(&state) {
                 gaps.push(state);
             } else {
@@ -375,11 +376,12 @@ impl Parts {
 
     /// Stops the groups and closes the files.
     async fn close(&self) -> io::Result<()> {
-        for group in self.groups.all() {
+        let stops = self.groups.all().into_iter().map(|group| async move {
             if let Err(error) = group.raft.shutdown().await {
                 tracing::warn!(group = %group.id, %error, "the group did not stop cleanly");
             }
-        }
+        });
+        futures::future::join_all(stops).await;
         let saved = self.checkpoints.close().await;
         self.wal.close().await;
         saved

@@ -36,7 +36,7 @@ impl StoreBuilder<TypeConfig, LogStore, MachineStore, Guard> for Builder {
         let (checkpoints, task) = Checkpoints::new(Arc::new(sled), Duration::from_millis(20));
         ThreadSpawner.spawn_blocking_task("checkpointer", Box::pin(task)).expect("a thread starts");
         let state = Arc::new(GroupState::open(group, &checkpoints).await.expect("an empty checkpoint loads"));
-        checkpoints.attach(state.clone()).await.expect("the checkpointer runs");
+        checkpoints.attach(state.clone(), wal.group(group)).await.expect("the checkpointer runs");
         let log = LogStore::new(wal.group(group));
         Ok((Guard { _directory: directory, _wal: wal }, log, MachineStore::new(state, checkpoints)))
     }

@@ -2,7 +2,8 @@
 //!
 //! Writes go to a page cache; a sync copies a file's cache to the platter, a directory sync the names. When the power
 //! goes, each write that was not synced reaches the platter whole, in part, or not at all, sector by sector and in any
-//! order, and so does each name. What was synced stays.
+//! order. Of the changes to names a first part survives, in their order and each whole, as in a journal. What was synced
+//! stays.
 
 use futures::future::BoxFuture;
 use rand_chacha::ChaCha8Rng;
@@ -28,6 +29,8 @@ struct Inner {
     files: BTreeMap<FileId, FileState>,
     names: BTreeMap<String, FileId>,
     durable_names: BTreeMap<String, FileId>,
+    /// What the names were after each change since the last directory sync.
+    unsynced_names: Vec<BTreeMap<String, FileId>>,
     next_file: FileId,
     /// Changing operations left until the power goes; `None` while it stays on.
     fuse: Option<u64>,
@@ -53,6 +56,7 @@ impl SimDisk {
             files: BTreeMap::new(),
             names: BTreeMap::new(),
             durable_names: BTreeMap::new(),
+            unsynced_names: Vec::new(),
             next_file: 0,
             fuse: None,
             life: 0,
@@ -92,20 +96,10 @@ impl SimDisk {
             state.cached.clone_from(&platter);
             state.durable = platter;
         }
-        // Each name that changed has its old or its new meaning.
-        let mut names = inner.durable_names.clone();
-        for (name, file) in &inner.names {
-            if inner.durable_names.get(name) != Some(file) && inner.random.next_u32().is_multiple_of(2) {
-                names.insert(name.clone(), *file);
-            }
-        }
-        for name in inner.durable_names.keys() {
-            if !inner.names.contains_key(name) && inner.random.next_u32().is_multiple_of(2) {
-                names.remove(name);
-            }
-        }
-        inner.names.clone_from(&names);
-        inner.durable_names = names;
+        let survivors = inner.random.next_u32() as usize % (inner.unsynced_names.len() + 1);
+        let names = std::mem::take(&mut inner.unsynced_names).into_iter().take(survivors).last();
+        inner.names = names.unwrap_or_else(|| inner.durable_names.clone());
+        inner.durable_names = inner.names.clone();
     }
 
     /// Changing operations so far.
@@ -155,6 +149,10 @@ impl Inner {
         self.names.get(name).copied().ok_or_else(not_found)
     }
 
+    fn note_names(&mut self) {
+        self.unsynced_names.push(self.names.clone());
+    }
+
     /// Counts a changing operation; fails once the power is gone.
     fn spend(&mut self) -> io::Result<()> {
         self.operations += 1;
@@ -202,6 +200,7 @@ impl Disk for SimDisk {
             let zeroes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
             inner.files.insert(file, FileState { cached: zeroes, ..FileState::default() });
             inner.names.insert(name.to_owned(), file);
+            inner.note_names();
             let life = inner.life;
             Ok(Arc::new(SimFile { disk: self.clone(), file, life }) as Arc<dyn DiskFile>)
         })
@@ -221,6 +220,7 @@ impl Disk for SimDisk {
             inner.spend()?;
             let file = inner.names.remove(from).ok_or_else(not_found)?;
             inner.names.insert(to.to_owned(), file);
+            inner.note_names();
             Ok(())
         })
     }
@@ -229,7 +229,9 @@ impl Disk for SimDisk {
         Box::pin(async move {
             let mut inner = self.lock();
             inner.spend()?;
-            inner.names.remove(name).map(drop).ok_or_else(not_found)
+            inner.names.remove(name).ok_or_else(not_found)?;
+            inner.note_names();
+            Ok(())
         })
     }
 
@@ -238,6 +240,7 @@ impl Disk for SimDisk {
             let mut inner = self.lock();
             inner.spend()?;
             inner.durable_names = inner.names.clone();
+            inner.unsynced_names.clear();
             Ok(())
         })
     }

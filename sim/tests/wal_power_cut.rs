@@ -34,6 +34,8 @@ struct Known {
     acknowledged: Arc<AtomicU64>,
     vote_asked: u64,
     vote_acknowledged: u64,
+    /// Entries below this index were noted as committed, mostly before they were on disk.
+    committed: u64,
     purge_asked: Option<u64>,
     purge_acknowledged: Option<u64>,
 }
@@ -69,7 +71,7 @@ async fn work(wal: &Wal, known: &mut [Known], random: &mut ChaCha8Rng) {
                 let purged = log.purge(position(known, upto)).await;
                 purged.map(|()| known.purge_acknowledged = Some(upto))
             }
-            2 if known.terms.len() as u64 > known.purge_asked.map_or(0, |asked| asked + 1) + 2 => {
+            2 if known.terms.len() as u64 > known.purge_asked.map_or(0, |asked| asked + 1).max(known.committed) + 2 => {
                 // A new leader voids the tail: from then on those entries may be there or not.
                 let keep = known.terms.len() - 2;
                 known.terms.truncate(keep);
@@ -78,6 +80,10 @@ async fn work(wal: &Wal, known: &mut [Known], random: &mut ChaCha8Rng) {
                 known.acknowledged = Arc::new(AtomicU64::new(acknowledged));
                 let last = keep.checked_sub(1).map(|last| position(known, last as u64));
                 log.truncate(last).await
+            }
+            3 | 4 if !known.terms.is_empty() => {
+                known.committed = known.terms.len() as u64;
+                log.save_committed(Some(position(known, known.committed - 1)))
             }
             _ => {
                 let count = 1 + random.next_u32() % 4;
@@ -121,6 +127,11 @@ async fn check(wal: &Wal, known: &mut [Known], seed: u64) {
         assert!(purged >= known.purge_acknowledged && purged <= known.purge_asked, "{at}: purged {purged:?}");
         known.purge_asked = purged;
         known.purge_acknowledged = purged;
+
+        // Opening has refused a commit point without its entry.
+        let committed = log.committed().map_or(0, |committed| committed.index + 1);
+        assert!(committed <= known.committed, "{at}: committed {committed}");
+        known.committed = committed;
 
         let acknowledged = known.acknowledged.load(Ordering::SeqCst);
         let next = log.last().map_or(0, |last| last.index + 1);

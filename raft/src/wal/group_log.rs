@@ -34,8 +34,6 @@ pub(crate) enum Found {
 pub(crate) struct GroupLog {
     pub(crate) vote: Option<Ballot>,
     pub(crate) committed: Option<LogPosition>,
-    /// Whether `committed` moved since it was last written.
-    pub(crate) committed_dirty: bool,
     pub(crate) purged: Option<LogPosition>,
     slots: VecDeque<Slot>,
     resident_from: usize,
@@ -75,10 +73,15 @@ impl GroupLog {
         self.append(position, body, Some(place))
     }
 
-    /// Whether entries are missing between the purge point and the first entry; says which index is.
+    /// Whether entries are missing: between the purge point and the first entry, or up to the commit point. Says which
+    /// index is.
     pub(crate) fn hole(&self) -> Option<u64> {
         let due = self.purged.map_or(0, |purged| purged.index + 1);
-        self.first_index().is_some_and(|first| first != due).then_some(due)
+        if self.first_index().is_some_and(|first| first != due) {
+            return Some(due);
+        }
+        let next = self.last().map_or(0, |last| last.index + 1);
+        self.committed.is_some_and(|committed| committed.index >= next).then_some(next)
     }
 
     /// Notes that the entry now lies on disk, unless another has taken its index since.
@@ -93,6 +96,11 @@ impl GroupLog {
     fn slot_of(&self, index: u64) -> Option<usize> {
         let at = usize::try_from(index.checked_sub(self.first_index()?)?).ok()?;
         (at < self.slots.len()).then_some(at)
+    }
+
+    /// Whether the entry is here but not on disk yet.
+    pub(crate) fn is_pending(&self, index: u64) -> bool {
+        self.slot_of(index).is_some_and(|slot| self.slots[slot].place.is_none())
     }
 
     /// Voids every entry behind `last`.

@@ -74,7 +74,8 @@ struct Item {
     group: GroupId,
     bodies: Vec<RecordBody>,
     bytes: usize,
-    on_flushed: OnFlushed,
+    /// `None` for a commit point: nobody waits for it, so it alone is no reason for a sync.
+    on_flushed: Option<OnFlushed>,
     space: Option<OwnedSemaphorePermit>,
 }
 
@@ -248,6 +249,11 @@ impl WalGroup {
         lock(&self.log).len()
     }
 
+    /// Whether the entry is here but not on disk yet.
+    pub fn is_pending(&self, index: u64) -> bool {
+        lock(&self.log).is_pending(index)
+    }
+
     /// Whether no entry is held.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -273,12 +279,22 @@ impl WalGroup {
         wait_flushed(flushed).await
     }
 
-    /// Notes the commit point. It reaches the disk with the next frame: losing it costs a replay, never an entry.
+    /// Notes the commit point. It reaches the disk with the next frame, behind all that was asked for before, so that it
+    /// never points at an entry that is not on disk: losing it costs a replay, never an entry.
     pub fn save_committed(&self, committed: Option<LogPosition>) -> io::Result<()> {
         self.shared.check_open()?;
         let mut log = lock(&self.log);
         log.committed = committed;
-        log.committed_dirty = true;
+        let bodies = vec![RecordBody::Committed(committed)];
+        let mut queue = lock(&self.shared.queue);
+        // One that still waits behind the same items is overtaken.
+        match queue.iter_mut().rev().find(|item| item.group == self.group) {
+            Some(item) if item.on_flushed.is_none() => item.bodies = bodies,
+            _ => {
+                let bytes = record::record_len(1);
+                queue.push_back(Item { group: self.group, bodies, bytes, on_flushed: None, space: None });
+            }
+        }
         Ok(())
     }
 
@@ -302,7 +318,7 @@ impl WalGroup {
             bodies.push(RecordBody::Entry(position, body));
         }
         log.evict(self.shared.config.resident_bytes_max);
-        self.enqueue(Item { group: self.group, bodies, bytes, on_flushed, space: Some(space) });
+        self.enqueue(Item { group: self.group, bodies, bytes, on_flushed: Some(on_flushed), space: Some(space) });
         Ok(())
     }
 
@@ -371,7 +387,7 @@ impl WalGroup {
         let on_flushed: OnFlushed = Box::new(move |result| {
             let _ = tell.send(result);
         });
-        self.enqueue(Item { group: self.group, bodies, bytes, on_flushed, space: None });
+        self.enqueue(Item { group: self.group, bodies, bytes, on_flushed: Some(on_flushed), space: None });
         Ok(flushed)
     }
 }

@@ -49,6 +49,15 @@ pub enum EntryBody {
 }
 
 impl EntryBody {
+    /// The same with bytes of its own.
+    pub(crate) fn copied(&self) -> Self {
+        match self {
+            EntryBody::Blank => EntryBody::Blank,
+            EntryBody::Batch(bytes) => EntryBody::Batch(Bytes::copy_from_slice(bytes)),
+            EntryBody::Membership(bytes) => EntryBody::Membership(Bytes::copy_from_slice(bytes)),
+        }
+    }
+
     /// The bytes it carries.
     pub fn bytes(&self) -> &[u8] {
         match self {

@@ -160,7 +160,7 @@ impl Reader<'_> {
             |offset: usize, reason: String| OpenError::Damaged { segment: number, offset: offset as u64, reason };
         if (bytes.len() as u64) < SEGMENT_HEADER_LEN {
             let reason = format!("the file has only {} bytes", bytes.len());
-            return if is_last { Ok(None) } else { Err(damaged(0, reason)) };
+            return Err(damaged(0, reason));
         }
         match segment::check_header(bytes, number, self.owner) {
             Ok(()) => {}
@@ -246,7 +246,8 @@ impl Reader<'_> {
         let log = self.groups.entry(record.group).or_default();
         match record.body {
             RecordBody::Entry(position, body) => {
-                log.append_found(position, body, place).map_err(|due| {
+                // A copy: a slice would keep the whole segment in memory.
+                log.append_found(position, body.copied(), place).map_err(|due| {
                     let (index, group) = (position.index, record.group);
                     Unreadable::Damaged(format!("entry {index} stands where entry {due} of {group} is due"))
                 })?;

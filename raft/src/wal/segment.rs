@@ -11,6 +11,8 @@ const MAGIC: &[u8; 8] = b"VSTBWAL1";
 const NAME_SUFFIX: &str = ".wal";
 /// A zeroed file that waits to become a segment.
 pub(crate) const SPARE_NAME: &str = "spare";
+/// A segment being made without a spare: a file with a segment's name has a segment's length.
+const SEGMENT_DRAFT_NAME: &str = "segment.draft";
 /// A spare being made.
 pub(crate) const SPARE_DRAFT_NAME: &str = "spare.draft";
 
@@ -79,18 +81,23 @@ pub(crate) struct Segment {
 pub(crate) async fn make_segment(disk: &dyn Disk, number: u64, owner: Owner, len: u64) -> io::Result<Segment> {
     let name = segment_name(number);
     let names = disk.list().await?;
-    let file = if names.iter().any(|name| name == SPARE_NAME) {
-        disk.rename(SPARE_NAME, &name).await?;
-        let file = disk.open(&name).await?;
-        if file.size().await? == len {
-            file
-        } else {
-            // Made when segments had another length.
-            disk.remove(&name).await?;
-            disk.create(&name, len).await?
+    let is_there = |wanted: &str| names.iter().any(|name| name == wanted);
+    let spare = if is_there(SPARE_NAME) { Some(disk.open(SPARE_NAME).await?) } else { None };
+    let file = match spare {
+        Some(spare) if spare.size().await? == len => {
+            disk.rename(SPARE_NAME, &name).await?;
+            spare
         }
-    } else {
-        disk.create(&name, len).await?
+        // None, or one from when segments had another length.
+        _ => {
+            if is_there(SEGMENT_DRAFT_NAME) {
+                disk.remove(SEGMENT_DRAFT_NAME).await?;
+            }
+            let file = disk.create(SEGMENT_DRAFT_NAME, len).await?;
+            file.sync_data().await?;
+            disk.rename(SEGMENT_DRAFT_NAME, &name).await?;
+            file
+        }
     };
     file.write_at(0, &encode_header(number, owner)).await?;
     file.sync_data().await?;

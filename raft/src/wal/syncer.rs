@@ -98,10 +98,20 @@ pub(crate) struct Syncer {
     head: Head,
     /// The frame being made, kept for its capacity.
     frame: Vec<u8>,
+    ended: bool,
+}
+
+impl Drop for Syncer {
+    /// A syncer that dies in the middle of its work must not leave the node waiting for it.
+    fn drop(&mut self) {
+        if !self.ended {
+            self.shared.fail(&io::Error::other("the syncer died"));
+        }
+    }
 }
 
 /// Whom to tell when an item is on disk, and the queue space that it held.
-type Waiting = (OnFlushed, Option<OwnedSemaphorePermit>);
+type Waiting = (Option<OnFlushed>, Option<OwnedSemaphorePermit>);
 
 fn split(items: Vec<Item>) -> (Vec<(GroupId, RecordBody)>, Vec<Waiting>) {
     let mut records = Vec::new();
@@ -114,7 +124,7 @@ fn split(items: Vec<Item>) -> (Vec<(GroupId, RecordBody)>, Vec<Waiting>) {
 }
 
 fn refuse(waiting: Vec<Waiting>, error: &io::Error) {
-    for (tell, _space) in waiting {
+    for tell in waiting.into_iter().filter_map(|(tell, _space)| tell) {
         tell(Err(io::Error::new(error.kind(), error.to_string())));
     }
 }
@@ -128,7 +138,7 @@ struct Placed {
 
 impl Syncer {
     pub(crate) fn new(shared: Arc<Shared>, head: Head) -> Self {
-        Self { shared, head, frame: Vec::new() }
+        Self { shared, head, frame: Vec::new(), ended: false }
     }
 
     /// Writes frames until the log is closed or the disk fails.
@@ -138,10 +148,6 @@ impl Syncer {
             let (records, waiting) = split(items);
             if records.is_empty() {
                 if *self.shared.stopping.borrow() {
-                    // The commit points that no frame has taken along yet.
-                    if let Err(error) = self.write(Vec::new()).await {
-                        self.shared.fail(&error);
-                    }
                     break;
                 }
                 self.shared.arrived.notified().await;
@@ -152,7 +158,7 @@ impl Syncer {
                 refuse(waiting, &error);
                 break;
             }
-            for (tell, _space) in waiting {
+            for tell in waiting.into_iter().filter_map(|(tell, _space)| tell) {
                 tell(Ok(()));
             }
             if let Err(error) = self.drop_segments().await {
@@ -164,12 +170,17 @@ impl Syncer {
         refuse(split(rest).1, &io::Error::other("the log is closed"));
         self.shared.stopping.send_replace(true);
         self.shared.stopped.send_replace(true);
+        self.ended = true;
     }
 
     fn take_items(&self) -> Vec<Item> {
         let mut queue: std::sync::MutexGuard<'_, VecDeque<Item>> = lock(&self.shared.queue);
         let mut items = Vec::new();
         let mut bytes = 0;
+        // Commit points alone wait for something to go with, or for the end.
+        if queue.iter().all(|item| item.on_flushed.is_none()) && !*self.shared.stopping.borrow() {
+            return items;
+        }
         while let Some(item) = queue.front() {
             bytes += item.bytes;
             if bytes > self.shared.config.frame_bytes_max && !items.is_empty() {
@@ -180,15 +191,8 @@ impl Syncer {
         items
     }
 
-    /// Writes one or more frames with `records` and the commit points that moved, each synced before the next is begun.
-    async fn write(&mut self, mut records: Vec<(GroupId, RecordBody)>) -> io::Result<()> {
-        let groups = lock(&self.shared.groups).clone();
-        for (group, log) in &groups {
-            let mut log = lock(log);
-            if std::mem::take(&mut log.committed_dirty) {
-                records.push((*group, RecordBody::Committed(log.committed)));
-            }
-        }
+    /// Writes one or more frames with `records`, each synced before the next is begun.
+    async fn write(&mut self, records: Vec<(GroupId, RecordBody)>) -> io::Result<()> {
         let mut rest = &records[..];
         while !rest.is_empty() {
             let taken = self.write_frame(rest).await?;
