@@ -66,9 +66,16 @@ impl RushArgs {
         let options = self.options();
         let client = Client::new(&self.urls, options.client_settings(), options.seed)?;
         let progress = if self.json { ProgressBar::hidden() } else { progress_bar(self.buyers) };
-        Ok(run(client, options, progress).await?)
+        let limit = options.time_limit + options.wait_expiry + RECONCILE_MAX;
+        match tokio::time::timeout(limit, run(client, options, progress)).await {
+            Ok(report) => Ok(report?),
+            Err(_) => Err(format!("no end after {} s: the books could not be checked", limit.as_secs()).into()),
+        }
     }
 }
+
+/// How long the books may take once the buyers have come to an end. A cluster that answers nobody is not waited for.
+const RECONCILE_MAX: Duration = Duration::from_secs(180);
 
 /// A share in per cent, 0 to 100; the sign may be left out.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -16,12 +16,12 @@ pub(super) async fn live() -> Result<Response, Problem> {
     json(StatusCode::OK, &json!({"status": "live"}))
 }
 
-/// `GET /health/ready`: the directory answers and the token keys are there.
+/// `GET /health/ready`: the token keys are there, and the directory has a leader that a majority follows.
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Result<Response, Problem> {
     let not_ready = |problem: Problem| Problem::unavailable("not_ready", format!("not ready: {}", problem.code()));
     app.tokens.ring().await.map_err(not_ready)?;
     let query = DirectoryQuery::Groups;
-    app.backend.ask_directory(&query, Consistency::AppliedMin(0)).await.map_err(not_ready)?;
+    app.backend.ask_directory(&query, Consistency::Linearizable).await.map_err(not_ready)?;
     json(StatusCode::OK, &json!({"status": "ready"}))
 }
 
