@@ -6,7 +6,7 @@ default:
     @just --list
 
 # Everything that CI checks.
-ci: fmt-check clippy test deny
+ci: fmt-check clippy test fuzz deny
 
 # Formats the code.
 fmt:
@@ -23,6 +23,12 @@ clippy:
 # The test command of the README.
 test:
     cargo test --locked
+
+# Feeds plans, commands and rows that nobody would write to the engine, for a while each.
+fuzz seconds="15":
+    engine/fuzz/run plan_import {{seconds}}
+    engine/fuzz/run command_decoding {{seconds}}
+    engine/fuzz/run row_decoding {{seconds}}
 
 # Licenses, banned crates and sources of all dependencies.
 deny:

@@ -97,8 +97,9 @@ impl SimDisk {
             state.durable = platter;
         }
         let survivors = inner.random.next_u32() as usize % (inner.unsynced_names.len() + 1);
-        let names = std::mem::take(&mut inner.unsynced_names).into_iter().take(survivors).last();
-        inner.names = names.unwrap_or_else(|| inner.durable_names.clone());
+        let mut changes = std::mem::take(&mut inner.unsynced_names);
+        changes.truncate(survivors);
+        inner.names = changes.pop().unwrap_or_else(|| inner.durable_names.clone());
         inner.durable_names = inner.names.clone();
     }
 
