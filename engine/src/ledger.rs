@@ -2,8 +2,7 @@
 
 use crate::record_log::RecordLog;
 use crate::row::{CorruptRow, Row, RowWriter};
-use crate::{Millis, Refusal, Reply, RequestId, Timestamp, codec};
-use foldhash::quality::FixedState;
+use crate::{Millis, Refusal, Reply, RequestId, Timestamp, codec, lookup};
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
 
@@ -23,7 +22,7 @@ pub(crate) struct Ledger {
 pub(crate) struct Fingerprint(pub(crate) [u8; 16]);
 
 fn hash_of(id: RequestId) -> u64 {
-    FixedState::with_seed(0x7665_7374_6962_756c).hash_one(id.0)
+    lookup::hasher(0x7665_7374_6962_756c).hash_one(id.0)
 }
 
 fn id_of(record: &[u8]) -> RequestId {

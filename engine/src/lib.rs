@@ -28,10 +28,13 @@ pub mod directory;
 pub mod draw;
 pub mod envelope;
 pub mod event;
+#[cfg(test)]
+mod golden;
 mod group_state;
 pub mod ids;
 mod journal;
 mod ledger;
+mod lookup;
 pub mod machine;
 pub mod merkle;
 pub mod money;

@@ -9,7 +9,6 @@ use crate::merkle::{self, Frontier, Hash};
 use crate::row::{CorruptRow, ROW_VERSION, Row, RowWriter, row_key};
 use crate::table::Table;
 use crate::{Method, Millis, QueueReport, QueueState, Receipt, Sale, TicketNumber, TicketState, Timestamp, UserId};
-use foldhash::quality::FixedState;
 use hashbrown::HashTable;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -198,7 +197,7 @@ pub(crate) struct LineTables {
 }
 
 fn hash_of(user: UserId) -> u64 {
-    FixedState::with_seed(0x6c69_6e65).hash_one(user.0)
+    crate::lookup::hasher(0x6c69_6e65).hash_one(user.0)
 }
 
 impl Line {

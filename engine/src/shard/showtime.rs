@@ -138,7 +138,7 @@ impl Showtime {
             line: Line::new(),
             chain: [0; 32],
             updated_at: Timestamp::default(),
-            buyers: HashMap::with_hasher(FixedState::with_seed(0x6275_7965)),
+            buyers: HashMap::with_hasher(crate::lookup::hasher(0x6275_7965)),
             waitlist: Waitlist::default(),
             step_due: None,
             is_new: false,

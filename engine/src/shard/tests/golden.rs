@@ -2,6 +2,7 @@
 
 use super::hostile::{created, samples};
 use super::*;
+use crate::golden::{command_line, row_line};
 use expect_test::expect_file;
 
 /// A shard in which every table has rows.
@@ -40,39 +41,18 @@ fn full() -> Shard {
     shard
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A long value is told by its length and its hash.
-fn line(row: &Row) -> String {
-    let value = if row.value.len() <= 400 {
-        hex(&row.value)
-    } else {
-        let hash: [u8; 32] = <sha2::Sha256 as sha2::Digest>::digest(&row.value).into();
-        format!("{} bytes, sha256 {}", row.value.len(), hex(&hash))
-    };
-    format!("{} = {value}\n", hex(&row.key))
-}
-
 #[test]
 fn rows_are_written_as_version_1_was() {
     let shard = full();
     let tables: std::collections::BTreeSet<u8> = shard.rows().iter().map(|row| row.key[0]).collect();
     let wanted = [0x01, 0x02, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x20, 0x21, 0x22, 0x30, 0x31, 0x32, 0x70, 0x71];
     assert_eq!(tables.into_iter().collect::<Vec<_>>(), wanted, "a table without a row is a table untested");
-    let text: String = shard.rows().iter().map(line).collect();
+    let text: String = shard.rows().iter().map(row_line).collect();
     expect_file!["../../../tests/fixtures/shard-rows-v1.txt"].assert_eq(&text);
 }
 
 #[test]
 fn commands_are_written_as_version_1_was() {
-    let lines = samples().into_iter().map(|command| {
-        let bytes = codec::encode(&Envelope { request: Some(RequestId(1)), command });
-        let decoded: Envelope<ShardCommand> = codec::decode(&bytes).unwrap();
-        let name: String = format!("{:?}", decoded.command).chars().take_while(|c| c.is_alphanumeric()).collect();
-        format!("{name} = {}\n", hex(&bytes))
-    });
-    let text: String = lines.collect();
+    let text: String = samples().into_iter().map(command_line).collect();
     expect_file!["../../../tests/fixtures/shard-commands-v1.txt"].assert_eq(&text);
 }

@@ -7,6 +7,7 @@
 mod admission;
 mod best;
 mod drawing;
+mod equal;
 mod golden;
 mod holds;
 mod hostile;

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 /// How often each answer was given and each fact happened: a run that never saw something has not tested it.
 type Tally = BTreeMap<String, u64>;
 
-type Step = (Timestamp, Envelope<ShardCommand>);
+pub(super) type Step = (Timestamp, Envelope<ShardCommand>);
 
 /// Draws small numbers.
 struct Dice(ChaCha8Rng);
@@ -320,6 +320,58 @@ fn shrink(sale: &Sale, mut steps: Vec<Step>) -> (Vec<Step>, String) {
     }
 }
 
+/// The step that comes after those before it.
+fn next_step(dice: &mut Dice, model: &Model, at: &mut u64, is_scarce: bool, steps: &[Step]) -> Step {
+    *at += match dice.below(10) {
+        0..5 => 0,
+        5..8 => dice.below(200),
+        8 => dice.below(2_000),
+        _ => dice.below(30_000) * u64::from(dice.one_in(8)),
+    };
+    let fresh = Envelope {
+        request: dice.one_in(2).then(|| RequestId(u128::from(dice.below(1 << 40)))),
+        command: match steps.len() {
+            // Where seats are few, orphans, waitlists and splits come up.
+            0 if is_scarce => ShardCommand::BlockSeats(BlockSeats {
+                showtime: showtime_id(),
+                seats: (0..12).map(|_| SeatId(dice.below(16) as u32)).collect(),
+                reason: "scarce".into(),
+                channel: None,
+            }),
+            _ => command(dice, model),
+        },
+    };
+    // Sometimes a request comes again, now and then with another body.
+    let envelope = match dice.below(20) {
+        0 if !steps.is_empty() => steps[dice.below(steps.len() as u64) as usize].1.clone(),
+        1 if !steps.is_empty() && dice.one_in(5) => {
+            Envelope { request: steps[dice.below(steps.len() as u64) as usize].1.request, ..fresh }
+        }
+        _ => fresh,
+    };
+    // A clock behind must not matter.
+    let stamped = if dice.one_in(50) { *at / 2 } else { *at };
+    (Timestamp(stamped), envelope)
+}
+
+/// A log of random commands from one seed, with the creation of its showtime in front.
+pub(super) fn log(seed: u64, count: usize) -> Vec<Step> {
+    let mut dice = Dice(ChaCha8Rng::seed_from_u64(seed));
+    let sale = sale(&mut dice);
+    let mut model = Model::new(sale.clone());
+    model.apply(Timestamp(0), &Envelope { request: None, command: ShardCommand::Tick });
+    let mut steps = Vec::new();
+    let mut at = 0;
+    let is_scarce = dice.one_in(2);
+    for _ in 0..count {
+        let step = next_step(&mut dice, &model, &mut at, is_scarce, &steps);
+        model.apply(step.0, &step.1);
+        steps.push(step);
+    }
+    steps.insert(0, (Timestamp(0), Envelope { request: None, command: create(&sale) }));
+    steps
+}
+
 /// Plays random commands from one seed; a failure panics with its shortest list.
 fn run(seed: u64, count: usize, tally: &mut Tally) {
     let mut dice = Dice(ChaCha8Rng::seed_from_u64(seed));
@@ -329,36 +381,8 @@ fn run(seed: u64, count: usize, tally: &mut Tally) {
     let mut at = 0;
     let is_scarce = dice.one_in(2);
     for index in 0..count {
-        at += match dice.below(10) {
-            0..5 => 0,
-            5..8 => dice.below(200),
-            8 => dice.below(2_000),
-            _ => dice.below(30_000) * u64::from(dice.one_in(8)),
-        };
-        let fresh = Envelope {
-            request: dice.one_in(2).then(|| RequestId(u128::from(dice.below(1 << 40)))),
-            command: match index {
-                // Where seats are few, orphans, waitlists and splits come up.
-                0 if is_scarce => ShardCommand::BlockSeats(BlockSeats {
-                    showtime: showtime_id(),
-                    seats: (0..12).map(|_| SeatId(dice.below(16) as u32)).collect(),
-                    reason: "scarce".into(),
-                    channel: None,
-                }),
-                _ => command(&mut dice, &pair.model),
-            },
-        };
-        // Sometimes a request comes again, now and then with another body.
-        let envelope = match dice.below(20) {
-            0 if !steps.is_empty() => steps[dice.below(steps.len() as u64) as usize].1.clone(),
-            1 if !steps.is_empty() && dice.one_in(5) => {
-                Envelope { request: steps[dice.below(steps.len() as u64) as usize].1.request, ..fresh }
-            }
-            _ => fresh,
-        };
-        // A clock behind must not matter.
-        let stamped = if dice.one_in(50) { at / 2 } else { at };
-        steps.push((Timestamp(stamped), envelope));
+        let step = next_step(&mut dice, &pair.model, &mut at, is_scarce, &steps);
+        steps.push(step);
         let result =
             pair.step(&steps[index], tally).and_then(|()| if index % 16 == 0 { pair.compare_state() } else { Ok(()) });
         let result = result.and_then(|()| if index % 97 == 96 { pair.restart() } else { Ok(()) });

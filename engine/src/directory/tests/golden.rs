@@ -1,0 +1,116 @@
+//! The bytes of version 1: what was written once must be read for ever.
+
+use super::*;
+use crate::golden::{command_line, row_line};
+use expect_test::expect_file;
+
+/// Every command, in an order in which all are granted.
+pub(super) fn samples() -> Vec<DirectoryCommand> {
+    let (by, organisation, venue, event) = (ADMIN, OrganisationId(1), VenueId(1), EventId(1));
+    let user = UserId(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10);
+    let showtime = ShowtimeId::new(GroupId(1), 1);
+    let text = || "some text".to_owned();
+    let key = |kid: &str, algorithm| TokenKey { kid: kid.into(), algorithm, der: vec![1, 2], created_at: Timestamp(9) };
+    let node = |node, address: &str| {
+        DirectoryCommand::RegisterNode(RegisterNode { node: NodeNumber(node), address: address.into() })
+    };
+    let sink = |sink: &str| DirectoryCommand::RegisterSink(RegisterSink { sink: sink.into() });
+    let larger = (*map()).clone().with_area("balcony", 5, "all").unwrap();
+    vec![
+        DirectoryCommand::Tick,
+        DirectoryCommand::SetGroups(SetGroups { count: 2 }),
+        DirectoryCommand::SetLimits(SetLimits { requests_max: Some(5_000), ..SetLimits::default() }),
+        sink("broker"),
+        sink("archive"),
+        DirectoryCommand::PutTokenKeys(PutTokenKeys {
+            keys: vec![key("r1", KeyAlgorithm::Rs256), key("e1", KeyAlgorithm::Ed25519)],
+        }),
+        DirectoryCommand::RotateTokenKey(RotateTokenKey {
+            add: Some(key("e2", KeyAlgorithm::Ed25519)),
+            retire: Some("e1".into()),
+        }),
+        DirectoryCommand::CreateOrganisation(CreateOrganisation { by, name: "Opera".into() }),
+        DirectoryCommand::UpdateOrganisation(UpdateOrganisation {
+            by,
+            organisation,
+            expected_version: Some(1),
+            name: "Old opera".into(),
+        }),
+        create_venue(organisation),
+        create_event(organisation, "Aida"),
+        create_event(organisation, "Tosca"),
+        DirectoryCommand::UpdateEvent(UpdateEvent {
+            by,
+            event,
+            expected_version: Some(1),
+            title: None,
+            description: Some(text()),
+            category: Some("opera".into()),
+            city: None,
+            performers: Some(vec!["Ann".into(), "Bob".into()]),
+        }),
+        DirectoryCommand::DeleteEvent(DeleteEvent { by, event: EventId(2), expected_version: None }),
+        schedule(1, 12_345, 7),
+        schedule(1, 100, 8),
+        DirectoryCommand::ActivateShowtime(ActivateShowtime { showtime }),
+        DirectoryCommand::ArchiveShowtime(ArchiveShowtime { showtime }),
+        DirectoryCommand::UpdateVenue(UpdateVenue {
+            by,
+            venue,
+            expected_version: Some(1),
+            name: Some("Great hall".into()),
+            city: None,
+            country: None,
+            map: Some(Arc::new(larger)),
+        }),
+        DirectoryCommand::CreateUser(CreateUser {
+            user,
+            email: "Ann@b.example".into(),
+            password_hash: "salted".into(),
+            name: "Ann".into(),
+        }),
+        DirectoryCommand::UpdateUser(UpdateUser {
+            user,
+            expected_version: Some(1),
+            email: None,
+            password_hash: Some("salted again".into()),
+            name: None,
+            is_active: Some(false),
+        }),
+        DirectoryCommand::GrantRole(GrantRole { by, user, organisation: Some(organisation), role: Role::Staff }),
+        DirectoryCommand::GrantRole(GrantRole { by, user, organisation: None, role: Role::Admin }),
+        DirectoryCommand::RevokeRole(RevokeRole { by, user, organisation: None }),
+        node(1, "a:1"),
+        node(2, "b:1"),
+        DirectoryCommand::SetNodeState(SetNodeState { node: NodeNumber(2), state: NodeState::Draining }),
+        DirectoryCommand::SetPlacement(SetPlacement {
+            group: GroupId(1),
+            expected_version: Some(0),
+            voters: vec![NodeNumber(1)],
+        }),
+        DirectoryCommand::AcknowledgeEvents(AcknowledgeEvents { sink: "broker".into(), sequence: 3 }),
+        DirectoryCommand::RemoveSink(RemoveSink { sink: "archive".into() }),
+    ]
+}
+
+#[test]
+fn rows_are_written_as_version_1_was() {
+    let mut directory = Directory::new(GroupId::DIRECTORY);
+    for (command, at) in samples().into_iter().zip(1_u64..) {
+        let envelope = Envelope { request: Some(RequestId(at.into())), command };
+        let reply = directory.apply(Timestamp(at * 10), &[envelope]).remove(0);
+        assert!(reply.result.is_ok(), "command {at}: {reply:?}");
+    }
+    directory.audit().unwrap();
+    let tables: BTreeSet<u8> = directory.rows().iter().map(|row| row.key[0]).collect();
+    let wanted = [0x01, 0x02, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x70, 0x71];
+    assert_eq!(tables.into_iter().collect::<Vec<_>>(), wanted, "a table without a row is a table untested");
+    let text: String = directory.rows().iter().map(row_line).collect();
+    expect_file!["../../../tests/fixtures/directory-rows-v1.txt"].assert_eq(&text);
+}
+
+#[test]
+fn commands_are_written_as_version_1_was() {
+    let text: String = samples().into_iter().map(command_line).collect();
+    expect_file!["../../../tests/fixtures/directory-commands-v1.txt"].assert_eq(&text);
+}
