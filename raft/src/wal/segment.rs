@@ -19,7 +19,7 @@ pub(crate) const SPARE_DRAFT_NAME: &str = "spare.draft";
 /// Whose log it is: stands in every segment, so that a file from another node or cluster is never taken for our own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Owner {
-    /// A hash of the cluster's name and of the incarnation of the data directory.
+    /// A hash of the cluster's name.
     pub cluster: u64,
     /// The node id.
     pub node: u64,
