@@ -1,0 +1,38 @@
+//! What any group can be told to do: its bounds, and who reads its events.
+
+use crate::Millis;
+use serde::{Deserialize, Serialize};
+
+/// Changes the bounds of the group; what is `None` stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetLimits {
+    /// Remembered requests, 1,000 to 100,000,000. Default 1,000,000.
+    pub requests_max: Option<u64>,
+    /// How long a request is remembered, 1 s to 30 days. Default 24 h.
+    pub request_age_max: Option<Millis>,
+    /// How long an event is kept at least, up to 365 days. Default 1 h.
+    pub event_age_min: Option<Millis>,
+}
+
+/// Keeps events until this sink has acknowledged them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegisterSink {
+    /// Its name, 1 to 100 bytes.
+    pub sink: String,
+}
+
+/// Says that a sink has all events up to a sequence number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AcknowledgeEvents {
+    /// Which sink.
+    pub sink: String,
+    /// The last event it has.
+    pub sequence: u64,
+}
+
+/// Keeps no more events for this sink.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoveSink {
+    /// Which sink.
+    pub sink: String,
+}
