@@ -1,0 +1,127 @@
+//! Admission: an exact leaky bucket, the room inside, and one segment a step.
+
+use super::ticket::Flag;
+use super::{Line, Segment};
+use crate::{Millis, QueueState, Sale, TicketNumber, Timestamp};
+
+/// The least time between two steps of admission: keeps a line that trickles from being all ticks.
+const ADMISSION_STEP_MIN: Millis = Millis(20);
+
+/// Tickets given up before a draw whose places are found in one step of admission.
+const PLACED_PER_STEP: usize = 1_024;
+
+/// What one call costs, in the units in which credit grows by the rate per minute every millisecond.
+const CALL_COST: u64 = 60_000;
+
+/// The least time between two samples of the cursor.
+const SAMPLE_EVERY: Millis = Millis(5_000);
+/// Samples kept.
+const SAMPLES_MAX: usize = 13;
+
+/// The most credit there is: less than one call above a burst, so that a step made late loses nothing of the rate.
+pub(super) fn credit_max(sale: &Sale) -> u64 {
+    burst(sale) + CALL_COST - 1
+}
+
+/// Credit for one second's worth of calls, at least one call.
+pub(super) fn burst(sale: &Sale) -> u64 {
+    u64::from(sale.admission.rate_per_minute / 60).max(1) * CALL_COST
+}
+
+impl Line {
+    /// Counts the credit up to `now`, before the rate changes.
+    pub(crate) fn settle_credit(&mut self, now: Timestamp, sale: &Sale) {
+        let grown = u128::from((now - self.head.credit_at).0) * u128::from(sale.admission.rate_per_minute);
+        let grown = u64::try_from(grown).unwrap_or(u64::MAX);
+        self.head.credit = self.head.credit.saturating_add(grown).min(credit_max(sale));
+        self.head.credit_at = self.head.credit_at.max(now);
+        self.head_dirty = true;
+    }
+
+    /// Keeps the credit within a burst of a rate that was changed.
+    pub(crate) fn clamp_credit(&mut self, sale: &Sale) {
+        self.head.credit = self.head.credit.min(credit_max(sale));
+        self.head_dirty = true;
+    }
+
+    /// When the next step of admission can be made, if one can: a function of the state alone.
+    pub(crate) fn next_step(&self, sale: &Sale) -> Option<Timestamp> {
+        let head = &self.head;
+        if head.state != QueueState::Open || self.waiting() == 0 || head.active >= u64::from(sale.admission.active_max)
+        {
+            return None;
+        }
+        let missing = CALL_COST.saturating_sub(head.credit);
+        let at = head.credit_at + Millis(missing.div_ceil(u64::from(sale.admission.rate_per_minute.max(1))));
+        Some(head.stepped_at.map_or(at, |stepped| at.max(stepped + ADMISSION_STEP_MIN)))
+    }
+
+    /// Calls the next places, as many as credit and room allow. Gives the number of the segment made.
+    pub(crate) fn step(&mut self, now: Timestamp, sale: &Sale) -> Option<u64> {
+        if self.next_step(sale).is_none_or(|at| at > now) {
+            return None;
+        }
+        self.settle_credit(now, sale);
+        for _ in 0..PLACED_PER_STEP {
+            let Some(number) = self.unplaced.pop_first() else { break };
+            let place = self.place_of(TicketNumber(number));
+            self.gaps.insert(place);
+            self.ticket_mut(TicketNumber(number)).set(Flag::Left, place);
+        }
+        if !self.unplaced.is_empty() {
+            // Nobody is called before it is known who is not there.
+            self.head.stepped_at = Some(now);
+            return None;
+        }
+        let room = u64::from(sale.admission.active_max) - self.head.active;
+        let count = (self.head.credit / CALL_COST).min(room).min(self.waiting());
+        assert!(count > 0, "a step was due and calls nobody");
+
+        // The last place called is that of the last ticket called: gaps before it are passed over.
+        let from = self.head.cursor + 1;
+        let mut to = self.head.cursor + count;
+        while let Some(&gap) = self.gaps.first() {
+            if gap > to {
+                break;
+            }
+            self.gaps.pop_first();
+            to += 1;
+        }
+
+        self.head.credit -= count * CALL_COST;
+        self.head.stepped_at = Some(now);
+        self.sample(now);
+        self.head.cursor = to;
+        self.head.active += count;
+        self.head.report.called += count;
+        self.head_dirty = true;
+        let number = self.head.next_segment;
+        self.head.next_segment += 1;
+        let claim_by = now + sale.admission.claim_ttl;
+        self.segments.insert(number, Segment { from, to, claim_by, called: count, is_over: false });
+        Some(number)
+    }
+
+    fn sample(&mut self, now: Timestamp) {
+        let samples = &mut self.head.samples;
+        if samples.last().is_none_or(|&(at, _)| (now - at).0 >= SAMPLE_EVERY.0) {
+            samples.push((now, self.head.cursor));
+            if samples.len() > SAMPLES_MAX {
+                samples.remove(0);
+            }
+        }
+    }
+
+    /// Calls per minute of late; the configured rate until that is known.
+    pub(crate) fn rate_achieved(&self, now: Timestamp, sale: &Sale) -> u32 {
+        let configured = sale.admission.rate_per_minute;
+        match self.head.samples.first() {
+            Some(&(at, cursor)) if (now - at).0 >= SAMPLE_EVERY.0 => {
+                let called = u128::from(self.head.cursor.saturating_sub(cursor));
+                let rate = called * 60_000 / u128::from((now - at).0);
+                u32::try_from(rate).unwrap_or(u32::MAX).clamp(1, configured)
+            }
+            _ => configured,
+        }
+    }
+}

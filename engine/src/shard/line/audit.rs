@@ -1,0 +1,104 @@
+//! Recounts what the line counts.
+
+use super::admission::credit_max;
+use super::drawing::leaf_of;
+use super::ticket::Flag;
+use super::{Line, PAGE_LEN, Standing};
+use crate::merkle::Frontier;
+use crate::{QueueReport, Sale, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+
+impl Line {
+    /// Recounts what is small: segments follow each other, credit is within a burst.
+    pub(super) fn check_segments(&self) -> Result<(), String> {
+        let head = &self.head;
+        let mut next = head.settled.saturating_add(1);
+        for number in head.first_segment..head.next_segment {
+            let segment = self.segments.get(number).ok_or("a segment is missing")?;
+            if segment.from != next || segment.to < segment.from {
+                return Err(format!("segment {number} does not follow the one before"));
+            }
+            next = segment.to.saturating_add(1);
+        }
+        if next != head.cursor + 1 || self.segments.len() != head.next_segment - head.first_segment {
+            return Err("the segments do not end at the cursor".into());
+        }
+        Ok(())
+    }
+
+    /// Recounts everything that is counted.
+    pub(crate) fn audit(&self, sale: &Sale) -> Result<(), String> {
+        let head = &self.head;
+        let mut report = QueueReport { joined: head.joined, ..QueueReport::default() };
+        let (mut active, mut waiting) = (0, 0);
+        let mut called_in = BTreeMap::new();
+        let (mut gaps, mut unplaced) = (BTreeSet::new(), BTreeSet::new());
+        for (number, ticket) in self.tickets() {
+            if self.ticket_of(ticket.user()) != Some(number) {
+                return Err(format!("ticket {number} is not found by its owner"));
+            }
+            let place = self.place_of(number);
+            match self.standing(number) {
+                Standing::Prequeue | Standing::Waiting => waiting += 1,
+                Standing::Called { segment, .. } => {
+                    active += 1;
+                    *called_in.entry(segment).or_insert(0) += 1;
+                }
+                Standing::Shopping { .. } => active += 1,
+                Standing::Done => report.done += 1,
+                Standing::Left => {
+                    report.left += 1;
+                    if ticket.detail() == 0 {
+                        unplaced.insert(number.0);
+                    } else if ticket.detail() != place {
+                        return Err(format!("ticket {number} was given up at place {}", ticket.detail()));
+                    } else if place > head.cursor {
+                        gaps.insert(place);
+                    }
+                }
+                Standing::Expired if ticket.flag() == Flag::Expired => report.expired += 1,
+                Standing::Expired => report.missed += 1,
+            }
+        }
+        report.called = head.report.called;
+        report.claimed = head.report.claimed;
+        if report != head.report {
+            return Err(format!("the line counts {:?}, recounted {report:?}", head.report));
+        }
+        let same_gaps = gaps == self.gaps && unplaced == self.unplaced;
+        if active != head.active || waiting != self.waiting() || !same_gaps {
+            return Err(format!(
+                "{} active and {} waiting, recounted {active} and {waiting}",
+                head.active,
+                self.waiting()
+            ));
+        }
+        if head.active > 0 && !self.is_drawn() {
+            return Err("somebody is inside before the opening".into());
+        }
+        self.check_segments()?;
+        for number in head.first_segment..head.next_segment {
+            let segment = self.segments.get(number).ok_or("a segment is missing")?;
+            if segment.called != called_in.remove(&number).unwrap_or(0) {
+                return Err(format!("segment {number} counts {} called", segment.called));
+            }
+        }
+        let mut frontier = Frontier::default();
+        for (number, ticket) in self.tickets().take(head.frontier.count() as usize) {
+            let page = frontier.count() / PAGE_LEN as u64;
+            if let Some(root) = frontier.push(leaf_of(number, ticket.user()), PAGE_LEN.trailing_zeros())
+                && self.roots.get(page) != Some(&root)
+            {
+                return Err(format!("the root over page {page} of the entrants is another"));
+            }
+        }
+        let drawn_of = if head.draw.is_some() { head.entrants } else { frontier.count() };
+        if frontier != head.frontier || frontier.count() != drawn_of {
+            return Err("the tree over the entrants is another".into());
+        }
+        if head.credit > credit_max(sale) && head.credit_at > Timestamp::default() {
+            return Err("more credit than a burst".into());
+        }
+        Ok(())
+    }
+}

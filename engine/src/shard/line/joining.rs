@@ -1,0 +1,77 @@
+//! Taking a ticket, and giving it up.
+
+use super::drawing::leaf_of;
+use super::ticket::{Flag, Ticket};
+use super::{Line, PAGE_LEN, Standing};
+use crate::{TicketNumber, Timestamp, UserId};
+use std::hash::BuildHasher;
+
+/// Where a buyer stands in the index of tickets.
+pub(super) fn hash_of(user: UserId) -> u64 {
+    crate::lookup::hasher(0x6c69_6e65).hash_one(user.0)
+}
+
+impl Line {
+    /// Takes a new ticket. The caller has decided: the owner has none, and there is room.
+    pub(crate) fn join(&mut self, user: UserId, is_drawn: bool) -> TicketNumber {
+        self.head_dirty = true;
+        if self.waiting() == 0 {
+            // How fast the line moved while nobody waited says nothing about how fast it moves.
+            self.head.samples.clear();
+        }
+        self.head.joined += 1;
+        self.head.report.joined += 1;
+        let number = TicketNumber(self.head.joined);
+        let index = (number.0 - 1) as usize;
+        if index.is_multiple_of(PAGE_LEN) {
+            self.pages.push(Vec::new());
+        }
+        self.pages[index / PAGE_LEN].push(Ticket::new(user));
+        self.dirty.insert((index / PAGE_LEN) as u64);
+        self.insert_index(number.0 as u32, user);
+        if is_drawn && !self.is_drawn() {
+            let page = self.head.frontier.count() / PAGE_LEN as u64;
+            if let Some(root) = self.head.frontier.push(leaf_of(number, user), PAGE_LEN.trailing_zeros()) {
+                self.roots.insert(page, root);
+            }
+        }
+        number
+    }
+
+    pub(super) fn insert_index(&mut self, number: u32, user: UserId) {
+        let pages = &self.pages;
+        self.index.insert_unique(hash_of(user), number, |&number| {
+            let index = number as usize - 1;
+            hash_of(pages[index / PAGE_LEN][index % PAGE_LEN].user())
+        });
+    }
+
+    /// Gives a ticket up. Gives the end of the session that ends with it.
+    pub(crate) fn leave(&mut self, number: TicketNumber) -> Option<Timestamp> {
+        let mut place = self.place_of(number);
+        let mut session = None;
+        match self.standing(number) {
+            Standing::Prequeue if self.head.frontier.count() > 0 => {
+                // The draw will tell its place.
+                self.unplaced.insert(number.0);
+                place = 0;
+            }
+            Standing::Prequeue | Standing::Waiting => {
+                self.gaps.insert(place);
+            }
+            Standing::Called { segment, .. } => {
+                self.segments.get_mut(segment).expect("a called ticket has a live segment").called -= 1;
+                self.head.active -= 1;
+            }
+            Standing::Shopping { until } => {
+                session = Some(until);
+                self.head.active -= 1;
+            }
+            over => panic!("left with a ticket that is {}", over.state()),
+        }
+        self.head.report.left += 1;
+        self.head_dirty = true;
+        self.ticket_mut(number).set(Flag::Left, place);
+        session
+    }
+}
