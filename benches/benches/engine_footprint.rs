@@ -127,7 +127,14 @@ fn best() {
     // The near seats go one wish after the other, so the search reaches further and further.
     let mut times: Vec<Duration> = Vec::new();
     for user in 0..2_500 {
-        let wish = BestSeats { quantity: 4, category: None, section: None, accessible: false, together: true };
+        let wish = BestSeats {
+            quantity: 4,
+            category: None,
+            section: None,
+            accessible: false,
+            companion: false,
+            together: true,
+        };
         let envelope = Envelope { request: None, command: hold(100_000 + user, SeatChoice::Best(wish)) };
         let started = Instant::now();
         let reply = shard.apply(Timestamp(2), std::slice::from_ref(&envelope)).remove(0);

@@ -146,7 +146,8 @@ fn best(criterion: &mut Criterion) {
     for (batch, at) in taken.chunks(64).zip(2..) {
         apply(&mut shard, at, batch.iter().map(|&seat| hold(u64::from(seat) + 1, seat)).collect());
     }
-    let wish = BestSeats { quantity: 4, category: None, section: None, accessible: false, together: true };
+    let wish =
+        BestSeats { quantity: 4, category: None, section: None, accessible: false, companion: false, together: true };
     let command = ShardCommand::HoldSeats(HoldSeats {
         showtime: SHOWTIME,
         user: UserId(1 << 100),

@@ -290,9 +290,12 @@ pub struct BestSeats {
     /// Only in this section.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub section: Option<String>,
-    /// Only wheelchair spaces and seats beside them.
+    /// With at least one wheelchair space.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accessible: Option<bool>,
+    /// With a wheelchair space and a companion seat directly beside it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub companion: Option<bool>,
     /// Only side by side.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub together: Option<bool>,

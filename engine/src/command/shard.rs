@@ -189,8 +189,12 @@ pub struct BestSeats {
     pub category: Option<String>,
     /// Only in this section, by name.
     pub section: Option<String>,
-    /// With at least one wheelchair space and its companion seats; without it such seats are left alone.
+    /// With at least one wheelchair space. Unless this or `companion` is asked for, wheelchair spaces and companion seats
+    /// are left alone: only who picks them by hand, or asks, gets them.
     pub accessible: bool,
+    /// With a wheelchair space and a companion seat directly beside it: next to each other, no aisle between. Asks for
+    /// `accessible` too, and for at least 2 seats. The others may be any seats.
+    pub companion: bool,
     /// Refuse rather than split over rows.
     pub together: bool,
 }

@@ -9,11 +9,25 @@
 //! 4. anywhere: the nearest one by one.
 //!
 //! The last two only when the wish allows seats that are not together.
+//!
+//! Wheelchair spaces and companion seats are given only to those who ask for them. What was asked for must be among the
+//! seats at every step; at the third within one of the parts, at the fourth the nearest of it comes first.
 
 use super::house::{House, RESERVED, Stretch};
 use super::showtime::Showtime;
-use crate::{BestSeats, Refusal, SEAT_WHEELCHAIR, SeatId, SeatState};
+use crate::{BestSeats, Refusal, SEAT_COMPANION, SEAT_WHEELCHAIR, SeatId, SeatState};
 use std::cmp::Reverse;
+
+/// What must be among the seats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// Nothing: spaces for wheelchairs and seats for companions are left alone.
+    Nothing,
+    /// A space for a wheelchair.
+    Space,
+    /// A space for a wheelchair and a seat for a companion directly beside it.
+    SpaceAndCompanion,
+}
 
 /// What a wish comes down to in one house.
 struct Wish<'a> {
@@ -22,7 +36,7 @@ struct Wish<'a> {
     quantity: u32,
     category: Option<u16>,
     section: Option<u16>,
-    accessible: bool,
+    need: Need,
     channel: Option<&'a str>,
 }
 
@@ -31,6 +45,24 @@ struct Wish<'a> {
 struct Run {
     distance: u64,
     first: u32,
+}
+
+/// The best runs of a row for either part of a split.
+struct Parts {
+    large: Option<Run>,
+    small: Option<Run>,
+    large_must: Option<Run>,
+    small_must: Option<Run>,
+}
+
+/// Two runs in neighbouring rows. The least is the best: of equal distance that of the lowest ids, one by one. With
+/// equal first seats that is the one that takes more from the row in front, whose ids are lower.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Split {
+    distance: u64,
+    front: u32,
+    front_len: Reverse<u32>,
+    back: u32,
 }
 
 impl Wish<'_> {
@@ -43,7 +75,7 @@ impl Wish<'_> {
         let index = seat as usize;
         self.is_free(seat)
             && self.category.is_none_or(|category| self.house.categories[index] == category)
-            && (self.accessible || self.house.flags[index] & RESERVED == 0)
+            && (self.need != Need::Nothing || self.house.flags[index] & RESERVED == 0)
     }
 
     /// Word `number` of a stretch: a bit for each seat that can be part of the answer.
@@ -53,7 +85,7 @@ impl Wish<'_> {
             || self.category.is_some_and(|category| stretch.category.is_none_or(|all| all != category));
         if !is_seat_by_seat {
             let free = self.showtime.seats.free_word(word);
-            return if self.accessible { free } else { free & !self.house.reserved[word] };
+            return if self.need == Need::Nothing { free & !self.house.reserved[word] } else { free };
         }
         if self.category.is_some_and(|category| stretch.category.is_some_and(|all| all != category)) {
             return 0;
@@ -63,10 +95,17 @@ impl Wish<'_> {
         (from..to).filter(|&seat| self.fits(seat)).fold(0, |bits, seat| bits | 1 << (seat - from))
     }
 
-    /// Whether seats can be the answer, as far as wheelchairs go.
-    fn seats_whom_it_must(&self, from: u32, to: u32) -> bool {
-        !self.accessible
-            || self.house.flags[from as usize..to as usize].iter().any(|flags| flags & SEAT_WHEELCHAIR != 0)
+    /// Whether what must be among the seats is among these, which are side by side.
+    fn has_need(&self, from: u32, to: u32) -> bool {
+        let flags = &self.house.flags[from as usize..to as usize];
+        match self.need {
+            Need::Nothing => true,
+            Need::Space => flags.iter().any(|flags| flags & SEAT_WHEELCHAIR != 0),
+            Need::SpaceAndCompanion => flags.windows(2).any(|pair| {
+                let is_pair = |space: u8, seat: u8| space & SEAT_WHEELCHAIR != 0 && seat & SEAT_COMPANION != 0;
+                is_pair(pair[0], pair[1]) || is_pair(pair[1], pair[0])
+            }),
+        }
     }
 
     fn stretches(&self) -> impl Iterator<Item = &Stretch> {
@@ -117,14 +156,15 @@ impl Wish<'_> {
         before || is_free(to) && !is_free(to + 1)
     }
 
-    /// The best run of `quantity` seats of a stretch.
+    /// The best run of `quantity` seats of a stretch: with `spare_alone` one that leaves no free seat alone, with `must`
+    /// one that has what must be among the seats.
     fn best_of(&self, stretch: &Stretch, quantity: u32, spare_alone: bool, must: bool) -> Option<Run> {
         let mut best: Option<Run> = None;
         self.runs(stretch, quantity, |first| {
             let run = Run { distance: self.house.distance(first, first + quantity), first };
             if best.is_none_or(|best| run < best)
                 && !(spare_alone && self.leaves_alone(stretch, first, first + quantity))
-                && (!must || self.seats_whom_it_must(first, first + quantity))
+                && (!must || self.has_need(first, first + quantity))
             {
                 best = Some(run);
             }
@@ -166,48 +206,70 @@ impl Wish<'_> {
         }
         for larger in (self.quantity.div_ceil(2)..self.quantity).rev() {
             let smaller = self.quantity - larger;
-            let best_in = |row: &(u16, u32, Vec<&Stretch>), quantity: u32| {
-                row.2.iter().filter_map(|stretch| self.best_of(stretch, quantity, false, false)).min()
+            let best_in = |row: &(u16, u32, Vec<&Stretch>), quantity: u32, must: bool| {
+                row.2.iter().filter_map(|stretch| self.best_of(stretch, quantity, false, must)).min()
             };
-            let parts: Vec<(Option<Run>, Option<Run>)> =
-                rows.iter().map(|row| (best_in(row, larger), best_in(row, smaller))).collect();
-            let mut best: Option<(u64, Run, Run)> = None;
+            let parts: Vec<Parts> = rows
+                .iter()
+                .map(|row| {
+                    let (large, small) = (best_in(row, larger, false), best_in(row, smaller, false));
+                    // What must be there need be in one of the two only, and that one may be worse without it.
+                    let (large_must, small_must) = match self.need {
+                        Need::Nothing => (large, small),
+                        _ => (best_in(row, larger, true), best_in(row, smaller, true)),
+                    };
+                    Parts { large, small, large_must, small_must }
+                })
+                .collect();
+            let mut best: Option<Split> = None;
             for (index, pair) in rows.windows(2).enumerate() {
-                let are_neighbours = pair[0].0 == pair[1].0 && pair[0].1 + 1 == pair[1].1;
-                for (large, small) in [(index, index + 1), (index + 1, index)] {
-                    let (Some(large), Some(small)) = (parts[large].0, parts[small].1) else { continue };
-                    let must = self.seats_whom_it_must(large.first, large.first + larger)
-                        || self.seats_whom_it_must(small.first, small.first + smaller);
-                    let candidate = (large.distance + small.distance, large, small);
-                    if are_neighbours && must && best.is_none_or(|best| candidate < best) {
-                        best = Some(candidate);
+                if pair[0].0 != pair[1].0 || pair[0].1 + 1 != pair[1].1 {
+                    continue;
+                }
+                let (front, back) = (&parts[index], &parts[index + 1]);
+                for (front, back, front_len) in [
+                    (front.large_must, back.small, larger),
+                    (front.large, back.small_must, larger),
+                    (front.small_must, back.large, smaller),
+                    (front.small, back.large_must, smaller),
+                ] {
+                    let (Some(front), Some(back)) = (front, back) else { continue };
+                    let distance = front.distance + back.distance;
+                    let front_len = Reverse(front_len);
+                    let split = Split { distance, front: front.first, front_len, back: back.first };
+                    if best.is_none_or(|best| split < best) {
+                        best = Some(split);
                     }
                 }
             }
-            if let Some((_, large, small)) = best {
-                let seats = (large.first..large.first + larger).chain(small.first..small.first + smaller);
-                return Some(sorted(seats.map(SeatId)));
+            if let Some(Split { front, front_len: Reverse(front_len), back, .. }) = best {
+                let back_len = self.quantity - front_len;
+                return Some((front..front + front_len).chain(back..back + back_len).map(SeatId).collect());
             }
         }
         None
     }
 
-    /// Step 4: anywhere.
+    /// Step 4: anywhere. What must be there first, then whatever is nearest.
     fn scattered(&self) -> Option<Vec<SeatId>> {
+        let must = match self.need {
+            Need::Nothing => 0,
+            Need::Space => 1,
+            Need::SpaceAndCompanion => 2,
+        };
+        let first = if must > 0 {
+            self.stretches().filter_map(|stretch| self.best_of(stretch, must, false, true)).min()?.first
+        } else {
+            0
+        };
+        let first = first..first + must;
         let mut seats: Vec<(bool, u64, u32)> = Vec::new();
         for stretch in self.stretches() {
             for seat in stretch.seats().filter(|&seat| self.fits(seat)) {
-                // Where a wheelchair comes along, its space comes first.
-                let is_space = self.accessible && self.house.flags[seat as usize] & SEAT_WHEELCHAIR != 0;
-                seats.push((!is_space, self.house.distance(seat, seat + 1), seat));
+                seats.push((!first.contains(&seat), self.house.distance(seat, seat + 1), seat));
             }
         }
         seats.sort_unstable();
-        if self.accessible {
-            // One space, then whatever is nearest.
-            let space = seats.first().copied().filter(|seat| !seat.0)?;
-            seats.sort_unstable_by_key(|&seat| (Reverse(seat == space), seat.1, seat.2));
-        }
         (seats.len() >= self.quantity as usize)
             .then(|| sorted(seats[..self.quantity as usize].iter().map(|seat| SeatId(seat.2))))
     }
@@ -245,9 +307,13 @@ impl Showtime {
             Some(name) => Some(position(map.sections.iter().position(|s| s.name == *name), "best.section")?),
             None => None,
         };
-        let (quantity, accessible) = (best.quantity, best.accessible);
-        let house = self.seats.house();
-        let wish = Wish { showtime: self, house, quantity, category, section, accessible, channel };
+        let need = match (best.accessible, best.companion) {
+            (_, true) => Need::SpaceAndCompanion,
+            (true, false) => Need::Space,
+            (false, false) => Need::Nothing,
+        };
+        let (quantity, house) = (best.quantity, self.seats.house());
+        let wish = Wish { showtime: self, house, quantity, category, section, need, channel };
         let found = wish.together(true).or_else(|| wish.together(false));
         let found = found.or_else(|| if best.together { None } else { wish.split().or_else(|| wish.scattered()) });
         found.ok_or(Refusal::NoSeatsFit)

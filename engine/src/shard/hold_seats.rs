@@ -105,6 +105,9 @@ fn check_choice(ask: &HoldSeats) -> Result<(), Refusal> {
         return Err(Refusal::out_of_bounds(field, format!("{wanted} is not between 1 and {SEATS_PER_HOLD_MAX}")));
     }
     if let SeatChoice::Best(best) = &ask.choice {
+        if best.companion && best.quantity < 2 {
+            return Err(Refusal::out_of_bounds("best.quantity", "a wheelchair space and its companion seat are two"));
+        }
         check_text("best.category", best.category.as_deref().unwrap_or_default(), 0, 400)?;
         check_text("best.section", best.section.as_deref().unwrap_or_default(), 0, 400)?;
     }

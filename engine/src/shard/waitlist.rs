@@ -104,6 +104,7 @@ impl Showtime {
             category: wish.category.map(|category| self.seat_map.categories[usize::from(category)].name.clone()),
             section: None,
             accessible: false,
+            companion: false,
             together: wish.together,
         };
         if let Ok(seats) = self.best_seats(&best, None) {

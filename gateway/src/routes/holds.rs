@@ -42,6 +42,8 @@ struct BestInput {
     #[serde(default)]
     accessible: bool,
     #[serde(default)]
+    companion: bool,
+    #[serde(default)]
     together: bool,
 }
 
@@ -54,6 +56,7 @@ impl HoldInput {
                 category: best.category,
                 section: best.section,
                 accessible: best.accessible,
+                companion: best.companion,
                 together: best.together,
             })),
             (None, None, Some(area), Some(quantity)) => {

@@ -9,7 +9,8 @@ pub(super) fn samples() -> Vec<ShardCommand> {
     let (hold, order) = (HoldId::new(GROUP, 1), OrderId::new(GROUP, 1));
     let (payment, refund, outcome) = (PaymentId(1), PaymentId(2), PaymentOutcome::Succeeded);
     let seats = vec![SeatId(1), SeatId(2)];
-    let best = BestSeats { quantity: 2, category: None, section: None, accessible: false, together: true };
+    let best =
+        BestSeats { quantity: 2, category: None, section: None, accessible: false, companion: false, together: true };
     let held = |choice| HoldSeats { showtime, user, ticket: Some(ticket), channel: None, choice };
     let text = || "some text".to_owned();
     vec![

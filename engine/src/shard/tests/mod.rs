@@ -6,6 +6,7 @@
 
 mod admission;
 mod best;
+mod best_oracle;
 mod drawing;
 mod equal;
 mod golden;
@@ -213,6 +214,7 @@ impl World {
                             category: value("category"),
                             section: value("section"),
                             accessible: words.contains(&"accessible"),
+                            companion: words.contains(&"companion"),
                             together: words.contains(&"together"),
                         })
                     }

@@ -836,9 +836,12 @@ impl Model {
             let best_in = |quantity: u32, row: u32| runs(quantity, Some(row)).first().copied();
             let pairs = [(0, 1), (1, 0)].into_iter();
             let pairs = pairs.filter_map(|(large, small)| Some((best_in(larger, large)?, best_in(smaller, small)?)));
-            if let Some((large, small)) = pairs.min_by_key(|(large, small)| (large.0 + small.0, *large, *small)) {
+            let splits = pairs.map(|(large, small)| {
                 let mut picked = [seats(large.1, larger), seats(small.1, smaller)].concat();
                 picked.sort();
+                (large.0 + small.0, picked)
+            });
+            if let Some((_, picked)) = splits.min() {
                 return Some(picked);
             }
         }

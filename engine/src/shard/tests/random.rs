@@ -110,6 +110,7 @@ fn command(dice: &mut Dice, model: &Model) -> ShardCommand {
                     category: dice.pick(&[None, None, Some("front"), Some("back")]).map(str::to_owned),
                     section: None,
                     accessible: false,
+                    companion: false,
                     together: dice.one_in(2),
                 }),
                 1 if dice.one_in(10) => SeatChoice::Named(vec![SeatId(16)]),
