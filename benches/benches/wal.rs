@@ -45,7 +45,7 @@ fn append(criterion: &mut Criterion) {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
     let disk = Arc::new(StdDisk::open(dir.path()).expect("a disk"));
-    let owner = Owner { cluster: 1, node: 1 };
+    let owner = Owner { cluster: 1, node: 1, incarnation: 1 };
     let opened = runtime.block_on(Wal::open(disk, owner, WalConfig::default(), &ThreadSpawner));
     let (wal, _) = opened.expect("an empty log opens");
     let mut group = criterion.benchmark_group("wal append, durable");

@@ -6,16 +6,17 @@
 //! that does not depend on their order, both recounted when a checkpoint is loaded.
 //!
 //! ```text
-//!  catalog   g3 ▶ slot 1                    which of its two namespaces a group's checkpoint is in
+//!  catalog   identity                       whose checkpoints these are
+//!            g3 ▶ slot 1                    which of its two namespaces a group's checkpoint is in
 //!  g3.0      (empty, or a snapshot that is being received)
-//!  g3.1      meta: position, membership, count, digest     rows…
+//!  g3.1      meta: owner, position, membership, count, digest     rows…
 //! ```
 
 use crate::machine;
 use crate::seams::{CheckpointStore, StoredChanges};
 use crate::state::{Applied, Drained, GroupState};
 use crate::types::{LogId, StoredMembership, decode_membership, encode_membership, to_log_id, to_position};
-use crate::wal::{LogPosition, WalGroup};
+use crate::wal::{BadStamp, LogPosition, Owner, WalGroup, decode_stamp, encode_stamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -35,7 +36,10 @@ const CATALOG: &str = "catalog";
 /// The key of the meta row; all other keys start with [`ROW_PREFIX`].
 const META_KEY: [u8; 1] = [0];
 const ROW_PREFIX: u8 = 1;
-const META_VERSION: u8 = 1;
+const META_VERSION: u8 = 2;
+/// The key in the catalog of whose checkpoints these are; all others are names of groups.
+const IDENTITY_KEY: &[u8] = b"identity";
+const IDENTITY_MAGIC: [u8; 8] = *b"VSTBCKPT";
 
 /// What a checkpoint stands for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -53,6 +57,8 @@ pub struct CheckpointMeta {
 /// The stored form of [`CheckpointMeta`].
 #[derive(Serialize, Deserialize)]
 struct StoredMeta {
+    /// Cluster, node and incarnation: rows of another node are not taken for our own.
+    owner: (u64, u64, u128),
     last: Option<(u64, u64, u64)>,
     membership_at: Option<(u64, u64, u64)>,
     membership: Vec<u8>,
@@ -70,8 +76,9 @@ fn unpack((term, node, index): (u64, u64, u64)) -> LogId {
 }
 
 impl CheckpointMeta {
-    fn encode(&self) -> Vec<u8> {
+    fn encode(&self, owner: Owner) -> Vec<u8> {
         let stored = StoredMeta {
+            owner: (owner.cluster, owner.node, owner.incarnation),
             last: self.last.as_ref().map(pack),
             membership_at: self.membership.log_id().as_ref().map(pack),
             membership: encode_membership(self.membership.membership()).to_vec(),
@@ -83,13 +90,18 @@ impl CheckpointMeta {
         seal(&META_KEY, &value)
     }
 
-    fn decode(group: GroupId, sealed: &[u8]) -> io::Result<Self> {
+    fn decode(group: GroupId, sealed: &[u8], owner: Owner) -> io::Result<Self> {
         let bytes = unseal(group, &META_KEY, sealed)?;
         let (version, bytes) = bytes.split_first().ok_or_else(|| damaged(group, "the meta row is empty"))?;
         if *version != META_VERSION {
             return Err(damaged(group, &format!("the meta row has the unknown version {version}")));
         }
         let stored: StoredMeta = codec::decode(bytes).map_err(|error| damaged(group, &error.to_string()))?;
+        let (cluster, node, incarnation) = stored.owner;
+        let found = Owner { cluster, node, incarnation };
+        if found != owner {
+            return Err(foreign(found, owner));
+        }
         let membership = decode_membership(&stored.membership)?;
         Ok(Self {
             last: stored.last.map(unpack),
@@ -108,6 +120,20 @@ impl CheckpointMeta {
         self.row_count = self.row_count.wrapping_sub(1);
         self.digest = self.digest.wrapping_sub(row_hash(key, sealed));
     }
+}
+
+/// The checkpoints are of another node. They are not damaged, so they must not be wiped either.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the checkpoints belong to {found}; this is {expected}")]
+pub struct ForeignCheckpoints {
+    /// Whose they are.
+    pub found: Owner,
+    /// Whose they should be.
+    pub expected: Owner,
+}
+
+fn foreign(found: Owner, expected: Owner) -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, ForeignCheckpoints { found, expected })
 }
 
 fn damaged(group: GroupId, reason: &str) -> io::Error {
@@ -210,15 +236,17 @@ pub struct Checkpoints {
 
 impl Checkpoints {
     /// Makes a checkpointer over `store`: a handle to it, and the task that has to be run for it to work. It writes
-    /// what changed every `interval`.
+    /// what changed every `interval`. A store that is not the owner's is refused by the first call.
     pub fn new(
         store: Arc<dyn CheckpointStore>,
+        owner: Owner,
         interval: Duration,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (requests, received) = mpsc::channel(REQUESTS_MAX);
         let (fail, condition) = watch::channel(Condition::Running);
         let (save, saved) = watch::channel(BTreeMap::new());
-        let task = Checkpointer { store, interval, slots: BTreeMap::new(), attached: BTreeMap::new(), fail, save };
+        let (slots, attached) = (BTreeMap::new(), BTreeMap::new());
+        let task = Checkpointer { store, owner, is_claimed: false, interval, slots, attached, fail, save };
         (Self { requests, condition, saved }, task.run(received))
     }
 
@@ -332,6 +360,9 @@ struct Attached {
 
 struct Checkpointer {
     store: Arc<dyn CheckpointStore>,
+    owner: Owner,
+    /// Whether the store is known to be the owner's.
+    is_claimed: bool,
     interval: Duration,
     slots: BTreeMap<GroupId, Slot>,
     attached: BTreeMap<GroupId, Attached>,
@@ -393,9 +424,35 @@ impl Checkpointer {
         }
     }
 
+    /// Sees that the store is the owner's. One that says nothing becomes it; what it may hold of groups says whose that
+    /// is, too.
+    async fn claim(&mut self) -> io::Result<()> {
+        match self.store.get(CATALOG, IDENTITY_KEY).await? {
+            None => {
+                let identity = encode_stamp(IDENTITY_MAGIC, self.owner, &[]);
+                self.store.write(CATALOG, vec![(IDENTITY_KEY.to_vec(), Some(identity))]).await?;
+                self.store.flush().await?;
+            }
+            Some(identity) => {
+                decode_stamp::<0>(IDENTITY_MAGIC, self.owner, &identity).map_err(|bad| match bad {
+                    BadStamp::Foreign(found) => foreign(found, self.owner),
+                    BadStamp::OtherFormat(_) | BadStamp::Blank | BadStamp::Damaged => {
+                        let reason = format!("the checkpoints do not say whose they are: {bad:?}");
+                        io::Error::new(io::ErrorKind::InvalidData, reason)
+                    }
+                })?;
+            }
+        }
+        self.is_claimed = true;
+        Ok(())
+    }
+
     /// The slot that holds the group's checkpoint, looked up in the catalog once.
     async fn slot(&mut self, group: GroupId) -> io::Result<&mut Slot> {
         if !self.slots.contains_key(&group) {
+            if !self.is_claimed {
+                self.claim().await?;
+            }
             let key = group.to_string().into_bytes();
             let number = match self.store.get(CATALOG, &key).await? {
                 None => 0,
@@ -406,7 +463,7 @@ impl Checkpointer {
             };
             let meta = match self.store.get(&namespace(group, number), &META_KEY).await? {
                 None => CheckpointMeta::default(),
-                Some(sealed) => CheckpointMeta::decode(group, &sealed)?,
+                Some(sealed) => CheckpointMeta::decode(group, &sealed, self.owner)?,
             };
             self.note_saved(group, &meta);
             self.slots.insert(group, Slot { number, meta, pin: Arc::default(), turn: Arc::default() });
@@ -453,7 +510,7 @@ impl Checkpointer {
 
     /// Writes what the group has applied since the last time, without flushing. Says whether there was anything.
     async fn write_dirt(&mut self, group: GroupId) -> io::Result<bool> {
-        let store = self.store.clone();
+        let (store, owner) = (self.store.clone(), self.owner);
         let slot = self.slot(group).await?;
         if Arc::strong_count(&slot.pin) > 1 {
             return Ok(false);
@@ -489,7 +546,7 @@ impl Checkpointer {
             }
             changes.push((key, sealed));
         }
-        changes.push((META_KEY.to_vec(), Some(meta.encode())));
+        changes.push((META_KEY.to_vec(), Some(meta.encode(owner))));
         store.write(&name, changes).await?;
         slot.meta = meta;
         Ok(true)
@@ -582,7 +639,7 @@ impl Checkpointer {
         }
         // A snapshot that does not load must not replace anything.
         let applied = self.load_slot(group, number, meta.clone()).await?;
-        self.store.write(&namespace(group, number), vec![(META_KEY.to_vec(), Some(meta.encode()))]).await?;
+        self.store.write(&namespace(group, number), vec![(META_KEY.to_vec(), Some(meta.encode(self.owner)))]).await?;
         self.store.flush().await?;
         let key = group.to_string().into_bytes();
         let sealed = seal(&key, &[number]);

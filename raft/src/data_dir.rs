@@ -6,12 +6,19 @@
 //! wal/          the write-ahead log
 //! checkpoint/   the sled database
 //! ```
+//!
+//! The incarnation is drawn once, when the directory is made. It stands in every file of the log and in the checkpoints,
+//! so nothing that was copied in from elsewhere is taken for the node's own. A node whose directory is lost cannot have
+//! it again, by which the cluster knows that it has forgotten its votes.
+//!
+//! The identity is the last thing made, so a directory that has one had a log too.
 
 use crate::seams::{CheckpointStore, Disk, IdSource};
 use crate::sled_store::{SledOpenError, SledStore};
 use crate::std_disk::{StdDisk, create_directory_durably};
 use crate::types::NodeId;
-use crate::wal::Owner;
+use crate::wal::{FORMAT, MANIFEST_NAME, Owner, Wal};
+use futures::FutureExt;
 use sha2::{Digest, Sha256};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -19,8 +26,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The version of the layout and of everything in it.
-const FORMAT: u32 = 1;
 /// How long sled may take to open its database.
 const SLED_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -50,15 +55,20 @@ pub enum DataDirError {
         expected: String,
     },
     /// The identity file makes no sense.
-    #[error("{0} is not an identity file")]
+    #[error("{0} is not an identity file, or is damaged")]
     BadIdentity(PathBuf),
+    /// There is data, and nothing that says whose.
+    #[error("{0} holds data but no identity file")]
+    NoIdentity(PathBuf),
+    /// There is an identity and no log. The votes that were in it are lost, and with them the right to vote.
+    #[error("{0} has lost its log: remove the directory, and let the node join under a new id")]
+    LostLog(PathBuf),
 }
 
 /// An open data directory. It stays locked while this lives.
 pub struct DataDir {
     path: PathBuf,
-    cluster: String,
-    node: NodeId,
+    owner: Owner,
     _lock: File,
 }
 
@@ -67,55 +77,47 @@ impl DataDir {
     pub fn open(path: &Path, cluster: &str, node: NodeId, ids: &dyn IdSource) -> Result<Self, DataDirError> {
         let io = |path: PathBuf| move |source| DataDirError::Io { path, source };
         create_directory_durably(path).map_err(io(path.into()))?;
-        let lock_path = path.join("lock");
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path);
-        let lock = lock.map_err(io(lock_path.clone()))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(std::fs::TryLockError::WouldBlock) => return Err(DataDirError::InUse(path.into())),
-            Err(std::fs::TryLockError::Error(source)) => return Err(io(lock_path)(source)),
-        }
-        let directory = Self { path: path.into(), cluster: cluster.to_owned(), node, _lock: lock };
+        let lock = lock(path)?;
         let identity_path = path.join("identity");
-        match std::fs::read_to_string(&identity_path) {
-            Ok(text) => directory.check_identity(&identity_path, &text)?,
+        let wal_path = path.join("wal");
+        let incarnation = match std::fs::read_to_string(&identity_path) {
+            Ok(text) => {
+                let incarnation = check_identity(path, &text, cluster, node)?;
+                if !wal_path.join(MANIFEST_NAME).exists() {
+                    return Err(DataDirError::LostLog(path.into()));
+                }
+                incarnation
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                directory.write_identity(&identity_path, ids.draw()).map_err(io(identity_path))?;
+                refuse_data(path)?;
+                let incarnation = ids.draw();
+                // A manifest that is there already is of a first start that did not come to its end.
+                match std::fs::remove_dir_all(&wal_path) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(wal_path)(error)),
+                    _ => {}
+                }
+                let disk = StdDisk::open(&wal_path).map_err(io(wal_path.clone()))?;
+                let created = Wal::create(&disk, owner(cluster, node, incarnation)).now_or_never();
+                created.expect("a StdDisk blocks and never waits").map_err(io(wal_path))?;
+                write_identity(path, &identity(cluster, node, incarnation)).map_err(io(identity_path))?;
+                incarnation
+            }
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return Err(DataDirError::BadIdentity(identity_path));
             }
             Err(error) => return Err(io(identity_path)(error)),
-        }
-        Ok(directory)
+        };
+        Ok(Self { path: path.into(), owner: owner(cluster, node, incarnation), _lock: lock })
     }
 
-    fn identity(&self) -> String {
-        format!("vestibule-data {FORMAT}\ncluster {}\nnode {}\n", self.cluster, self.node)
-    }
-
-    fn check_identity(&self, path: &Path, text: &str) -> Result<(), DataDirError> {
-        let expected = self.identity();
-        if text.starts_with(&expected) && text[expected.len()..].starts_with("incarnation ") {
-            return Ok(());
-        }
-        if !text.starts_with("vestibule-data ") {
-            return Err(DataDirError::BadIdentity(path.into()));
-        }
-        let describe = |text: &str| text.lines().take(3).collect::<Vec<_>>().join(", ");
-        let (found, expected) = (describe(text), describe(&expected));
-        Err(DataDirError::Foreign { path: self.path.clone(), found, expected })
-    }
-
-    fn write_identity(&self, path: &Path, incarnation: u128) -> io::Result<()> {
-        let draft = path.with_extension("draft");
-        let mut file = File::create(&draft)?;
-        writeln!(file, "{}incarnation {incarnation:032x}", self.identity())?;
-        file.sync_all()?;
-        std::fs::rename(&draft, path)?;
-        File::open(&self.path)?.sync_all()
+    /// Drawn when the directory was made: a node that lost its directory never has this one again.
+    pub fn incarnation(&self) -> u128 {
+        self.owner.incarnation
     }
 
     /// What stands in every file of the log.
     pub fn owner(&self) -> Owner {
-        owner(&self.cluster, self.node)
+        self.owner
     }
 
     /// The disk under the log.
@@ -145,10 +147,75 @@ impl DataDir {
     }
 }
 
+fn lock(path: &Path) -> Result<File, DataDirError> {
+    let lock_path = path.join("lock");
+    let io = |source| DataDirError::Io { path: lock_path.clone(), source };
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path).map_err(io)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(std::fs::TryLockError::WouldBlock) => Err(DataDirError::InUse(path.into())),
+        Err(std::fs::TryLockError::Error(source)) => Err(io(source)),
+    }
+}
+
+/// The file says what it is, whose, and that no bit of it has changed.
+fn identity(cluster: &str, node: NodeId, incarnation: u128) -> String {
+    let text = format!("vestibule-data {FORMAT}\ncluster {cluster}\nnode {node}\nincarnation {incarnation:032x}\n");
+    let crc = crc32c::crc32c(text.as_bytes());
+    format!("{text}checksum {crc:08x}\n")
+}
+
+/// The incarnation in an identity file.
+fn check_identity(path: &Path, text: &str, cluster: &str, node: NodeId) -> Result<u128, DataDirError> {
+    let describe = |text: &str| text.lines().take(3).collect::<Vec<_>>().join(", ");
+    let foreign = || {
+        let (found, expected) = (describe(text), describe(&identity(cluster, node, 0)));
+        DataDirError::Foreign { path: path.into(), found, expected }
+    };
+    let format = text.lines().next().and_then(|line| line.strip_prefix("vestibule-data "));
+    if format.and_then(|format| format.parse::<u32>().ok()).is_some_and(|format| format != FORMAT) {
+        return Err(foreign());
+    }
+    let (found_cluster, found_node, incarnation) =
+        parse_identity(text).ok_or_else(|| DataDirError::BadIdentity(path.join("identity")))?;
+    if (found_cluster, found_node) == (cluster, node) { Ok(incarnation) } else { Err(foreign()) }
+}
+
+/// Cluster, node and incarnation in an undamaged identity file.
+fn parse_identity(text: &str) -> Option<(&str, NodeId, u128)> {
+    let mut lines = text.lines().skip(1);
+    let cluster = lines.next()?.strip_prefix("cluster ")?;
+    let node = lines.next()?.strip_prefix("node ")?.parse().ok()?;
+    let incarnation = u128::from_str_radix(lines.next()?.strip_prefix("incarnation ")?, 16).ok()?;
+    // The checksum with all the rest.
+    (text == identity(cluster, node, incarnation)).then_some((cluster, node, incarnation))
+}
+
+fn write_identity(directory: &Path, text: &str) -> io::Result<()> {
+    let draft = directory.join("identity.draft");
+    let mut file = File::create(&draft)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&draft, directory.join("identity"))?;
+    File::open(directory)?.sync_all()
+}
+
+/// Fails when a directory without an identity holds more than a first start that was cut short leaves behind.
+fn refuse_data(path: &Path) -> Result<(), DataDirError> {
+    let has_segments = std::fs::read_dir(path.join("wal")).is_ok_and(|entries| {
+        entries.flatten().any(|entry| entry.file_name().to_str().is_some_and(|name| name.ends_with(".wal")))
+    });
+    if has_segments || path.join("checkpoint").exists() {
+        return Err(DataDirError::NoIdentity(path.into()));
+    }
+    Ok(())
+}
+
 /// What stands in every file of a node's log.
-pub fn owner(cluster: &str, node: NodeId) -> Owner {
+fn owner(cluster: &str, node: NodeId, incarnation: u128) -> Owner {
     let digest = Sha256::digest(cluster.as_bytes());
-    Owner { cluster: u64::from_le_bytes(digest[..8].try_into().expect("a SHA-256 digest has 32 bytes")), node }
+    let cluster = u64::from_le_bytes(digest[..8].try_into().expect("a SHA-256 digest has 32 bytes"));
+    Owner { cluster, node, incarnation }
 }
 
 #[cfg(test)]
@@ -156,20 +223,61 @@ mod tests {
     use super::*;
     use crate::seams::SystemIds;
 
+    fn open(path: &Path, cluster: &str, node: NodeId) -> Result<DataDir, DataDirError> {
+        DataDir::open(path, cluster, node, &SystemIds)
+    }
+
     #[test]
     fn a_directory_belongs_to_one_node_and_one_process() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("a/b/node1");
-        let first = DataDir::open(&path, "north", 1, &SystemIds).expect("a new directory opens");
-        assert!(matches!(DataDir::open(&path, "north", 1, &SystemIds), Err(DataDirError::InUse(_))));
+        let first = open(&path, "north", 1).expect("a new directory opens");
+        assert!(matches!(open(&path, "north", 1), Err(DataDirError::InUse(_))));
+        let incarnation = first.incarnation();
         drop(first);
-        drop(DataDir::open(&path, "north", 1, &SystemIds).expect("the same node opens it again"));
+        assert_eq!(open(&path, "north", 1).expect("the same node opens it again").incarnation(), incarnation);
         for (cluster, node) in [("north", 2), ("south", 1), ("north", 11)] {
-            let refused = DataDir::open(&path, cluster, node, &SystemIds);
-            assert!(matches!(refused, Err(DataDirError::Foreign { .. })), "{cluster} {node}");
+            assert!(matches!(open(&path, cluster, node), Err(DataDirError::Foreign { .. })), "{cluster} {node}");
         }
-        std::fs::write(path.join("identity"), "nonsense").expect("files can be written");
-        let refused = DataDir::open(&path, "north", 1, &SystemIds);
-        assert!(matches!(refused, Err(DataDirError::BadIdentity(_))));
+        let other = open(&dir.path().join("b"), "north", 1).expect("a new directory opens");
+        assert_ne!(other.incarnation(), incarnation);
+    }
+
+    #[test]
+    fn every_flipped_bit_of_the_identity_is_noticed() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        drop(open(dir.path(), "north", 1).expect("a new directory opens"));
+        let path = dir.path().join("identity");
+        let good = std::fs::read(&path).expect("the identity can be read");
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, bad).expect("files can be written");
+            let refused = open(dir.path(), "north", 1);
+            assert!(
+                matches!(refused, Err(DataDirError::BadIdentity(_) | DataDirError::Foreign { .. })),
+                "bit {bit} went unnoticed"
+            );
+        }
+        std::fs::write(&path, "vestibule-data 1\ncluster north\nnode 1\n").expect("files can be written");
+        let refused = open(dir.path(), "north", 1).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(refused.contains("vestibule-data 1"), "{refused}");
+    }
+
+    #[test]
+    fn a_directory_that_lost_its_identity_or_its_log_is_refused() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (path, identity) = (dir.path().join("node1"), dir.path().join("node1/identity"));
+        drop(open(&path, "north", 1).expect("a new directory opens"));
+        // As after a crash in the middle of the first start.
+        std::fs::remove_file(&identity).expect("files can be removed");
+        drop(open(&path, "north", 1).expect("there was nothing in it"));
+        std::fs::write(path.join("wal/0000000000000001.wal"), "a segment").expect("files can be written");
+        std::fs::remove_file(&identity).expect("files can be removed");
+        assert!(matches!(open(&path, "north", 1), Err(DataDirError::NoIdentity(_))));
+        std::fs::remove_dir_all(&path).expect("directories can be removed");
+        drop(open(&path, "north", 1).expect("a new directory opens"));
+        std::fs::remove_dir_all(path.join("wal")).expect("directories can be removed");
+        assert!(matches!(open(&path, "north", 1), Err(DataDirError::LostLog(_))));
     }
 }

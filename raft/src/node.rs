@@ -1,7 +1,7 @@
 //! A node: it wires the log, the checkpoints, the groups and the services, and alone knows them all.
 
 use crate::access_service::AccessService;
-use crate::checkpoint::Checkpoints;
+use crate::checkpoint::{Checkpoints, ForeignCheckpoints};
 use crate::consensus_service::ConsensusService;
 use crate::group::{Group, Groups};
 use crate::log_store::LogStore;
@@ -162,7 +162,7 @@ pub struct NodeSeams {
     pub disk: Arc<dyn Disk>,
     /// Where the checkpoints are.
     pub store: Arc<dyn CheckpointStore>,
-    /// What stands in every file of the log.
+    /// What stands in every file of the log and in the checkpoints.
     pub owner: Owner,
 }
 
@@ -178,12 +178,24 @@ pub enum StartError {
     /// Its checkpoints cannot be loaded. They may be wiped: they come back from the log or from a peer.
     #[error("{0}")]
     Checkpoint(#[source] io::Error),
+    /// Its checkpoints are another node's. They must not be wiped.
+    #[error(transparent)]
+    ForeignCheckpoints(ForeignCheckpoints),
     /// Raft refused.
     #[error("{0}")]
     Raft(String),
     /// No thread could be started.
     #[error("{0}")]
     Io(#[from] io::Error),
+}
+
+impl StartError {
+    fn of_checkpoint(error: io::Error) -> Self {
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<ForeignCheckpoints>()) {
+            Some(foreign) => Self::ForeignCheckpoints(*foreign),
+            None => Self::Checkpoint(error),
+        }
+    }
 }
 
 /// A running node.
@@ -206,7 +218,7 @@ impl Node {
         config.check()?;
         let raft_config = config.raft_config()?;
         let (wal, recovery) = Wal::open(seams.disk, seams.owner, config.wal.clone(), &*seams.spawner).await?;
-        let (checkpoints, task) = Checkpoints::new(seams.store, config.checkpoint_interval);
+        let (checkpoints, task) = Checkpoints::new(seams.store, seams.owner, config.checkpoint_interval);
         seams.spawner.spawn_blocking_task("checkpointer", Box::pin(task))?;
         let deadline = config.timing.election_min.mul_f64(0.8);
         let peers = Peers::new(&config.cluster, config.id, seams.connector, deadline);
@@ -303,8 +315,8 @@ impl Parts {
         let hosted: BTreeSet<GroupId> = wanted.chain(self.wal.groups()).collect();
         let mut gaps = Vec::new();
         for id in hosted {
-            let state = Arc::new(GroupState::open(id, &self.checkpoints).await.map_err(StartError::Checkpoint)?);
-            self.checkpoints.attach(state.clone(), self.wal.group(id)).await.map_err(StartError::Checkpoint)?;
+            let state = Arc::new(GroupState::open(id, &self.checkpoints).await.map_err(StartError::of_checkpoint)?);
+            self.checkpoints.attach(state.clone(), self.wal.group(id)).await.map_err(StartError::of_checkpoint)?;
             if self.has_gap(&state) {
                 gaps.push(state);
             } else {

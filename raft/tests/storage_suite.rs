@@ -30,10 +30,10 @@ impl StoreBuilder<TypeConfig, LogStore, MachineStore, Guard> for Builder {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let disk = Arc::new(StdDisk::open(directory.path().join("wal")).expect("the directory opens"));
         let config = WalConfig { segment_len: 256 << 10, resident_bytes_max: 512, ..WalConfig::default() };
-        let owner = Owner { cluster: 1, node: 0 };
+        let owner = Owner { cluster: 1, node: 0, incarnation: 1 };
         let (wal, _) = Wal::open(disk, owner, config, &ThreadSpawner).await.expect("an empty log opens");
         let sled = SledStore::open(&directory.path().join("checkpoint"), Duration::from_secs(30)).expect("sled opens");
-        let (checkpoints, task) = Checkpoints::new(Arc::new(sled), Duration::from_millis(20));
+        let (checkpoints, task) = Checkpoints::new(Arc::new(sled), owner, Duration::from_millis(20));
         ThreadSpawner.spawn_blocking_task("checkpointer", Box::pin(task)).expect("a thread starts");
         let state = Arc::new(GroupState::open(group, &checkpoints).await.expect("an empty checkpoint loads"));
         checkpoints.attach(state.clone(), wal.group(group)).await.expect("the checkpointer runs");

@@ -11,19 +11,24 @@
 //! [`Wal::failed`] tells the node to stop.
 //!
 //! Segments are zeroed files of one size. Each begins by restating votes, commit points and purge points of all groups,
-//! so a segment whose entries are all purged can be dropped with everything before it.
+//! so a segment whose entries are all purged can be dropped with everything before it. A manifest says which segments
+//! there are.
 
 mod group_log;
+mod manifest;
 mod record;
 mod recover;
 mod segment;
+mod stamp;
 mod syncer;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use manifest::MANIFEST_NAME;
 pub use record::{Ballot, EntryBody, LogPosition};
 pub use recover::{OpenError, RecoveryReport};
-pub use segment::Owner;
+pub use stamp::Owner;
+pub(crate) use stamp::{BadStamp, FORMAT, decode as decode_stamp, encode as encode_stamp};
 
 use crate::seams::{Disk, Spawner};
 use group_log::{Found, GroupLog, Place};
@@ -121,7 +126,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Wal {
-    /// Opens the log in `disk`, verifying every byte of it, and starts its syncer. Says what was found.
+    /// Opens the log in `disk`, verifying every byte of it, and starts its syncer. Says what was found. A disk without
+    /// anything on it becomes an empty log.
     pub async fn open(
         disk: Arc<dyn Disk>,
         owner: Owner,
@@ -147,11 +153,16 @@ impl Wal {
             failed: watch::Sender::new(false),
             stats: Mutex::default(),
         });
-        let syncer = syncer::Syncer::new(shared.clone(), recovered.head);
+        let syncer = syncer::Syncer::new(shared.clone(), recovered.head, recovered.manifest);
         spawner.spawn_blocking_task("wal-syncer", Box::pin(syncer.run())).map_err(OpenError::Io)?;
         let spares = syncer::keep_spare(shared.clone());
         spawner.spawn_blocking_task("wal-spare", Box::pin(spares)).map_err(OpenError::Io)?;
         Ok((Self { shared }, recovered.report))
+    }
+
+    /// Makes an empty log in `disk`. What a crash left of an earlier attempt is put right.
+    pub async fn create(disk: &dyn Disk, owner: Owner) -> io::Result<()> {
+        manifest::Manifest::create(disk, owner).await.map(drop)
     }
 
     /// The log of one group.

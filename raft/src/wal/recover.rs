@@ -2,18 +2,23 @@
 //!
 //! What may be found behind the last good frame of the last segment, and what it means:
 //!
-//! - no later frame anywhere: the node stopped in the middle of writing a frame that was never acknowledged. It is zeroed.
-//! - a later frame: that one was begun only after the sync of all before it, so something durable is damaged.
+//! - no later frame anywhere, and no word of one in the manifest: the node stopped in the middle of writing a frame that
+//!   was never acknowledged. It is zeroed.
+//! - a later frame: that one was begun only after the sync of all before it, so something durable is damaged. The same
+//!   holds when the manifest knows that the frame was durable, as it does after a clean stop.
 //!
-//! Frames are numbered without gaps over all segments, so a missing or exchanged segment is found as well. Within a
-//! group each record carries a hash of the one before.
+//! The manifest says which segments there must be. A segment behind its last one was being begun, and one before its
+//! first one was being dropped: they are removed. Frames are numbered without gaps over all segments, so an exchanged
+//! segment is found as well. Within a group each record carries a hash of the one before.
 
 use super::WalConfig;
 use super::group_log::{GroupLog, Place};
+use super::manifest::{MANIFEST_NAME, Manifest};
 use super::record::{self, FRAME_HEADER_LEN, Record, RecordBody};
-use super::segment::{self, BadHeader, Owner, SEGMENT_HEADER_LEN, Segment};
+use super::segment::{self, BadHeader, SEGMENT_HEADER_LEN, Segment};
+use super::stamp::{BadStamp, FORMAT, Owner};
 use super::syncer::{Extents, Head, Written};
-use crate::seams::Disk;
+use crate::seams::{Disk, DiskFile};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::io;
@@ -26,25 +31,36 @@ pub enum OpenError {
     /// The disk failed.
     #[error("the log cannot be read: {0}")]
     Io(#[source] io::Error),
-    /// The directory belongs to another node or cluster.
-    #[error("segment {segment:016x} belongs to node {} of cluster {:016x}, not to node {} of cluster {:016x}", found.node, found.cluster, expected.node, expected.cluster)]
+    /// A file belongs to another node, another cluster, or another life of this node.
+    #[error("{file} belongs to {found}; this is {expected}")]
     Foreign {
-        /// The segment.
-        segment: u64,
+        /// The file.
+        file: String,
         /// Whose it is.
         found: Owner,
         /// Whose it should be.
         expected: Owner,
     },
-    /// A segment is missing between others.
+    /// A file was written by another version.
+    #[error("{file} has format {found}; this version reads format {FORMAT}")]
+    OtherFormat {
+        /// The file.
+        file: String,
+        /// Its format.
+        found: u32,
+    },
+    /// Segments are there, and the manifest that says which there must be is not.
+    #[error("the log has segments but no manifest")]
+    NoManifest,
+    /// A segment is missing.
     #[error("segment {0:016x} is missing")]
     MissingSegment(u64),
     /// Bytes that had been durable are no longer what was written.
-    #[error("the log is damaged in segment {segment:016x} at byte {offset}: {reason}")]
+    #[error("the log is damaged in {file} at byte {offset}: {reason}")]
     Damaged {
-        /// The segment.
-        segment: u64,
-        /// Where in its file.
+        /// The file.
+        file: String,
+        /// Where in it.
         offset: u64,
         /// What is wrong there.
         reason: String,
@@ -57,6 +73,21 @@ pub enum OpenError {
         /// The first missing index.
         index: u64,
     },
+}
+
+impl OpenError {
+    pub(crate) fn of_stamp(bad: BadStamp, file: &str, expected: Owner, damage: &str) -> Self {
+        let file = file.to_owned();
+        match bad {
+            BadStamp::Foreign(found) => Self::Foreign { file, found, expected },
+            BadStamp::OtherFormat(found) => Self::OtherFormat { file, found },
+            BadStamp::Blank | BadStamp::Damaged => Self::Damaged { file, offset: 0, reason: damage.to_owned() },
+        }
+    }
+
+    fn damaged(segment: u64, offset: usize, reason: String) -> Self {
+        Self::Damaged { file: segment::segment_name(segment), offset: offset as u64, reason }
+    }
 }
 
 /// What was found on opening.
@@ -76,74 +107,114 @@ pub(crate) struct Recovered {
     pub(crate) groups: BTreeMap<GroupId, GroupLog>,
     pub(crate) segments: BTreeMap<u64, Segment>,
     pub(crate) head: Head,
+    pub(crate) manifest: Manifest,
     pub(crate) report: RecoveryReport,
 }
 
 pub(crate) async fn recover(disk: &Arc<dyn Disk>, owner: Owner, config: &WalConfig) -> Result<Recovered, OpenError> {
     let names = disk.list().await.map_err(OpenError::Io)?;
-    let numbers: Vec<u64> = names.iter().filter_map(|name| segment::parse_segment_name(name)).collect();
-    for pair in numbers.windows(2) {
-        if pair[1] != pair[0] + 1 {
-            return Err(OpenError::MissingSegment(pair[0] + 1));
-        }
+    let found: Vec<u64> = names.iter().filter_map(|name| segment::parse_segment_name(name)).collect();
+    let manifest = if names.iter().any(|name| name == MANIFEST_NAME) {
+        Manifest::open(&**disk, owner).await?
+    } else if found.is_empty() {
+        Manifest::create(&**disk, owner).await.map_err(OpenError::Io)?
+    } else {
+        return Err(OpenError::NoManifest);
+    };
+    let extent = manifest.extent;
+    if let Some(missing) = (extent.oldest..=extent.newest).find(|number| !found.contains(number)) {
+        return Err(OpenError::MissingSegment(missing));
     }
     let mut reader = Reader {
-        owner,
         config,
         groups: BTreeMap::new(),
         written: BTreeMap::new(),
         extents: Extents::default(),
         next_sequence: None,
-        oldest_segment: numbers.first().copied().unwrap_or(1),
+        oldest_segment: extent.oldest,
         report: RecoveryReport::default(),
     };
     let mut segments = BTreeMap::new();
     let mut head_segment = None;
     let mut head_offset = SEGMENT_HEADER_LEN;
-    for (at, &number) in numbers.iter().enumerate() {
-        let is_last = at + 1 == numbers.len();
+    let mut torn = None;
+    for number in extent.oldest..=extent.newest {
         let file = disk.open(&segment::segment_name(number)).await.map_err(OpenError::Io)?;
-        let len = file.size().await.map_err(OpenError::Io)?;
-        let bytes =
-            Bytes::from(file.read_at(0, usize::try_from(len).unwrap_or(usize::MAX)).await.map_err(OpenError::Io)?);
+        let bytes = read_whole(&file).await?;
+        check_header(&bytes, number, owner)?;
+        let end = reader.read_segment(number, &bytes)?;
+        let next = reader.next_sequence.unwrap_or(1);
         let segment = Segment { number, file };
-        match reader.read_segment(number, &bytes, is_last)? {
-            None => {
-                // The last segment was being made. It holds nothing; it is made anew.
-                disk.remove(&segment::segment_name(number)).await.map_err(OpenError::Io)?;
-                disk.sync_directory().await.map_err(OpenError::Io)?;
+        if number == extent.newest {
+            if next < extent.synced {
+                let reason = format!("frame {next} is not good, yet it had been on disk");
+                return Err(OpenError::damaged(number, end, reason));
             }
-            Some(end) => {
-                if is_last && has_own_garbage(&bytes[end..], number) {
-                    trim(&segment, end as u64, len).await.map_err(OpenError::Io)?;
-                    reader.report.trimmed = Some((number, end as u64));
-                }
-                head_offset = end as u64;
-                // Segments keep the length they were made with; a shorter one is not continued.
-                head_segment = (len == config.segment_len).then(|| segment.clone());
-                segments.insert(number, segment);
-            }
+            torn = has_own_garbage(&bytes[end..], number).then_some((number, end as u64));
+            head_offset = end as u64;
+            // Segments keep the length they were made with; one of another length is not continued.
+            head_segment = (bytes.len() as u64 == config.segment_len).then(|| segment.clone());
         }
+        segments.insert(number, segment);
     }
     for (group, log) in &reader.groups {
         if let Some(index) = log.hole() {
             return Err(OpenError::Hole { group: *group, index });
         }
     }
+    let surplus: Vec<u64> =
+        found.into_iter().filter(|number| !(extent.oldest..=extent.newest).contains(number)).collect();
+    for number in surplus.iter().copied().filter(|number| *number > extent.newest) {
+        if number > extent.newest + 1 {
+            return Err(OpenError::damaged(number, 0, "the manifest does not list this segment".to_owned()));
+        }
+        let file = disk.open(&segment::segment_name(number)).await.map_err(OpenError::Io)?;
+        if let Some((at, sequence)) = later_frame(&read_whole(&file).await?, SEGMENT_HEADER_LEN as usize, number) {
+            let reason = format!("frame {sequence} is there, in a segment that the manifest does not list");
+            return Err(OpenError::damaged(number, at, reason));
+        }
+    }
+    // All is well; only now is anything changed.
+    if let Some((number, end)) = torn {
+        trim(&segments[&number], end).await.map_err(OpenError::Io)?;
+        reader.report.trimmed = torn;
+    }
+    for number in &surplus {
+        disk.remove(&segment::segment_name(*number)).await.map_err(OpenError::Io)?;
+    }
+    if !surplus.is_empty() {
+        disk.sync_directory().await.map_err(OpenError::Io)?;
+    }
     reader.report.segments = segments.len();
     let head = Head {
-        next_segment: segments.keys().next_back().map_or(reader.oldest_segment, |last| last + 1),
         segment: head_segment,
         offset: head_offset,
         next_sequence: reader.next_sequence.unwrap_or(1),
         written: reader.written,
         extents: reader.extents,
     };
-    Ok(Recovered { groups: reader.groups, segments, head, report: reader.report })
+    Ok(Recovered { groups: reader.groups, segments, head, manifest, report: reader.report })
+}
+
+async fn read_whole(file: &Arc<dyn DiskFile>) -> Result<Bytes, OpenError> {
+    let len = file.size().await.map_err(OpenError::Io)?;
+    Ok(file.read_at(0, usize::try_from(len).unwrap_or(usize::MAX)).await.map_err(OpenError::Io)?.into())
+}
+
+/// Checks the header of a segment that the manifest lists.
+fn check_header(bytes: &Bytes, number: u64, owner: Owner) -> Result<(), OpenError> {
+    if (bytes.len() as u64) < SEGMENT_HEADER_LEN {
+        return Err(OpenError::damaged(number, 0, format!("the file has only {} bytes", bytes.len())));
+    }
+    segment::check_header(bytes, number, owner).map_err(|bad| match bad {
+        BadHeader::Stamp(bad) => {
+            OpenError::of_stamp(bad, &segment::segment_name(number), owner, "the header is not what was written")
+        }
+        BadHeader::Number(found) => OpenError::damaged(number, 0, format!("it is segment {found:016x}")),
+    })
 }
 
 struct Reader<'a> {
-    owner: Owner,
     config: &'a WalConfig,
     groups: BTreeMap<GroupId, GroupLog>,
     written: BTreeMap<GroupId, Written>,
@@ -154,25 +225,9 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Reads all frames of a segment; gives where they end, or `None` for a last segment that was never begun.
-    fn read_segment(&mut self, number: u64, bytes: &Bytes, is_last: bool) -> Result<Option<usize>, OpenError> {
-        let damaged =
-            |offset: usize, reason: String| OpenError::Damaged { segment: number, offset: offset as u64, reason };
-        if (bytes.len() as u64) < SEGMENT_HEADER_LEN {
-            let reason = format!("the file has only {} bytes", bytes.len());
-            return Err(damaged(0, reason));
-        }
-        match segment::check_header(bytes, number, self.owner) {
-            Ok(()) => {}
-            Err(BadHeader::Foreign(found)) => {
-                return Err(OpenError::Foreign { segment: number, found, expected: self.owner });
-            }
-            Err(_) if is_last && later_frame(bytes, SEGMENT_HEADER_LEN as usize, number).is_none() => return Ok(None),
-            Err(BadHeader::Unwritten) => {
-                return Err(damaged(0, "the header was never written, yet frames follow".into()));
-            }
-            Err(BadHeader::Damaged) => return Err(damaged(0, "the header's checksum is wrong".into())),
-        }
+    /// Reads all frames of a segment; gives where they end.
+    fn read_segment(&mut self, number: u64, bytes: &Bytes) -> Result<usize, OpenError> {
+        let damaged = |offset: usize, reason: String| OpenError::damaged(number, offset, reason);
         let mut offset = SEGMENT_HEADER_LEN as usize;
         loop {
             match self.read_frame(number, bytes, offset) {
@@ -184,7 +239,7 @@ impl Reader<'_> {
                         let reason = format!("{reason}, yet frame {sequence} stands behind it at byte {at}");
                         return Err(damaged(offset, reason));
                     }
-                    return Ok(Some(offset));
+                    return Ok(offset);
                 }
             }
         }
@@ -295,7 +350,8 @@ fn has_own_garbage(bytes: &[u8], number: u64) -> bool {
     record::decode_frame_header(bytes, number).is_some()
 }
 
-async fn trim(segment: &Segment, from: u64, len: u64) -> io::Result<()> {
+async fn trim(segment: &Segment, from: u64) -> io::Result<()> {
+    let len = segment.file.size().await?;
     let zeroes = vec![0; usize::try_from(len - from).unwrap_or(usize::MAX)];
     segment.file.write_at(from, &zeroes).await?;
     segment.file.sync_data().await

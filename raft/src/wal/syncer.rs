@@ -1,5 +1,6 @@
 //! The one writer of the log.
 
+use super::manifest::{Extent, Manifest};
 use super::record::{self, Ballot, FRAME_HEADER_LEN, LogPosition, RecordBody};
 use super::segment::{self, SEGMENT_HEADER_LEN, Segment};
 use super::{Item, OnFlushed, Place, Shared, lock};
@@ -17,8 +18,6 @@ const SPARE_INTERVAL: Duration = Duration::from_millis(200);
 pub(crate) struct Head {
     /// The segment being written; none before the first.
     pub(crate) segment: Option<Segment>,
-    /// The number the next segment gets.
-    pub(crate) next_segment: u64,
     /// Where the next frame goes.
     pub(crate) offset: u64,
     /// The number of the next frame.
@@ -96,6 +95,7 @@ impl Written {
 pub(crate) struct Syncer {
     shared: Arc<Shared>,
     head: Head,
+    manifest: Manifest,
     /// The frame being made, kept for its capacity.
     frame: Vec<u8>,
     ended: bool,
@@ -137,8 +137,8 @@ struct Placed {
 }
 
 impl Syncer {
-    pub(crate) fn new(shared: Arc<Shared>, head: Head) -> Self {
-        Self { shared, head, frame: Vec::new(), ended: false }
+    pub(crate) fn new(shared: Arc<Shared>, head: Head, manifest: Manifest) -> Self {
+        Self { shared, head, manifest, frame: Vec::new(), ended: false }
     }
 
     /// Writes frames until the log is closed or the disk fails.
@@ -164,6 +164,13 @@ impl Syncer {
             if let Err(error) = self.drop_segments().await {
                 self.shared.fail(&error);
                 break;
+            }
+        }
+        if self.shared.failure.get().is_none() {
+            // So that the next opening can tell damage to the last frame from a write that was cut short.
+            let synced = self.head.next_sequence;
+            if let Err(error) = self.manifest.set(Extent { synced, ..self.manifest.extent }).await {
+                self.shared.fail(&error);
             }
         }
         let rest: Vec<Item> = lock(&self.shared.queue).drain(..).collect();
@@ -221,6 +228,10 @@ impl Syncer {
         if !fits {
             self.begin_segment().await?;
         }
+        if self.head.offset == SEGMENT_HEADER_LEN {
+            // Also when the segment was begun in an earlier life, which ended before it wrote a frame.
+            self.restate().await?;
+        }
         let placed = self.put_frame(records).await?;
         for Placed { group, position, place } in placed {
             let log = lock(&self.shared.groups).get(&group).cloned();
@@ -231,20 +242,26 @@ impl Syncer {
         Ok(count)
     }
 
-    /// Begins the next segment with a frame that restates every group.
+    /// Begins the next segment.
     async fn begin_segment(&mut self) -> io::Result<()> {
-        let number = self.head.next_segment;
+        let number = self.manifest.extent.newest + 1;
         let len = self.shared.config.segment_len;
         let segment = segment::make_segment(&*self.shared.disk, number, self.shared.owner, len).await?;
+        // Before the first frame: from here on the segment must be there.
+        let synced = self.head.next_sequence;
+        self.manifest.set(Extent { newest: number, synced, ..self.manifest.extent }).await?;
         lock(&self.shared.segments).insert(number, segment.clone());
         self.head.segment = Some(segment);
-        self.head.next_segment = number + 1;
         self.head.offset = SEGMENT_HEADER_LEN;
-        let mut restated = Vec::new();
-        for (group, written) in &self.head.written {
-            restated.extend(written.restate().map(|body| (*group, body)));
-        }
         lock(&self.shared.stats).segments += 1;
+        Ok(())
+    }
+
+    /// Writes the first frame of a segment: what the segments before it say of every group, apart from entries.
+    async fn restate(&mut self) -> io::Result<()> {
+        let written = &self.head.written;
+        let restated: Vec<(GroupId, RecordBody)> =
+            written.iter().flat_map(|(group, written)| written.restate().map(|body| (*group, body))).collect();
         if !restated.is_empty() {
             self.put_frame(&restated).await?;
         }
@@ -301,7 +318,9 @@ impl Syncer {
         if dropped.is_empty() {
             return Ok(());
         }
-        // Oldest first, each made durable: a crash in between leaves no hole.
+        // First the manifest: a segment that it lists is never missing.
+        let synced = self.head.next_sequence;
+        self.manifest.set(Extent { oldest: needed, synced, ..self.manifest.extent }).await?;
         for number in dropped {
             lock(&self.shared.segments).remove(&number);
             self.head.extents.0.remove(&number);
@@ -312,9 +331,8 @@ impl Syncer {
             } else {
                 self.shared.disk.rename(&name, segment::SPARE_NAME).await?;
             }
-            self.shared.disk.sync_directory().await?;
         }
-        Ok(())
+        self.shared.disk.sync_directory().await
     }
 }
 

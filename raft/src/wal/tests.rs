@@ -7,7 +7,7 @@ use crate::std_disk::StdDisk;
 use bytes::Bytes;
 use std::path::Path;
 
-const OWNER: Owner = Owner { cluster: 7, node: 1 };
+const OWNER: Owner = Owner { cluster: 7, node: 1, incarnation: 77 };
 const GROUP: GroupId = GroupId(3);
 
 fn small() -> WalConfig {
@@ -64,6 +64,18 @@ fn flip(path: &Path, offset: usize) {
     let mut bytes = std::fs::read(path).expect("the segment can be read");
     bytes[offset] ^= 0x10;
     std::fs::write(path, bytes).expect("the segment can be written");
+}
+
+/// A copy of what is in the directory now, as a node that is killed leaves it.
+fn copied(dir: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().expect("a temporary directory");
+    for entry in std::fs::read_dir(dir).expect("the directory is there") {
+        let path = entry.expect("it can be listed").path();
+        let to = copy.path().join(path.file_name().expect("files have names"));
+        // The spare may get its name at this moment.
+        let _ = std::fs::copy(&path, to);
+    }
+    copy
 }
 
 /// The offset behind the last frame of the segment.
@@ -138,7 +150,9 @@ async fn a_frame_cut_short_is_trimmed_and_the_log_goes_on() {
         let first = segment_files(dir.path())[0].clone();
         let whole = end_of_frames(&first, 1);
         append(&wal.group(GROUP), 5..10, 100).await;
+        let dir = copied(dir.path());
         wal.close().await;
+        let first = segment_files(dir.path())[0].clone();
         // As a power cut leaves it: the end of the last frame never reached the disk.
         let mut bytes = std::fs::read(&first).expect("the segment can be read");
         let end = end_of_frames(&first, 1);
@@ -159,7 +173,7 @@ async fn a_frame_cut_short_is_trimmed_and_the_log_goes_on() {
 }
 
 #[tokio::test]
-async fn a_flipped_bit_before_the_tail_stops_the_node_and_is_named() {
+async fn a_flipped_bit_stops_the_node_and_is_named() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (wal, _) = open(dir.path()).await.expect("an empty directory is a log");
     for start in (0..300).step_by(10) {
@@ -171,17 +185,13 @@ async fn a_flipped_bit_before_the_tail_stops_the_node_and_is_named() {
     let ends: Vec<usize> = (1..).zip(&files).map(|(number, file)| end_of_frames(file, number)).collect();
     for (number, file) in (1u64..).zip(&files) {
         let end = ends[number as usize - 1];
-        let is_last = number as usize == files.len();
-        for offset in [3, 20, 4100, 4096 + 33, 4096 + 80, 9000, end - 20] {
-            // The last frame of all cannot be told from a torn one; nothing was written behind it.
-            if is_last && offset >= end - 7 * 760 {
-                continue;
-            }
+        // The end of the last segment as well: the log was closed, so it is known that its last frame was whole.
+        for offset in [3, 20, 35, 50, 4100, 4096 + 33, 4096 + 80, 9000, end - 20] {
             flip(file, offset);
             match open(dir.path()).await {
-                Err(OpenError::Damaged { segment, .. }) => {
-                    let next = number + 1;
-                    assert!(segment == number || segment == next, "byte {offset} of {number}: named {segment}");
+                Err(OpenError::Damaged { file, .. }) => {
+                    let named = segment::parse_segment_name(&file).expect("a segment is named");
+                    assert!(named == number || named == number + 1, "byte {offset} of {number}: named {named}");
                 }
                 Err(other) => panic!("byte {offset} of segment {number}: {other}"),
                 Ok(_) => panic!("byte {offset} of segment {number} went unnoticed"),
@@ -193,23 +203,157 @@ async fn a_flipped_bit_before_the_tail_stops_the_node_and_is_named() {
 }
 
 #[tokio::test]
-async fn missing_and_foreign_segments_are_refused() {
+async fn missing_segments_are_noticed_wherever_they_were() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (wal, _) = open(dir.path()).await.expect("an empty directory is a log");
+    let log = wal.group(GROUP);
     for start in (0..300).step_by(10) {
+        append(&log, start..start + 10, 700).await;
+    }
+    // So that the first segment is not number 1.
+    log.purge(at(150)).await.expect("the log purges");
+    append(&log, 300..301, 10).await;
+    wal.close().await;
+    let files = segment_files(dir.path());
+    assert!(files.len() >= 3, "{files:?}");
+    let hidden = dir.path().join("hidden");
+    for file in &files {
+        std::fs::rename(file, &hidden).expect("files can be renamed");
+        let name = file.file_name().and_then(|name| name.to_str()).expect("segments have names");
+        let number = segment::parse_segment_name(name).expect("it is a segment");
+        let refused = open(dir.path()).await.err();
+        assert!(
+            matches!(refused, Some(OpenError::MissingSegment(missing)) if missing == number),
+            "{name}: {refused:?}"
+        );
+        std::fs::rename(&hidden, file).expect("files can be renamed");
+    }
+    let manifest = dir.path().join("manifest");
+    std::fs::rename(&manifest, &hidden).expect("files can be renamed");
+    assert!(matches!(open(dir.path()).await, Err(OpenError::NoManifest)));
+    std::fs::rename(&hidden, &manifest).expect("files can be renamed");
+    // One too many: the next one may have been begun, one behind that was not.
+    let last = files.last().expect("there are some");
+    let strange = dir.path().join("00000000000000ff.wal");
+    std::fs::copy(last, &strange).expect("files can be copied");
+    assert!(matches!(open(dir.path()).await, Err(OpenError::Damaged { .. })));
+    std::fs::remove_file(strange).expect("files can be removed");
+    let name = last.file_stem().and_then(|name| name.to_str()).expect("segments have names");
+    let next = u64::from_str_radix(name, 16).expect("it is a number") + 1;
+    std::fs::copy(last, dir.path().join(segment::segment_name(next))).expect("files can be copied");
+    drop(open(dir.path()).await.expect("it holds no frame of its own"));
+    assert_eq!(segment_files(dir.path()), files, "it was removed");
+}
+
+#[tokio::test]
+async fn files_of_others_are_refused() {
+    let fill = async |owner| {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (wal, _) = open_as(dir.path(), owner).await.expect("an empty directory is a log");
+        for start in (0..300).step_by(10) {
+            append(&wal.group(GROUP), start..start + 10, 700).await;
+        }
+        wal.close().await;
+        dir
+    };
+    let own = fill(OWNER).await;
+    let others = [Owner { cluster: 8, ..OWNER }, Owner { node: 2, ..OWNER }, Owner { incarnation: 78, ..OWNER }];
+    for other in others {
+        let refused = open_as(own.path(), other).await.err();
+        assert!(matches!(&refused, Some(OpenError::Foreign { found: OWNER, .. })), "{refused:?}");
+        // A single file that was copied in.
+        let strange = fill(other).await;
+        let name = |file: &Path| file.file_name().expect("files have names").to_owned();
+        let mut files = segment_files(own.path());
+        files.push(own.path().join("manifest"));
+        for file in files {
+            let kept = std::fs::read(&file).expect("files can be read");
+            std::fs::copy(strange.path().join(name(&file)), &file).expect("files can be copied");
+            let refused = open(own.path()).await.err();
+            assert!(matches!(&refused, Some(OpenError::Foreign { found, .. }) if *found == other), "{refused:?}");
+            std::fs::write(&file, kept).expect("files can be written");
+        }
+    }
+    open(own.path()).await.expect("with its own files it opens");
+}
+
+#[tokio::test]
+async fn the_manifest_outlives_damage_to_its_older_half() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (wal, _) = open(dir.path()).await.expect("an empty directory is a log");
+    for start in (0..200).step_by(10) {
         append(&wal.group(GROUP), start..start + 10, 700).await;
     }
     wal.close().await;
-    let stranger = Owner { cluster: 7, node: 2 };
-    assert!(matches!(open_as(dir.path(), stranger).await, Err(OpenError::Foreign { segment: 1, .. })));
-    let files = segment_files(dir.path());
-    let hidden = dir.path().join("hidden");
-    std::fs::rename(&files[1], &hidden).expect("files can be renamed");
-    assert!(matches!(open(dir.path()).await, Err(OpenError::MissingSegment(2))));
-    std::fs::rename(&hidden, &files[1]).expect("files can be renamed");
-    // The first segment of an unpurged log cannot be missing either: its entries are.
-    std::fs::rename(&files[0], &hidden).expect("files can be renamed");
-    assert!(matches!(open(dir.path()).await, Err(OpenError::Hole { group: GROUP, index: 0 })));
+    let path = dir.path().join("manifest");
+    let bytes = std::fs::read(&path).expect("the manifest can be read");
+    let slots = manifest::Slots::decode(&bytes, OWNER).0.map(|slot| slot.expect("both are good").0);
+    let (older, newer) = if slots[0] < slots[1] { (0, 4096) } else { (4096, 0) };
+    flip(&path, older + 50);
+    open(dir.path()).await.expect("the newer half is enough");
+    flip(&path, older + 50);
+    // Without the newer one, the word of the clean stop is lost, but the segments are still known.
+    flip(&path, newer + 50);
+    open(dir.path()).await.expect("the older half is enough");
+    flip(&path, older + 50);
+    assert!(matches!(open(dir.path()).await, Err(OpenError::Damaged { file, .. }) if file == "manifest"));
+}
+
+#[tokio::test]
+async fn a_spare_of_another_length_is_made_again() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    std::fs::write(dir.path().join("spare"), [0; 4096]).expect("files can be written");
+    let (wal, _) = open(dir.path()).await.expect("it opens");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while std::fs::metadata(dir.path().join("spare")).map_or(0, |spare| spare.len()) != small().segment_len {
+        assert!(std::time::Instant::now() < deadline, "the spare is still of the wrong length");
+        tokio::task::yield_now().await;
+    }
+    append(&wal.group(GROUP), 0..3, 700).await;
+    wal.close().await;
+    open(dir.path()).await.expect("it opens again");
+}
+
+/// A disk on which another spare takes the place of the one that was just looked at.
+struct SwappingDisk(StdDisk);
+
+impl Disk for SwappingDisk {
+    fn list(&self) -> Io<'_, Vec<String>> {
+        self.0.list()
+    }
+    fn create<'a>(&'a self, name: &'a str, len: u64) -> Io<'a, Arc<dyn crate::seams::DiskFile>> {
+        self.0.create(name, len)
+    }
+    fn open<'a>(&'a self, name: &'a str) -> Io<'a, Arc<dyn crate::seams::DiskFile>> {
+        Box::pin(async move {
+            let file = self.0.open(name).await?;
+            if name == segment::SPARE_NAME {
+                self.0.create("swap", file.size().await?).await?;
+                self.0.rename("swap", name).await?;
+            }
+            Ok(file)
+        })
+    }
+    fn rename<'a>(&'a self, from: &'a str, to: &'a str) -> Io<'a, ()> {
+        self.0.rename(from, to)
+    }
+    fn remove<'a>(&'a self, name: &'a str) -> Io<'a, ()> {
+        self.0.remove(name)
+    }
+    fn sync_directory(&self) -> Io<'_, ()> {
+        self.0.sync_directory()
+    }
+}
+
+#[tokio::test]
+async fn a_segment_is_written_where_its_name_points() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let disk = SwappingDisk(StdDisk::open(dir.path()).expect("opens"));
+    segment::make_spare(&disk, small().segment_len).await.expect("a spare is made");
+    let made = segment::make_segment(&disk, 1, OWNER, small().segment_len).await.expect("a segment is made");
+    made.file.write_at(5000, b"frame").await.expect("it can be written");
+    let bytes = std::fs::read(dir.path().join(segment::segment_name(1))).expect("it can be read");
+    assert_eq!(&bytes[5000..5005], b"frame");
 }
 
 #[tokio::test]
