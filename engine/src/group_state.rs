@@ -171,7 +171,7 @@ impl GroupState {
             return Err(Refusal::out_of_bounds("sequence", format!("the last event is {last}")));
         }
         let Some(acknowledged) = self.journal.sinks.get_mut(&ask.sink) else {
-            return Err(Refusal::out_of_bounds("sink", "there is no such sink"));
+            return Err(Refusal::NoSuchSink);
         };
 
         *acknowledged = ask.sequence.max(*acknowledged);

@@ -63,6 +63,8 @@ pub enum Outcome {
     },
     /// The token keys in force.
     TokenKeys {
+        /// 1 for the first, one more at every change.
+        version: u64,
         /// All of them.
         keys: Vec<TokenKey>,
     },

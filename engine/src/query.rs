@@ -471,7 +471,12 @@ pub enum DirectoryAnswer {
     /// To [`DirectoryQuery::Groups`].
     Groups(Vec<GroupRecord>),
     /// To [`DirectoryQuery::TokenKeys`].
-    TokenKeys(Vec<TokenKey>),
+    TokenKeys {
+        /// 0 before the first, one more at every change.
+        version: u64,
+        /// All of them.
+        keys: Vec<TokenKey>,
+    },
     /// To [`DirectoryQuery::Organisation`].
     Organisation(Option<OrganisationRecord>),
     /// To [`DirectoryQuery::Organisations`].
@@ -561,8 +566,10 @@ pub struct VenueRecord {
     pub city: String,
     /// Its country.
     pub country: String,
-    /// The version of its seat map, from 1.
-    pub version: u32,
+    /// 1 when made, one more at every change.
+    pub version: u64,
+    /// The version of its seat map: 1 when made, one more with every new layout.
+    pub seat_map_version: u32,
     /// Its layout.
     pub map: Arc<SeatMap>,
 }
@@ -603,6 +610,8 @@ pub struct ShowtimeRecord {
     pub draw_secret: [u8; 32],
     /// How far it has come.
     pub state: ShowtimeState,
+    /// 1 when planned, one more at every change.
+    pub version: u64,
 }
 
 /// A shard group.

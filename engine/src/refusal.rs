@@ -56,6 +56,18 @@ pub enum Refusal {
     /// There is no such waitlist entry, or it is somebody else's.
     #[error("there is no such waitlist entry")]
     NoSuchEntry,
+    /// There is no such user.
+    #[error("there is no such user")]
+    NoSuchUser,
+    /// There is no such node.
+    #[error("there is no such node")]
+    NoSuchNode,
+    /// There is no such group.
+    #[error("there is no such group")]
+    NoSuchGroup,
+    /// There is no such sink.
+    #[error("there is no such sink")]
+    NoSuchSink,
 
     // The state of the sale.
     /// The same id is in use with another content.

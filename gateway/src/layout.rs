@@ -14,6 +14,7 @@ use vestibule_engine::{
 #[derive(Debug)]
 pub(crate) struct Layout {
     pub(crate) organisation: OrganisationId,
+    pub(crate) seat_map_version: u32,
     pub(crate) map: Arc<SeatMap>,
     pub(crate) index: SeatIndex,
     /// `"Stalls-C-12":` for every seat, one after the other, as it stands in JSON.
@@ -42,6 +43,7 @@ impl Layout {
         let etag = format!("\"{}\"", wire::hex(&digest[..12]));
         Self {
             organisation: record.organisation,
+            seat_map_version: record.seat_map_version,
             map,
             index,
             seat_keys: seat_keys.into_boxed_str(),
@@ -109,7 +111,7 @@ fn describe(record: &VenueRecord, index: &SeatIndex) -> Value {
         map.categories.iter().map(|category| json!({"name": category.name, "color": category.color})).collect();
     json!({
         "venueId": record.venue.to_string(),
-        "version": record.version,
+        "version": record.seat_map_version,
         "name": record.name,
         "city": record.city,
         "country": record.country,

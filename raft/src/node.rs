@@ -478,8 +478,10 @@ async fn form(config: NodeConfig, group: Arc<Group>, mut stop: Stop) {
 /// While this node leads the directory: sees that the directory knows how many groups there are.
 async fn keep_groups_set(count: u32, directory: Arc<Group>, mut stop: Stop) {
     let query = codec::encode(&DirectoryQuery::Groups);
-    let envelope: Envelope<DirectoryCommand> =
-        Envelope { request: None, command: DirectoryCommand::SetGroups(SetGroups { count }) };
+    let envelope: Envelope<DirectoryCommand> = Envelope {
+        request: None,
+        command: DirectoryCommand::SetGroups(SetGroups { expected_version: Some(0), count }),
+    };
     let command = bytes::Bytes::from(codec::encode(&envelope));
     loop {
         if directory.is_leader() {

@@ -65,6 +65,9 @@ pub enum DirectoryCommand {
 /// Says how many shard groups there are: 1 to `count`. It never shrinks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SetGroups {
+    /// How many there are so far, 0 at first: the count only grows, so it is its own version. Nothing means however
+    /// many.
+    pub expected_version: Option<u64>,
     /// 1 to 1,024.
     pub count: u32,
 }
@@ -198,6 +201,9 @@ pub struct ScheduleShowtime {
     pub event: EventId,
     /// In which venue, of the same organisation.
     pub venue: VenueId,
+    /// The version of the venue's seat map that the prices are for; nothing means whichever there is. Not part of the
+    /// request: a repetition may have seen another one.
+    pub seat_map_version: Option<u32>,
     /// When the curtain rises.
     pub starts_at: Timestamp,
     /// One price per category of the venue's seat map, see [`CreateShowtime::prices`].
@@ -214,6 +220,8 @@ pub struct ScheduleShowtime {
 pub struct ActivateShowtime {
     /// Which showtime.
     pub showtime: ShowtimeId,
+    /// The version that is to be changed; nothing means whichever there is.
+    pub expected_version: Option<u64>,
 }
 
 /// Says that a showtime is over. It no longer counts for its group; an archived showtime stays archived.
@@ -221,6 +229,8 @@ pub struct ActivateShowtime {
 pub struct ArchiveShowtime {
     /// Which showtime, active.
     pub showtime: ShowtimeId,
+    /// The version that is to be changed; nothing means whichever there is.
+    pub expected_version: Option<u64>,
 }
 
 /// Renames an organisation.
@@ -243,7 +253,7 @@ pub struct UpdateVenue {
     pub by: UserId,
     /// Which venue.
     pub venue: VenueId,
-    /// The version of the seat map that is to be changed; nothing means whichever there is.
+    /// The version of the venue that is to be changed; nothing means whichever there is.
     pub expected_version: Option<u64>,
     /// See [`CreateVenue::name`].
     pub name: Option<String>,
@@ -305,6 +315,8 @@ pub struct GrantRole {
     pub by: UserId,
     /// Who gets it.
     pub user: UserId,
+    /// The version of the user that is to be changed; nothing means whichever there is.
+    pub expected_version: Option<u64>,
     /// Where; nothing means everywhere.
     pub organisation: Option<OrganisationId>,
     /// Staff, organizer or admin.
@@ -318,6 +330,8 @@ pub struct RevokeRole {
     pub by: UserId,
     /// Who loses it.
     pub user: UserId,
+    /// The version of the user that is to be changed; nothing means whichever there is.
+    pub expected_version: Option<u64>,
     /// Where; nothing means the one that holds everywhere.
     pub organisation: Option<OrganisationId>,
 }
@@ -327,6 +341,8 @@ pub struct RevokeRole {
 pub struct RegisterNode {
     /// Its number, at least 1.
     pub node: NodeNumber,
+    /// The version that is to be changed, 0 for a new node; nothing means whichever there is.
+    pub expected_version: Option<u64>,
     /// Where it listens, 1 to 300 bytes.
     pub address: String,
 }
@@ -336,6 +352,8 @@ pub struct RegisterNode {
 pub struct SetNodeState {
     /// Which node.
     pub node: NodeNumber,
+    /// The version that is to be changed; nothing means whichever there is.
+    pub expected_version: Option<u64>,
     /// What it is to be.
     pub state: NodeState,
 }
@@ -354,6 +372,8 @@ pub struct SetPlacement {
 /// Adds a token key that signs from now on, and retires one that is no longer accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RotateTokenKey {
+    /// The version of the keys that is to be changed; nothing means whichever there is.
+    pub expected_version: Option<u64>,
     /// The new key; its name must be new.
     pub add: Option<TokenKey>,
     /// The name of the key to retire; one that is not there is gone already. The last key of its kind stays.

@@ -1,7 +1,7 @@
 //! `SetGroups`, `PutTokenKeys`, `RotateTokenKey`: what the whole cluster shares.
 
 use super::rows::Dirty;
-use super::{Directory, check_room};
+use super::{Directory, check_version};
 use crate::group_state::{Events, check_text};
 use crate::{Event, Outcome, PutTokenKeys, Refusal, RotateTokenKey, SetGroups, TokenKey};
 
@@ -20,6 +20,7 @@ impl Directory {
         if ask.count < self.group_count {
             return Err(Refusal::out_of_bounds("count", format!("there are {} groups already", self.group_count)));
         }
+        check_version(ask.expected_version, u64::from(self.group_count))?;
 
         if ask.count > self.group_count {
             self.group_count = ask.count;
@@ -38,14 +39,15 @@ impl Directory {
                 ));
             }
             for (index, key) in ask.keys.iter().enumerate() {
-                check_key(key, &ask.keys[..index])?;
+                check_key(key)?;
+                if ask.keys[..index].iter().any(|other| other.kid == key.kid) {
+                    return Err(Refusal::out_of_bounds("kid", "two keys of one name"));
+                }
             }
 
-            self.keys = ask.keys.clone();
-            self.dirty.insert(Dirty::Cluster);
-            events.push_group(Event::TokenKeysInstalled);
+            self.store_keys(ask.keys.clone(), events);
         }
-        Ok(Outcome::TokenKeys { keys: self.keys.clone() })
+        Ok(self.token_keys())
     }
 
     pub(super) fn rotate_token_key(&mut self, ask: &RotateTokenKey, events: &mut Events) -> Result<Outcome, Refusal> {
@@ -53,10 +55,13 @@ impl Directory {
         if let Some(key) = &ask.add
             && !keys.contains(key)
         {
-            check_key(key, &keys)?;
-            check_room("token keys", keys.len(), KEYS_MAX)?;
+            check_key(key)?;
+            if keys.iter().any(|other| other.kid == key.kid) {
+                return Err(Refusal::AlreadyExists);
+            }
             keys.push(key.clone());
         }
+        check_version(ask.expected_version, self.keys_version)?;
         if let Some(kid) = &ask.retire
             && let Some(index) = keys.iter().position(|key| key.kid == *kid)
         {
@@ -65,24 +70,34 @@ impl Directory {
                 return Err(Refusal::InUse);
             }
         }
+        if keys.len() > KEYS_MAX {
+            return Err(Refusal::AtCapacity { what: "token keys".into() });
+        }
 
         if keys != self.keys {
-            self.keys = keys;
-            self.dirty.insert(Dirty::Cluster);
-            events.push_group(Event::TokenKeysInstalled);
+            self.store_keys(keys, events);
         }
-        Ok(Outcome::TokenKeys { keys: self.keys.clone() })
+        Ok(self.token_keys())
+    }
+
+    /// Stores keys as a new version.
+    fn store_keys(&mut self, keys: Vec<TokenKey>, events: &mut Events) {
+        self.keys = keys;
+        self.keys_version += 1;
+        self.dirty.insert(Dirty::Cluster);
+        events.push_group(Event::TokenKeysInstalled);
+    }
+
+    fn token_keys(&self) -> Outcome {
+        Outcome::TokenKeys { version: self.keys_version, keys: self.keys.clone() }
     }
 }
 
-/// Refuses a key outside its bounds, or of a name that another has.
-fn check_key(key: &TokenKey, others: &[TokenKey]) -> Result<(), Refusal> {
+/// Refuses a key outside its bounds.
+fn check_key(key: &TokenKey) -> Result<(), Refusal> {
     check_text("kid", &key.kid, 1, 64)?;
     if key.der.is_empty() || key.der.len() > KEY_LEN_MAX {
         return Err(Refusal::out_of_bounds("der", format!("not between 1 and {KEY_LEN_MAX} bytes")));
-    }
-    if others.iter().any(|other| other.kid == key.kid) {
-        return Err(Refusal::out_of_bounds("kid", "two keys of one name"));
     }
     Ok(())
 }

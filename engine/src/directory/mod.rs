@@ -35,6 +35,8 @@ pub struct Directory {
     /// How many shard groups there are: 1 to this.
     group_count: u32,
     keys: Vec<TokenKey>,
+    /// 0 before the first keys, one more at every change of them.
+    keys_version: u64,
     counters: Counters,
     organisations: BTreeMap<OrganisationId, OrganisationRecord>,
     venues: BTreeMap<VenueId, VenueRecord>,
@@ -59,11 +61,11 @@ struct Counters {
     showtime: u64,
 }
 
-/// Writes what makes two requests the same: everything but the secret that their proposer drew.
+/// Writes what makes two requests the same: everything but what their proposer drew or saw.
 fn write_body(command: &DirectoryCommand, bytes: &mut Vec<u8>) {
     match command {
         DirectoryCommand::ScheduleShowtime(ask) => {
-            let ask = ScheduleShowtime { draw_secret: [0; 32], ..ask.clone() };
+            let ask = ScheduleShowtime { seat_map_version: None, draw_secret: [0; 32], ..ask.clone() };
             codec::encode_into(&DirectoryCommand::ScheduleShowtime(ask), bytes);
         }
         DirectoryCommand::CreateUser(ask) => {
@@ -155,6 +157,7 @@ impl StateMachine for Directory {
             state: GroupState::new(group),
             group_count: 0,
             keys: Vec::new(),
+            keys_version: 0,
             counters: Counters::default(),
             organisations: BTreeMap::new(),
             venues: BTreeMap::new(),

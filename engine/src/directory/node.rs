@@ -12,10 +12,6 @@ const NODES_MAX: usize = 10_000;
 /// The most nodes that vote in a group.
 const VOTERS_MAX: usize = 9;
 
-fn no_such_node() -> Refusal {
-    Refusal::out_of_bounds("nodeId", "there is no such node")
-}
-
 impl Directory {
     pub(super) fn register_node(&mut self, ask: &RegisterNode, events: &mut Events) -> Result<Outcome, Refusal> {
         check_text("address", &ask.address, 1, 300)?;
@@ -23,8 +19,11 @@ impl Directory {
             return Err(Refusal::out_of_bounds("nodeId", "nodes are numbered from 1"));
         }
         let before = self.nodes.get(&ask.node);
+        if before.is_some_and(|node| node.state == NodeState::Removed) {
+            return Err(Refusal::AlreadyExists);
+        }
+        check_version(ask.expected_version, before.map_or(0, |node| node.version))?;
         let (state, version) = match before {
-            Some(node) if node.state == NodeState::Removed => return Err(Refusal::AlreadyExists),
             Some(node) if node.address == ask.address => return Ok(Outcome::Stored { version: node.version }),
             Some(node) => (node.state, node.version + 1),
             None => (NodeState::Active, 1),
@@ -41,10 +40,11 @@ impl Directory {
 
     pub(super) fn set_node_state(&mut self, ask: &SetNodeState, events: &mut Events) -> Result<Outcome, Refusal> {
         let is_placed = self.placements.values().any(|placement| placement.voters.contains(&ask.node));
-        let node = self.nodes.get_mut(&ask.node).ok_or_else(no_such_node)?;
+        let node = self.nodes.get_mut(&ask.node).ok_or(Refusal::NoSuchNode)?;
         if node.state == NodeState::Removed && ask.state != NodeState::Removed {
             return Err(Refusal::AlreadyExists);
         }
+        check_version(ask.expected_version, node.version)?;
         if ask.state == NodeState::Removed && is_placed {
             return Err(Refusal::InUse);
         }
@@ -66,9 +66,12 @@ impl Directory {
             return Err(Refusal::out_of_bounds("voters", format!("1 to {VOTERS_MAX} nodes, each once")));
         }
         if ask.group.0 > self.group_count {
-            return Err(Refusal::out_of_bounds("group", format!("there are {} groups", self.group_count)));
+            return Err(Refusal::NoSuchGroup);
         }
-        if voters.iter().any(|voter| self.nodes.get(voter).is_none_or(|node| node.state != NodeState::Active)) {
+        if !voters.iter().all(|voter| self.nodes.contains_key(voter)) {
+            return Err(Refusal::NoSuchNode);
+        }
+        if voters.iter().any(|voter| self.nodes[voter].state != NodeState::Active) {
             return Err(Refusal::out_of_bounds("voters", "every one must be active"));
         }
         let before = self.placements.get(&ask.group);

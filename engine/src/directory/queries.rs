@@ -29,7 +29,9 @@ impl Directory {
                 DirectoryAnswer::Showtimes(showtimes(&|showtime| showtime.state == ShowtimeState::Provisioning))
             }
             DirectoryQuery::Groups => DirectoryAnswer::Groups(self.group_records()),
-            DirectoryQuery::TokenKeys => DirectoryAnswer::TokenKeys(self.keys.clone()),
+            DirectoryQuery::TokenKeys => {
+                DirectoryAnswer::TokenKeys { version: self.keys_version, keys: self.keys.clone() }
+            }
             DirectoryQuery::Organisation(id) => DirectoryAnswer::Organisation(self.organisations.get(id).cloned()),
             DirectoryQuery::SeatMap { venue, version } => {
                 DirectoryAnswer::SeatMap(self.seat_map(*venue, *version).cloned())

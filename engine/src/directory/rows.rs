@@ -3,8 +3,8 @@
 use super::{Counters, Directory};
 use crate::row::{CorruptRow, ROW_VERSION, Row, RowWriter, row_key, row_value};
 use crate::{
-    EventId, GroupId, NodeNumber, NodeState, OrganisationId, SeatMap, ShowtimeId, StateMachine, TokenKey, UserId,
-    VenueId, VenueRecord, codec,
+    EventId, GroupId, NodeNumber, NodeState, OrganisationId, SeatMap, ShowtimeId, ShowtimeState, StateMachine,
+    TokenKey, UserId, VenueId, VenueRecord, codec,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -54,7 +54,8 @@ struct StoredVenue {
     name: String,
     city: String,
     country: String,
-    version: u32,
+    version: u64,
+    seat_map_version: u32,
 }
 
 /// What the rows of layouts held: how many pieces, and their bytes.
@@ -64,6 +65,7 @@ type Pieces = BTreeMap<(VenueId, u32), (u64, Vec<u8>)>;
 struct Cluster {
     group_count: u32,
     keys: Vec<TokenKey>,
+    keys_version: u64,
     counters: Counters,
 }
 
@@ -78,8 +80,12 @@ impl Directory {
     fn write_row(&self, dirty: Dirty, rows: &mut RowWriter) {
         match dirty {
             Dirty::Cluster => {
-                let cluster =
-                    Cluster { group_count: self.group_count, keys: self.keys.clone(), counters: self.counters };
+                let cluster = Cluster {
+                    group_count: self.group_count,
+                    keys: self.keys.clone(),
+                    keys_version: self.keys_version,
+                    counters: self.counters,
+                };
                 rows.put(row_key(TABLE_CLUSTER, &[]), row_value(&cluster));
             }
             Dirty::Organisation(id) => put_or_remove(TABLE_ORGANISATIONS, id.0, self.organisations.get(&id), rows),
@@ -90,6 +96,7 @@ impl Directory {
                     city: venue.city.clone(),
                     country: venue.country.clone(),
                     version: venue.version,
+                    seat_map_version: venue.seat_map_version,
                 });
                 put_or_remove(TABLE_VENUES, id.0, stored.as_ref(), rows);
             }
@@ -127,7 +134,7 @@ impl Directory {
         self.organisations.keys().for_each(|&id| self.write_row(Dirty::Organisation(id), rows));
         for (&id, venue) in &self.venues {
             self.write_row(Dirty::Venue(id), rows);
-            self.write_row(Dirty::SeatMap(id, venue.version), rows);
+            self.write_row(Dirty::SeatMap(id, venue.seat_map_version), rows);
         }
         self.seat_maps.keys().for_each(|&(id, version)| self.write_row(Dirty::SeatMap(id, version), rows));
         self.users.keys().for_each(|&id| self.write_row(Dirty::User(id), rows));
@@ -166,10 +173,11 @@ impl Directory {
             directory.seat_maps.insert((id, version), Arc::new(map));
         }
         for (venue, stored) in stored {
-            let StoredVenue { organisation, name, city, country, version } = stored;
-            let map = directory.seat_maps.remove(&(venue, version));
+            let StoredVenue { organisation, name, city, country, version, seat_map_version } = stored;
+            let map = directory.seat_maps.remove(&(venue, seat_map_version));
             let map = map.ok_or_else(|| whole(format!("the layout of {venue} is missing")))?;
-            directory.venues.insert(venue, VenueRecord { venue, organisation, name, city, country, version, map });
+            let record = VenueRecord { venue, organisation, name, city, country, version, seat_map_version, map };
+            directory.venues.insert(venue, record);
         }
         for user in directory.users.values() {
             directory.users_by_email.insert(user.email.to_lowercase(), user.user);
@@ -192,6 +200,7 @@ impl Directory {
                 let cluster: Cluster = row.decode()?;
                 self.group_count = cluster.group_count;
                 self.keys = cluster.keys;
+                self.keys_version = cluster.keys_version;
                 self.counters = cluster.counters;
             }
             TABLE_VENUES => {
@@ -242,13 +251,20 @@ impl Directory {
     pub(super) fn audit_all(&self) -> Result<(), String> {
         self.state.audit()?;
         let fail = |what: String| Err(what);
+        if self.keys.is_empty() != (self.keys_version == 0) {
+            return fail("the keys are of another version".into());
+        }
         for (id, record) in &self.organisations {
-            if record.organisation != *id || id.0 == 0 || id.0 > self.counters.organisation {
+            if record.organisation != *id || record.version == 0 || id.0 == 0 || id.0 > self.counters.organisation {
                 return fail(format!("{id} was never made, or is another"));
             }
         }
         for (id, venue) in &self.venues {
-            if venue.venue != *id || id.0 == 0 || id.0 > self.counters.venue {
+            if venue.venue != *id
+                || venue.version < u64::from(venue.seat_map_version)
+                || id.0 == 0
+                || id.0 > self.counters.venue
+            {
                 return fail(format!("{id} was never made, or is another"));
             }
             if !self.organisations.contains_key(&venue.organisation) {
@@ -265,7 +281,16 @@ impl Directory {
         }
         for (id, showtime) in &self.showtimes {
             let group = id.group().0;
-            if showtime.showtime != *id || id.counter() > self.counters.showtime || group == 0 {
+            let steps = match showtime.state {
+                ShowtimeState::Provisioning => 1,
+                ShowtimeState::Active => 2,
+                ShowtimeState::Archived => 3,
+            };
+            if showtime.showtime != *id
+                || showtime.version < steps
+                || id.counter() > self.counters.showtime
+                || group == 0
+            {
                 return fail(format!("{id} was never made, or is another"));
             }
             if group > self.group_count {
@@ -276,12 +301,13 @@ impl Directory {
             }
         }
         for (venue, version) in self.seat_maps.keys() {
-            if self.venues.get(venue).is_none_or(|venue| *version == 0 || *version >= venue.version) {
+            if self.venues.get(venue).is_none_or(|venue| *version == 0 || *version >= venue.seat_map_version) {
                 return fail(format!("version {version} of the layout of {venue} was never made"));
             }
         }
         for (id, user) in &self.users {
-            if user.user != *id || self.users_by_email.get(&user.email.to_lowercase()) != Some(id) {
+            if user.user != *id || user.version == 0 || self.users_by_email.get(&user.email.to_lowercase()) != Some(id)
+            {
                 return fail(format!("{id} is another, or is not found by address"));
             }
             let mut organisations = user.roles.keys().flatten();
@@ -299,7 +325,11 @@ impl Directory {
         }
         for (id, placement) in &self.placements {
             let is_placed = |voter| self.nodes.get(voter).is_some_and(|node| node.state != NodeState::Removed);
-            if placement.group != *id || id.0 > self.group_count || !placement.voters.iter().all(is_placed) {
+            if placement.group != *id
+                || placement.version == 0
+                || id.0 > self.group_count
+                || !placement.voters.iter().all(is_placed)
+            {
                 return fail(format!("{id} is placed where it cannot be"));
             }
         }

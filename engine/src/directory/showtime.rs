@@ -5,7 +5,7 @@
 //! ```
 
 use super::rows::Dirty;
-use super::{Directory, check_room};
+use super::{Directory, check_room, check_version};
 use crate::group_state::Events;
 use crate::shard::check_prices;
 use crate::{
@@ -42,6 +42,7 @@ impl Directory {
             return Err(Refusal::NoSuchVenue);
         }
         check_prices(&venue.map, &ask.prices)?;
+        check_version(ask.seat_map_version.map(u64::from), u64::from(venue.seat_map_version))?;
         check_room("showtimes", self.showtimes.len(), SHOWTIMES_MAX)?;
         let groups = self.group_records();
         let group = groups.iter().min_by_key(|group| (group.showtimes, group.group)).ok_or(Refusal::NoGroups)?.group;
@@ -53,12 +54,13 @@ impl Directory {
             organisation: event.organisation,
             event: ask.event,
             venue: ask.venue,
-            seat_map_version: venue.version,
+            seat_map_version: venue.seat_map_version,
             starts_at: ask.starts_at,
             prices: ask.prices.clone(),
             sale: ask.sale.clone(),
             draw_secret: ask.draw_secret,
             state: ShowtimeState::Provisioning,
+            version: 1,
         };
         self.showtimes.insert(showtime, record.clone());
         self.dirty.extend([Dirty::Cluster, Dirty::Showtime(showtime)]);
@@ -72,9 +74,11 @@ impl Directory {
         events: &mut Events,
     ) -> Result<Outcome, Refusal> {
         let record = self.showtimes.get_mut(&ask.showtime).ok_or(Refusal::NoSuchShowtime)?;
+        check_version(ask.expected_version, record.version)?;
 
         if record.state == ShowtimeState::Provisioning {
             record.state = ShowtimeState::Active;
+            record.version += 1;
             self.dirty.insert(Dirty::Showtime(ask.showtime));
             events.push_group(Event::ShowtimeActivated { showtime: ask.showtime });
         }
@@ -83,12 +87,14 @@ impl Directory {
 
     pub(super) fn archive_showtime(&mut self, ask: &ArchiveShowtime, events: &mut Events) -> Result<Outcome, Refusal> {
         let record = self.showtimes.get_mut(&ask.showtime).ok_or(Refusal::NoSuchShowtime)?;
+        check_version(ask.expected_version, record.version)?;
         if record.state == ShowtimeState::Provisioning {
             return Err(Refusal::InUse);
         }
 
         if record.state == ShowtimeState::Active {
             record.state = ShowtimeState::Archived;
+            record.version += 1;
             self.dirty.insert(Dirty::Showtime(ask.showtime));
             events.push_group(Event::ShowtimeArchived { showtime: ask.showtime });
         }

@@ -44,7 +44,7 @@ impl World {
     /// A world with two groups, an organisation, a venue and an event.
     fn furnished() -> Self {
         let mut world = Self::new();
-        world.run(DirectoryCommand::SetGroups(SetGroups { count: 2 })).unwrap();
+        world.run(DirectoryCommand::SetGroups(SetGroups { expected_version: None, count: 2 })).unwrap();
         world
             .run(DirectoryCommand::CreateOrganisation(CreateOrganisation { by: ADMIN, name: "Opera".into() }))
             .unwrap();
@@ -81,6 +81,7 @@ fn schedule(event: u64, amount: i64, secret: u8) -> DirectoryCommand {
         by: ADMIN,
         event: EventId(event),
         venue: VenueId(1),
+        seat_map_version: None,
         starts_at: Timestamp(5_000),
         prices: vec![Money { amount, currency: Currency(*b"EUR") }],
         sale: Sale::default(),
@@ -98,11 +99,12 @@ fn showtimes_go_to_the_group_with_the_fewest() {
         assert_eq!(showtime.state, ShowtimeState::Provisioning);
     }
     assert_eq!(groups, [1, 2, 1, 2, 1]);
-    world.run(DirectoryCommand::SetGroups(SetGroups { count: 3 })).unwrap();
+    world.run(DirectoryCommand::SetGroups(SetGroups { expected_version: None, count: 3 })).unwrap();
     let Ok(Outcome::ShowtimeStored { showtime }) = world.run(schedule(1, 100, 1)) else { panic!() };
     assert_eq!(showtime.showtime.group(), GroupId(3));
 
-    let activate = DirectoryCommand::ActivateShowtime(ActivateShowtime { showtime: showtime.showtime });
+    let activate =
+        DirectoryCommand::ActivateShowtime(ActivateShowtime { expected_version: None, showtime: showtime.showtime });
     for _ in 0..2 {
         let Ok(Outcome::ShowtimeStored { showtime }) = world.run(activate.clone()) else { panic!() };
         assert_eq!(showtime.state, ShowtimeState::Active);
@@ -125,7 +127,7 @@ fn the_first_secret_and_the_first_keys_stay() {
         DirectoryCommand::PutTokenKeys(PutTokenKeys { keys })
     };
     for kid in ["a", "b"] {
-        let Ok(Outcome::TokenKeys { keys }) = world.run(keys(kid)) else { panic!() };
+        let Ok(Outcome::TokenKeys { keys, .. }) = world.run(keys(kid)) else { panic!() };
         assert_eq!(keys[0].kid, "a");
     }
 }
@@ -137,7 +139,7 @@ fn what_is_refused() {
     assert_eq!(world.run(create_event(OrganisationId(1), "Aida")), Err(Refusal::NoSuchOrganisation));
     assert!(matches!(world.run(create_event(OrganisationId(1), "")), Err(Refusal::OutOfBounds { .. })));
     for count in [0, 1_025] {
-        let refused = world.run(DirectoryCommand::SetGroups(SetGroups { count }));
+        let refused = world.run(DirectoryCommand::SetGroups(SetGroups { expected_version: None, count }));
         assert!(matches!(refused, Err(Refusal::OutOfBounds { .. })));
     }
     world.run(DirectoryCommand::CreateOrganisation(CreateOrganisation { by: ADMIN, name: "Opera".into() })).unwrap();
@@ -147,7 +149,8 @@ fn what_is_refused() {
     assert_eq!(world.run(schedule(2, 100, 1)), Err(Refusal::NoSuchEvent));
     assert_eq!(world.run(schedule(1, 100, 1)), Err(Refusal::NoGroups));
     assert!(matches!(world.run(schedule(1, -1, 1)), Err(Refusal::OutOfBounds { .. })));
-    let missing = DirectoryCommand::ActivateShowtime(ActivateShowtime { showtime: ShowtimeId(1) });
+    let missing =
+        DirectoryCommand::ActivateShowtime(ActivateShowtime { expected_version: None, showtime: ShowtimeId(1) });
     assert_eq!(world.run(missing), Err(Refusal::NoSuchShowtime));
 }
 
@@ -218,7 +221,7 @@ fn layouts_have_versions_and_showtimes_keep_theirs() {
     assert_eq!(world.run(update(Some(1), Some(larger.clone()), None)), Ok(Outcome::Stored { version: 2 }));
     let stale = world.run(update(Some(1), None, Some("Old hall")));
     assert_eq!(stale, Err(Refusal::VersionMismatch { expected: 1, actual: 2 }));
-    assert_eq!(world.run(update(Some(2), None, Some("Great hall"))), Ok(Outcome::Stored { version: 2 }));
+    assert_eq!(world.run(update(Some(2), None, Some("Great hall"))), Ok(Outcome::Stored { version: 3 }));
     for (version, wanted) in [(1, Some(map())), (2, Some(larger)), (3, None)] {
         let answer = world.directory.query(&DirectoryQuery::SeatMap { venue: VenueId(1), version });
         assert_eq!(answer, DirectoryAnswer::SeatMap(wanted));
@@ -260,7 +263,13 @@ fn users_are_one_an_address_with_a_role_an_organisation() {
 
     let grant = |organisation: Option<u64>, role| {
         let organisation = organisation.map(OrganisationId);
-        DirectoryCommand::GrantRole(GrantRole { by: ADMIN, user: UserId(10), organisation, role })
+        DirectoryCommand::GrantRole(GrantRole {
+            expected_version: None,
+            by: ADMIN,
+            user: UserId(10),
+            organisation,
+            role,
+        })
     };
     assert_eq!(world.run(grant(Some(1), Role::Staff)), Ok(Outcome::Stored { version: 4 }));
     assert_eq!(world.run(grant(Some(1), Role::Organizer)), Ok(Outcome::Stored { version: 5 }));
@@ -268,7 +277,7 @@ fn users_are_one_an_address_with_a_role_an_organisation() {
     assert_eq!(world.run(grant(None, Role::Admin)), Ok(Outcome::Stored { version: 6 }));
     assert_eq!(world.run(grant(Some(2), Role::Admin)), Err(Refusal::NoSuchOrganisation));
     assert!(matches!(world.run(grant(None, Role::Guest)), Err(Refusal::OutOfBounds { .. })));
-    let revoke = RevokeRole { by: ADMIN, user: UserId(10), organisation: None };
+    let revoke = RevokeRole { expected_version: None, by: ADMIN, user: UserId(10), organisation: None };
     world.run(DirectoryCommand::RevokeRole(revoke)).unwrap();
     let DirectoryAnswer::User(Some(ann)) = world.directory.query(&DirectoryQuery::User(UserId(10))) else { panic!() };
     assert_eq!(ann.roles, BTreeMap::from([(Some(OrganisationId(1)), Role::Organizer)]));
@@ -278,9 +287,15 @@ fn users_are_one_an_address_with_a_role_an_organisation() {
 fn nodes_come_drain_and_never_come_back() {
     let mut world = World::furnished();
     let register = |node, address: &str| {
-        DirectoryCommand::RegisterNode(RegisterNode { node: NodeNumber(node), address: address.into() })
+        DirectoryCommand::RegisterNode(RegisterNode {
+            expected_version: None,
+            node: NodeNumber(node),
+            address: address.into(),
+        })
     };
-    let state = |node, state| DirectoryCommand::SetNodeState(SetNodeState { node: NodeNumber(node), state });
+    let state = |node, state| {
+        DirectoryCommand::SetNodeState(SetNodeState { expected_version: None, node: NodeNumber(node), state })
+    };
     let place = |expected_version, voters: &[u64]| {
         let voters = voters.iter().copied().map(NodeNumber).collect();
         DirectoryCommand::SetPlacement(SetPlacement { group: GroupId(1), expected_version, voters })
@@ -292,7 +307,8 @@ fn nodes_come_drain_and_never_come_back() {
     assert!(world.run(register(0, "a:1")).is_err());
     assert_eq!(world.run(place(Some(0), &[3, 1, 2])), Ok(Outcome::Stored { version: 1 }));
     assert_eq!(world.run(place(Some(0), &[1])), Err(Refusal::VersionMismatch { expected: 0, actual: 1 }));
-    for voters in [&[1_u64, 1][..], &[], &[9]] {
+    assert_eq!(world.run(place(None, &[9])), Err(Refusal::NoSuchNode));
+    for voters in [&[1_u64, 1][..], &[]] {
         assert!(matches!(world.run(place(None, voters)), Err(Refusal::OutOfBounds { .. })));
     }
     assert_eq!(world.run(state(3, NodeState::Removed)), Err(Refusal::InUse));
@@ -309,9 +325,9 @@ fn showtimes_end_and_keys_turn_over() {
     let mut world = World::furnished();
     let Ok(Outcome::ShowtimeStored { showtime }) = world.run(schedule(1, 100, 1)) else { panic!() };
     let showtime = showtime.showtime;
-    let archive = DirectoryCommand::ArchiveShowtime(ArchiveShowtime { showtime });
+    let archive = DirectoryCommand::ArchiveShowtime(ArchiveShowtime { expected_version: None, showtime });
     assert_eq!(world.run(archive.clone()), Err(Refusal::InUse));
-    world.run(DirectoryCommand::ActivateShowtime(ActivateShowtime { showtime })).unwrap();
+    world.run(DirectoryCommand::ActivateShowtime(ActivateShowtime { expected_version: None, showtime })).unwrap();
     for _ in 0..2 {
         let Ok(Outcome::ShowtimeStored { showtime }) = world.run(archive.clone()) else { panic!() };
         assert_eq!(showtime.state, ShowtimeState::Archived);
@@ -326,13 +342,17 @@ fn showtimes_end_and_keys_turn_over() {
     let put = PutTokenKeys { keys: vec![key("r1", KeyAlgorithm::Rs256), key("e1", KeyAlgorithm::Ed25519)] };
     world.run(DirectoryCommand::PutTokenKeys(put)).unwrap();
     let rotate = |add: Option<TokenKey>, retire: Option<&str>| {
-        DirectoryCommand::RotateTokenKey(RotateTokenKey { add, retire: retire.map(str::to_owned) })
+        DirectoryCommand::RotateTokenKey(RotateTokenKey {
+            expected_version: None,
+            add,
+            retire: retire.map(str::to_owned),
+        })
     };
     assert_eq!(world.run(rotate(None, Some("e1"))), Err(Refusal::InUse));
     assert!(world.run(rotate(Some(key("e1", KeyAlgorithm::Rs256)), None)).is_err());
     for _ in 0..2 {
         let rotated = world.run(rotate(Some(key("e2", KeyAlgorithm::Ed25519)), Some("e1")));
-        let Ok(Outcome::TokenKeys { keys }) = rotated else { panic!() };
+        let Ok(Outcome::TokenKeys { keys, .. }) = rotated else { panic!() };
         assert_eq!(keys.iter().map(|key| key.kid.as_str()).collect::<Vec<_>>(), ["r1", "e2"]);
     }
 }

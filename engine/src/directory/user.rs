@@ -11,10 +11,6 @@ const USERS_MAX: usize = 20_000_000;
 /// The most roles of a user.
 const ROLES_MAX: usize = 1_000;
 
-fn no_such_user() -> Refusal {
-    Refusal::out_of_bounds("userId", "there is no such user")
-}
-
 impl Directory {
     pub(super) fn create_user(&mut self, ask: &CreateUser, events: &mut Events) -> Result<Outcome, Refusal> {
         check_email(&ask.email)?;
@@ -49,7 +45,7 @@ impl Directory {
         }
         check_text("passwordHash", ask.password_hash.as_deref().unwrap_or_default(), 0, 500)?;
         check_text("name", ask.name.as_deref().unwrap_or_default(), 0, 200)?;
-        let before = self.users.get(&ask.user).ok_or_else(no_such_user)?;
+        let before = self.users.get(&ask.user).ok_or(Refusal::NoSuchUser)?;
         let mut user = before.clone();
         user.email = ask.email.clone().unwrap_or(user.email);
         user.password_hash = ask.password_hash.clone().unwrap_or(user.password_hash);
@@ -70,18 +66,22 @@ impl Directory {
         if matches!(ask.role, Role::Guest | Role::Customer) {
             return Err(Refusal::out_of_bounds("role", "staff, organizer or admin"));
         }
-        let mut user = self.users.get(&ask.user).cloned().ok_or_else(no_such_user)?;
         if ask.organisation.is_some_and(|organisation| !self.organisations.contains_key(&organisation)) {
             return Err(Refusal::NoSuchOrganisation);
         }
-        check_room("roles of the user", user.roles.len(), ROLES_MAX)?;
+        let mut user = self.users.get(&ask.user).cloned().ok_or(Refusal::NoSuchUser)?;
+        check_version(ask.expected_version, user.version)?;
+        if !user.roles.contains_key(&ask.organisation) {
+            check_room("roles of the user", user.roles.len(), ROLES_MAX)?;
+        }
 
         user.roles.insert(ask.organisation, ask.role);
         Ok(self.store_user(user, events))
     }
 
     pub(super) fn revoke_role(&mut self, ask: &RevokeRole, events: &mut Events) -> Result<Outcome, Refusal> {
-        let mut user = self.users.get(&ask.user).cloned().ok_or_else(no_such_user)?;
+        let mut user = self.users.get(&ask.user).cloned().ok_or(Refusal::NoSuchUser)?;
+        check_version(ask.expected_version, user.version)?;
 
         user.roles.remove(&ask.organisation);
         Ok(self.store_user(user, events))

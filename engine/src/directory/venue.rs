@@ -31,6 +31,7 @@ impl Directory {
             city: ask.city.clone(),
             country: ask.country.clone(),
             version: 1,
+            seat_map_version: 1,
             map: ask.map.clone(),
         };
         self.venues.insert(venue, record);
@@ -55,29 +56,31 @@ impl Directory {
             && *map != changed.map
         {
             changed.map = map.clone();
-            changed.version += 1;
+            changed.seat_map_version += 1;
         }
-        check_version(ask.expected_version, u64::from(venue.version))?;
-        if changed.version > SEAT_MAP_VERSIONS_MAX {
+        check_version(ask.expected_version, venue.version)?;
+        if changed.seat_map_version > SEAT_MAP_VERSIONS_MAX {
             return Err(Refusal::AtCapacity { what: "versions of the seat map".into() });
         }
 
-        let version = changed.version;
         if *venue != changed {
-            if venue.version != version {
-                self.seat_maps.insert((ask.venue, venue.version), venue.map.clone());
+            changed.version += 1;
+            let version = changed.seat_map_version;
+            if venue.seat_map_version != version {
+                self.seat_maps.insert((ask.venue, venue.seat_map_version), venue.map.clone());
                 self.dirty.insert(Dirty::SeatMap(ask.venue, version));
             }
-            self.venues.insert(ask.venue, changed);
             self.dirty.insert(Dirty::Venue(ask.venue));
             events.push_group(Event::VenueUpdated { venue: ask.venue, version });
         }
-        Ok(Outcome::Stored { version: u64::from(version) })
+        let version = changed.version;
+        self.venues.insert(ask.venue, changed);
+        Ok(Outcome::Stored { version })
     }
 
     /// One version of a venue's layout.
     pub(super) fn seat_map(&self, venue: VenueId, version: u32) -> Option<&Arc<SeatMap>> {
-        let current = self.venues.get(&venue).filter(|venue| venue.version == version).map(|venue| &venue.map);
+        let current = self.venues.get(&venue).filter(|venue| venue.seat_map_version == version).map(|venue| &venue.map);
         current.or_else(|| self.seat_maps.get(&(venue, version)))
     }
 }

@@ -123,6 +123,11 @@ impl Mirror {
         Err(Problem::not_found("no_such_venue", "there is no such venue"))
     }
 
+    /// The layout of a venue has changed: it is asked for anew.
+    pub(crate) fn forget_layout(&self, venue: VenueId) {
+        self.layouts.lock().pop(&venue);
+    }
+
     fn keep_layout(&self, record: &VenueRecord) -> Arc<Layout> {
         let layout = Arc::new(Layout::new(record));
         self.layouts.lock().put(record.venue, Arc::clone(&layout));

@@ -19,8 +19,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use vestibule_engine::{
     ActivateShowtime, BlockSeats, CloseQueue, CreateShowtime, DirectoryCommand, EventId, Money, OpenQueue, Outcome,
-    PauseQueue, ResumeQueue, Sale, SalePatch, ScheduleShowtime, SetQueueMessage, ShardAnswer, ShardCommand, ShardQuery,
-    ShowtimeId, UnblockSeats, UpdateSale, VenueId,
+    PauseQueue, Refusal, ResumeQueue, Sale, SalePatch, ScheduleShowtime, SetQueueMessage, ShardAnswer, ShardCommand,
+    ShardQuery, ShowtimeId, UnblockSeats, UpdateSale, VenueId,
 };
 use vestibule_raft::cluster::Consistency;
 
@@ -60,10 +60,22 @@ pub(super) async fn create(
     let mut draw_secret = [0; 32];
     draw_secret[..16].copy_from_slice(&app.ids.draw().to_be_bytes());
     draw_secret[16..].copy_from_slice(&app.ids.draw().to_be_bytes());
-    let (by, starts_at) = (organiser.user, input.starts_at.0);
-    let schedule = ScheduleShowtime { by, event, venue, starts_at, prices, sale, draw_secret };
+    let schedule = ScheduleShowtime {
+        by: organiser.user,
+        event,
+        venue,
+        seat_map_version: Some(layout.seat_map_version),
+        starts_at: input.starts_at.0,
+        prices,
+        sale,
+        draw_secret,
+    };
     let applied = app.backend.directory(request, DirectoryCommand::ScheduleShowtime(schedule)).await?;
     let was_replayed = applied.replayed;
+    if matches!(applied.result, Err(Refusal::VersionMismatch { .. })) {
+        // Whoever tries again will do so with the layout that is.
+        app.mirror.forget_layout(venue);
+    }
     let record = match applied.outcome()? {
         Outcome::ShowtimeStored { showtime } => showtime,
         other => return Err(unexpected(&other)),
@@ -80,7 +92,8 @@ pub(super) async fn create(
     };
     let create = ShardCommand::CreateShowtime(create);
     app.backend.shard(group, step(request, "create"), create).await?.outcome()?;
-    let activate = DirectoryCommand::ActivateShowtime(ActivateShowtime { showtime });
+    // Activation only goes forward: it does not matter who else has done it.
+    let activate = DirectoryCommand::ActivateShowtime(ActivateShowtime { showtime, expected_version: None });
     app.backend.directory(step(request, "activate"), activate).await?.outcome()?;
     let body = json!({"showtimeId": showtime.to_string(), "group": group.0});
     Ok(replayed(json(StatusCode::CREATED, &body)?, was_replayed))

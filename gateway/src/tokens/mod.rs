@@ -181,7 +181,7 @@ impl Tokens {
         }
         let mut keys = Vec::new();
         for consistency in [Consistency::AppliedMin(0), Consistency::Linearizable] {
-            if let DirectoryAnswer::TokenKeys(found) =
+            if let DirectoryAnswer::TokenKeys { keys: found, .. } =
                 self.backend.ask_directory(&DirectoryQuery::TokenKeys, consistency).await?
             {
                 keys = found;
@@ -201,7 +201,7 @@ impl Tokens {
             let command = DirectoryCommand::PutTokenKeys(PutTokenKeys { keys });
             let applied = self.backend.directory(RequestId(self.ids.draw()), command).await?;
             keys = match applied.outcome()? {
-                Outcome::TokenKeys { keys } => keys,
+                Outcome::TokenKeys { keys, .. } => keys,
                 other => return Err(Problem::internal(format!("installing token keys gave {other:?}"))),
             };
         }

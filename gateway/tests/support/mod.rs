@@ -120,7 +120,7 @@ impl Machines {
 impl LocalCluster {
     pub fn new(clock: Arc<TestClock>, groups: u32) -> Arc<Self> {
         let mut directory = Directory::new(GroupId::DIRECTORY);
-        let command = DirectoryCommand::SetGroups(SetGroups { count: groups });
+        let command = DirectoryCommand::SetGroups(SetGroups { expected_version: None, count: groups });
         let reply = directory.apply(clock.now(), &[Envelope { request: Some(RequestId(u128::MAX)), command }]);
         reply[0].result.as_ref().unwrap();
         let shards = (1..=groups).map(GroupId).map(|group| (group, Shard::new(group))).collect();

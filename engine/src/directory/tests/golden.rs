@@ -12,13 +12,17 @@ pub(super) fn samples() -> Vec<DirectoryCommand> {
     let text = || "some text".to_owned();
     let key = |kid: &str, algorithm| TokenKey { kid: kid.into(), algorithm, der: vec![1, 2], created_at: Timestamp(9) };
     let node = |node, address: &str| {
-        DirectoryCommand::RegisterNode(RegisterNode { node: NodeNumber(node), address: address.into() })
+        DirectoryCommand::RegisterNode(RegisterNode {
+            expected_version: None,
+            node: NodeNumber(node),
+            address: address.into(),
+        })
     };
     let sink = |sink: &str| DirectoryCommand::RegisterSink(RegisterSink { sink: sink.into() });
     let larger = (*map()).clone().with_area("balcony", 5, "all").unwrap();
     vec![
         DirectoryCommand::Tick,
-        DirectoryCommand::SetGroups(SetGroups { count: 2 }),
+        DirectoryCommand::SetGroups(SetGroups { expected_version: Some(0), count: 2 }),
         DirectoryCommand::SetLimits(SetLimits { requests_max: Some(5_000), ..SetLimits::default() }),
         sink("broker"),
         sink("archive"),
@@ -26,6 +30,7 @@ pub(super) fn samples() -> Vec<DirectoryCommand> {
             keys: vec![key("r1", KeyAlgorithm::Rs256), key("e1", KeyAlgorithm::Ed25519)],
         }),
         DirectoryCommand::RotateTokenKey(RotateTokenKey {
+            expected_version: Some(1),
             add: Some(key("e2", KeyAlgorithm::Ed25519)),
             retire: Some("e1".into()),
         }),
@@ -52,8 +57,8 @@ pub(super) fn samples() -> Vec<DirectoryCommand> {
         DirectoryCommand::DeleteEvent(DeleteEvent { by, event: EventId(2), expected_version: None }),
         schedule(1, 12_345, 7),
         schedule(1, 100, 8),
-        DirectoryCommand::ActivateShowtime(ActivateShowtime { showtime }),
-        DirectoryCommand::ArchiveShowtime(ArchiveShowtime { showtime }),
+        DirectoryCommand::ActivateShowtime(ActivateShowtime { expected_version: Some(1), showtime }),
+        DirectoryCommand::ArchiveShowtime(ArchiveShowtime { expected_version: Some(2), showtime }),
         DirectoryCommand::UpdateVenue(UpdateVenue {
             by,
             venue,
@@ -77,12 +82,28 @@ pub(super) fn samples() -> Vec<DirectoryCommand> {
             name: None,
             is_active: Some(false),
         }),
-        DirectoryCommand::GrantRole(GrantRole { by, user, organisation: Some(organisation), role: Role::Staff }),
-        DirectoryCommand::GrantRole(GrantRole { by, user, organisation: None, role: Role::Admin }),
-        DirectoryCommand::RevokeRole(RevokeRole { by, user, organisation: None }),
+        DirectoryCommand::GrantRole(GrantRole {
+            expected_version: None,
+            by,
+            user,
+            organisation: Some(organisation),
+            role: Role::Staff,
+        }),
+        DirectoryCommand::GrantRole(GrantRole {
+            expected_version: None,
+            by,
+            user,
+            organisation: None,
+            role: Role::Admin,
+        }),
+        DirectoryCommand::RevokeRole(RevokeRole { expected_version: None, by, user, organisation: None }),
         node(1, "a:1"),
         node(2, "b:1"),
-        DirectoryCommand::SetNodeState(SetNodeState { node: NodeNumber(2), state: NodeState::Draining }),
+        DirectoryCommand::SetNodeState(SetNodeState {
+            expected_version: None,
+            node: NodeNumber(2),
+            state: NodeState::Draining,
+        }),
         DirectoryCommand::SetPlacement(SetPlacement {
             group: GroupId(1),
             expected_version: Some(0),
