@@ -113,6 +113,26 @@ pub(crate) struct NodeArgs {
     /// The cluster's name: nodes of another cluster are refused, and so is their data.
     #[arg(long, env = "VESTIBULE_CLUSTER", default_value = "vestibule")]
     pub(crate) cluster: String,
+    #[command(flatten)]
+    pub(crate) log_sizes: LogSizes,
+}
+
+/// Sizes of a node's log.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct LogSizes {
+    /// MiB of a segment of the log. Half of it bounds the largest command, so a venue's plan has to fit there.
+    #[arg(long, env = "VESTIBULE_SEGMENT_MIB", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    pub(crate) segment_mib: u64,
+    /// MiB kept back for a full disk. With less than this free a node takes no new commands; 0 switches that off.
+    #[arg(long, env = "VESTIBULE_BALLAST_MIB", default_value_t = 32)]
+    pub(crate) ballast_mib: u64,
+}
+
+impl LogSizes {
+    pub(crate) fn apply(self, config: &mut vestibule_raft::wal::WalConfig) {
+        config.segment_len = self.segment_mib << 20;
+        config.ballast_len = self.ballast_mib << 20;
+    }
 }
 
 #[derive(Debug, Args)]

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use vestibule_client::{Client, Settings, Token, entropy_seed};
 use vestibule_gateway::{Gateway, GatewayConfig, serve};
+use vestibule_raft::node::NodeConfig;
 
 const CLUSTER: &str = "demo";
 const ORGANISATION: &str = "Demo House";
@@ -49,7 +50,8 @@ pub(crate) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let mut nodes: Vec<Running> = Vec::new();
     for (id, listener) in listeners {
         let directory = node_directory(root, id);
-        let started = node::start(id, CLUSTER, peers.clone(), remembered.groups, &directory, listener).await;
+        let config = NodeConfig::new(id, CLUSTER, peers.clone(), remembered.groups);
+        let started = node::start(config, &directory, listener).await;
         nodes.push(started.with_context(|| format!("node {id} cannot start"))?);
     }
     let gateway = gateway::connect(GatewayConfig::default(), peers.values().cloned().collect());

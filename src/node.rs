@@ -3,7 +3,6 @@
 use crate::asked_to_stop;
 use crate::cli::NodeArgs;
 use anyhow::Context;
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
@@ -21,18 +20,11 @@ pub(crate) struct Running {
 }
 
 /// Starts a node on `listener` over the data in `directory`.
-pub(crate) async fn start(
-    id: u64,
-    cluster: &str,
-    peers: BTreeMap<u64, String>,
-    groups: u32,
-    directory: &Path,
-    listener: TcpListener,
-) -> anyhow::Result<Running> {
-    let config = NodeConfig::new(id, cluster, peers, groups);
+pub(crate) async fn start(config: NodeConfig, directory: &Path, listener: TcpListener) -> anyhow::Result<Running> {
+    let id = config.id;
     // Before the directory is claimed for this node.
     config.check()?;
-    let data = DataDir::open(directory, cluster, id, &SystemIds)?;
+    let data = DataDir::open(directory, &config.cluster, id, &SystemIds)?;
     let store = match data.checkpoint_store() {
         Ok(store) => store,
         Err(error) => {
@@ -75,7 +67,9 @@ pub(crate) async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
 
 pub(crate) async fn run(args: NodeArgs) -> anyhow::Result<ExitCode> {
     let listener = listen(args.listen).await?;
-    let running = start(args.id, &args.cluster, args.peers.0, args.groups, &args.data, listener).await?;
+    let mut config = NodeConfig::new(args.id, args.cluster, args.peers.0, args.groups);
+    args.log_sizes.apply(&mut config.wal);
+    let running = start(config, &args.data, listener).await?;
     let recovery = &running.node.recovery;
     tracing::info!(
         node = args.id,

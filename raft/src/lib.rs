@@ -13,7 +13,7 @@
 //! - [`wal`]: one log for all groups, one sync for everything in flight.
 //! - [`state`], [`checkpoint`]: what a group has applied, and how that is kept on disk.
 //! - [`types`], [`log_store`], [`state_machine`], [`transport`]: openraft's view of types, log, state and peers.
-//! - `group`: one group on one node, with its proposer. `consensus_service`, `access_service`: what a node answers.
+//! - `group`: one group on one node, with its proposer. `room`: what a full disk means for it. `consensus_service`, `access_service`: what a node answers.
 //! - [`node`]: wires it all. [`cluster`]: the way in from outside.
 //!
 //! *Invariant:* no commands are interpreted here. They travel as encoded bytes from the gateway through log and wire to
@@ -32,6 +32,7 @@ mod group;
 pub mod log_store;
 mod machine;
 pub mod node;
+mod room;
 pub mod seams;
 pub mod sled_store;
 mod snapshot;

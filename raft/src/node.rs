@@ -5,6 +5,7 @@ use crate::checkpoint::{Checkpoints, ForeignCheckpoints};
 use crate::consensus_service::ConsensusService;
 use crate::group::{Group, Groups};
 use crate::log_store::LogStore;
+use crate::room;
 use crate::seams::{CheckpointStore, Clock, Connector, Disk, Spawner};
 use crate::state::GroupState;
 use crate::state_machine::MachineStore;
@@ -244,6 +245,8 @@ impl Node {
             tokio::spawn(parts.clone().close_gap(state));
         }
         tokio::spawn(keep_log_short(parts.clone()));
+        let (full, groups, peers) = (parts.wal.watch_full(), parts.groups.clone(), parts.peers.clone());
+        tokio::spawn(room::hand_over_when_full(full, groups, peers, parts.stop.clone()));
         Ok(Self { parts, stop, failed, server, recovery })
     }
 
@@ -338,7 +341,7 @@ impl Parts {
         let raft = Raft::new(self.config.id, self.raft_config.clone(), self.peers.network(id), log, store)
             .await
             .map_err(|error| StartError::Raft(error.to_string()))?;
-        let group = Group::start(id, self.config.id, raft, state, self.clock.clone());
+        let group = Group::start(id, self.config.id, raft, state, self.wal.group(id), self.clock.clone());
         self.groups.insert(group.clone());
         tokio::spawn(report_failure(group.clone(), self.fail.clone()));
         tokio::spawn(form(self.config.clone(), group.clone(), self.stop.clone()));
@@ -420,6 +423,7 @@ impl Parts {
             checkpoints: checkpoints.clone(),
             members: config.peers.clone(),
             command_len_max: wal.entry_len_max() - 64,
+            full: wal.watch_full(),
             stop: stop.clone(),
         };
         let consensus = ConsensusServer::new(consensus)

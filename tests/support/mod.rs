@@ -100,6 +100,8 @@ pub(crate) struct Cluster {
     http_addresses: Vec<SocketAddr>,
     nodes: Vec<Option<Process>>,
     gateways: Vec<Process>,
+    /// More arguments of every node.
+    more: Vec<String>,
     // The last to go: nodes that still run must not lose their files.
     root: tempfile::TempDir,
 }
@@ -107,6 +109,15 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts gateways first and nodes after them: the order must not matter.
     pub(crate) fn start(nodes: usize, gateways: usize) -> Self {
+        let mut cluster = Self::prepare(nodes, gateways, &[]);
+        for id in (1..=nodes).rev() {
+            cluster.start_node(id);
+        }
+        cluster
+    }
+
+    /// Starts the gateways only. The nodes will have some more arguments.
+    pub(crate) fn prepare(nodes: usize, gateways: usize, more: &[&str]) -> Self {
         let mut addresses = free_addresses(nodes + gateways);
         let http_addresses = addresses.split_off(nodes);
         let root = tempfile::tempdir().expect("a temporary directory");
@@ -116,13 +127,11 @@ impl Cluster {
             http_addresses,
             nodes: (0..nodes).map(|_| None).collect(),
             gateways: Vec::new(),
+            more: more.iter().map(|&arg| arg.to_owned()).collect(),
         };
         for http in &cluster.http_addresses {
             let args = ["gateway", "--http", &http.to_string(), "--nodes", &cluster.node_list()];
             cluster.gateways.push(Process::start("gateway", &args));
-        }
-        for id in (1..=nodes).rev() {
-            cluster.start_node(id);
         }
         cluster
     }
@@ -164,6 +173,7 @@ impl Cluster {
         let args = ["node", "--listen", &listen, "--data", text(&data), "--groups", "4", "--id"];
         let mut args: Vec<String> = args.map(str::to_owned).into();
         args.extend([id.to_string(), "--peers".to_owned(), peers.join(",")]);
+        args.extend(self.more.iter().cloned());
         args
     }
 
