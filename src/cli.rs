@@ -114,25 +114,24 @@ pub(crate) struct NodeArgs {
     #[arg(long, env = "VESTIBULE_CLUSTER", default_value = "vestibule")]
     pub(crate) cluster: String,
     #[command(flatten)]
-    pub(crate) log_sizes: LogSizes,
+    pub(crate) security: SecurityArgs,
 }
 
-/// Sizes of a node's log.
-#[derive(Debug, Clone, Copy, Args)]
-pub(crate) struct LogSizes {
-    /// MiB of a segment of the log. Half of it bounds the largest command, so a venue's plan has to fit there.
-    #[arg(long, env = "VESTIBULE_SEGMENT_MIB", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=1024))]
-    pub(crate) segment_mib: u64,
-    /// MiB kept back for a full disk. With less than this free a node takes no new commands; 0 switches that off.
-    #[arg(long, env = "VESTIBULE_BALLAST_MIB", default_value_t = 32)]
-    pub(crate) ballast_mib: u64,
-}
-
-impl LogSizes {
-    pub(crate) fn apply(self, config: &mut vestibule_raft::wal::WalConfig) {
-        config.segment_len = self.segment_mib << 20;
-        config.ballast_len = self.ballast_mib << 20;
-    }
+/// How nodes and those who speak to them know each other.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct SecurityArgs {
+    /// The certificate of the cluster's authority, in PEM form. `ctl certs` makes one for trying things out.
+    #[arg(long, env = "VESTIBULE_TLS_CA", requires_all = ["tls_cert", "tls_key"])]
+    pub(crate) tls_ca: Option<PathBuf>,
+    /// The own certificate, in PEM form.
+    #[arg(long, env = "VESTIBULE_TLS_CERT", requires_all = ["tls_ca", "tls_key"])]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The key of the own certificate, in PEM form.
+    #[arg(long, env = "VESTIBULE_TLS_KEY", requires_all = ["tls_ca", "tls_cert"])]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Speak plain text beyond this machine too: whoever can reach a node may then do anything with the cluster.
+    #[arg(long, env = "VESTIBULE_INSECURE_PLAINTEXT", conflicts_with = "tls_ca")]
+    pub(crate) insecure_plaintext: bool,
 }
 
 #[derive(Debug, Args)]
@@ -153,6 +152,8 @@ pub(crate) struct Nodes {
     /// Addresses of the cluster's nodes: `host:port,host:port,…`.
     #[arg(long, env = "VESTIBULE_NODES", required = true, value_delimiter = ',')]
     pub(crate) nodes: Vec<String>,
+    #[command(flatten)]
+    pub(crate) security: SecurityArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -190,6 +191,20 @@ pub(crate) enum CtlCommand {
         #[arg(long, default_value = "Demo House")]
         organisation: String,
     },
+    /// Takes a backup of the whole cluster while it runs, and verifies it.
+    Backup(BackupArgs),
+    /// Reads a backup to its end and audits all that is in it.
+    VerifyBackup {
+        /// The backup.
+        file: PathBuf,
+        /// Print one line of JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Prepares the data directory of one node of a new cluster from a backup.
+    Restore(RestoreArgs),
+    /// Makes certificates for a cluster: an authority, unless the directory has one, and what else is asked for.
+    Certs(CertsArgs),
     /// Puts a showtime on sale through a gateway: venue, event, showtime, line opened.
     Sell {
         /// The gateway's URL.
@@ -204,6 +219,74 @@ pub(crate) enum CtlCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    #[command(flatten)]
+    pub(crate) nodes: Nodes,
+    /// The file to make. It holds secrets of the cluster: only its owner may read it.
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+    /// Print one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// The backup.
+    #[arg(long)]
+    pub(crate) from: PathBuf,
+    /// The node's number in the new cluster.
+    #[arg(long, env = "VESTIBULE_NODE_ID", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) id: u64,
+    /// Where the node is to keep its data. Must not exist, or be empty.
+    #[arg(long, env = "VESTIBULE_DATA")]
+    pub(crate) data: PathBuf,
+    /// All nodes of the new cluster: `1=host:port,2=host:port,…`. The same for every node that is restored.
+    #[arg(long, env = "VESTIBULE_PEERS")]
+    pub(crate) peers: Peers,
+    /// The new cluster's name. Not that of the cluster the backup is of.
+    #[arg(long, env = "VESTIBULE_CLUSTER")]
+    pub(crate) cluster: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CertsArgs {
+    /// Where the certificates and keys go. Existing ones are kept, and the authority found there signs new ones.
+    pub(crate) directory: PathBuf,
+    /// A node: its number, and host names or addresses for other tools to check: `1`, or `1=host,host`. Repeatable.
+    #[arg(long = "node")]
+    pub(crate) nodes: Vec<CertifiedNode>,
+    /// A certificate for gateways, under this name. Repeatable.
+    #[arg(long = "gateway", num_args = 0..=1, default_missing_value = "gateway")]
+    pub(crate) gateways: Vec<String>,
+    /// A certificate for `vestibule ctl`, under this name. Repeatable.
+    #[arg(long = "operator", num_args = 0..=1, default_missing_value = "operator")]
+    pub(crate) operators: Vec<String>,
+    /// Days that the certificates are valid; the authority is for ten years.
+    #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3_650))]
+    pub(crate) days: u32,
+}
+
+/// A node that a certificate is made for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CertifiedNode {
+    pub(crate) id: u64,
+    pub(crate) hosts: Vec<String>,
+}
+
+impl FromStr for CertifiedNode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (id, hosts) = text.split_once('=').unwrap_or((text, ""));
+        let id = id.trim().parse().ok().filter(|id| *id > 0);
+        let id = id.ok_or_else(|| format!("{text:?} does not begin with a node's number"))?;
+        let hosts = hosts.split(',').map(|host| host.trim().to_owned()).filter(|host| !host.is_empty()).collect();
+        Ok(Self { id, hosts })
+    }
 }
 
 /// Nodes by number with their addresses.

@@ -1,28 +1,29 @@
 //! `vestibule ctl`: looks after a cluster.
 
-use crate::cli::CtlCommand;
-use crate::gateway;
+use crate::cli::{CtlCommand, Nodes};
 use crate::sale::put_on_sale;
+use crate::{backup, certs, gateway, security};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 use vestibule_client::{Client, Settings, Token, entropy_seed};
 use vestibule_gateway::GatewayConfig;
 use vestibule_proto::v1::StatusResponse;
-use vestibule_raft::cluster::GrpcCluster;
-use vestibule_raft::seams::TcpConnector;
 
 /// How long a node may take to say how it is.
 const STATUS_PATIENCE: Duration = Duration::from_secs(2);
 
 pub(crate) async fn run(command: CtlCommand) -> anyhow::Result<ExitCode> {
     match command {
-        CtlCommand::Status { nodes, json } => status(nodes.nodes, json).await,
+        CtlCommand::Status { nodes, json } => status(&nodes, json).await,
         CtlCommand::Token { nodes, organisation } => {
-            let gateway = gateway::connect(GatewayConfig::default(), nodes.nodes);
+            let gateway = gateway::connect(GatewayConfig::default(), &nodes)?;
             println!("{}", gateway.organizer_token(&organisation).await?.token);
             Ok(ExitCode::SUCCESS)
         }
+        CtlCommand::Backup(args) => backup::take(&args).await,
+        CtlCommand::VerifyBackup { file, json } => backup::verify(&file, json),
+        CtlCommand::Restore(args) => backup::restore(args).await,
+        CtlCommand::Certs(args) => certs::make(&args),
         CtlCommand::Sell { url, token, sale, json } => {
             let client = Client::new([url], Settings::default(), entropy_seed())?;
             let on_sale = put_on_sale(&client, &Token::new(token), &sale).await?;
@@ -36,8 +37,8 @@ pub(crate) async fn run(command: CtlCommand) -> anyhow::Result<ExitCode> {
     }
 }
 
-async fn status(nodes: Vec<String>, json: bool) -> anyhow::Result<ExitCode> {
-    let cluster = GrpcCluster::new(nodes, Arc::new(TcpConnector));
+async fn status(nodes: &Nodes, json: bool) -> anyhow::Result<ExitCode> {
+    let cluster = security::cluster(nodes)?;
     let mut found: Vec<(String, Result<StatusResponse, String>)> = Vec::new();
     for address in cluster.seeds() {
         let answer = cluster.status(address, STATUS_PATIENCE).await;
@@ -68,10 +69,7 @@ fn describe((address, answer): &(String, Result<StatusResponse, String>)) -> ser
                     })
                 })
                 .collect();
-            serde_json::json!({
-                "address": address, "node": status.node, "cluster": status.cluster, "diskFull": status.disk_full,
-                "groups": groups,
-            })
+            serde_json::json!({ "address": address, "node": status.node, "cluster": status.cluster, "groups": groups })
         }
     }
 }

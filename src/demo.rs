@@ -1,8 +1,9 @@
 //! `vestibule demo`: a cluster and a gateway in this process, with a showtime on sale.
 
-use crate::cli::DemoArgs;
+use crate::cli::{DemoArgs, Nodes, SecurityArgs};
 use crate::node::{self, Running};
 use crate::sale::{OnSale, put_on_sale};
+use crate::security::Security;
 use crate::{asked_to_stop, gateway};
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,6 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use vestibule_client::{Client, Settings, Token, entropy_seed};
 use vestibule_gateway::{Gateway, GatewayConfig, serve};
-use vestibule_raft::node::NodeConfig;
 
 const CLUSTER: &str = "demo";
 const ORGANISATION: &str = "Demo House";
@@ -50,11 +50,12 @@ pub(crate) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let mut nodes: Vec<Running> = Vec::new();
     for (id, listener) in listeners {
         let directory = node_directory(root, id);
-        let config = NodeConfig::new(id, CLUSTER, peers.clone(), remembered.groups);
-        let started = node::start(config, &directory, listener).await;
+        let groups = remembered.groups;
+        let started = node::start(id, CLUSTER, peers.clone(), groups, &directory, listener, &Security::Loopback).await;
         nodes.push(started.with_context(|| format!("node {id} cannot start"))?);
     }
-    let gateway = gateway::connect(GatewayConfig::default(), peers.values().cloned().collect());
+    let nodes_at = Nodes { nodes: peers.values().cloned().collect(), security: SecurityArgs::default() };
+    let gateway = gateway::connect(GatewayConfig::default(), &nodes_at)?;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = tokio::spawn(serve(http, gateway.clone(), async {
         // An error means that the sender is gone, which is as good.

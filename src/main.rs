@@ -3,7 +3,11 @@
 //! - [`cli`]: what can be said on the command line.
 //! - [`demo`]: a whole cluster in this process. [`node`], [`gateway`]: its parts as processes of their own.
 //! - [`sale`]: puts a showtime on sale through a gateway. [`plan`]: venue plans. [`ctl`]: looks after a cluster.
+//! - [`security`]: how a process proves who it is to the others. [`certs`]: makes certificates.
+//! - [`backup`]: a whole cluster in one file, and back.
 
+mod backup;
+mod certs;
 mod cli;
 mod ctl;
 mod demo;
@@ -11,6 +15,7 @@ mod gateway;
 mod node;
 mod plan;
 mod sale;
+mod security;
 
 use clap::Parser;
 use cli::{Cli, Command, LogFormat};

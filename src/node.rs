@@ -2,7 +2,9 @@
 
 use crate::asked_to_stop;
 use crate::cli::NodeArgs;
+use crate::security::Security;
 use anyhow::Context;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use vestibule_raft::data_dir::DataDir;
 use vestibule_raft::node::{Node, NodeConfig, NodeSeams, StartError};
-use vestibule_raft::seams::{SystemClock, SystemIds, TcpConnector, ThreadSpawner};
+use vestibule_raft::seams::{SystemClock, SystemIds, ThreadSpawner};
 
 /// A node with the directory that it keeps locked.
 pub(crate) struct Running {
@@ -20,11 +22,20 @@ pub(crate) struct Running {
 }
 
 /// Starts a node on `listener` over the data in `directory`.
-pub(crate) async fn start(config: NodeConfig, directory: &Path, listener: TcpListener) -> anyhow::Result<Running> {
-    let id = config.id;
+pub(crate) async fn start(
+    id: u64,
+    cluster: &str,
+    peers: BTreeMap<u64, String>,
+    groups: u32,
+    directory: &Path,
+    listener: TcpListener,
+    security: &Security,
+) -> anyhow::Result<Running> {
+    security.check_reach(peers.values())?;
+    let config = NodeConfig { tls: security.tls().cloned(), ..NodeConfig::new(id, cluster, peers, groups) };
     // Before the directory is claimed for this node.
     config.check()?;
-    let data = DataDir::open(directory, &config.cluster, id, &SystemIds)?;
+    let data = DataDir::open(directory, cluster, id, &SystemIds)?;
     let store = match data.checkpoint_store() {
         Ok(store) => store,
         Err(error) => {
@@ -34,7 +45,7 @@ pub(crate) async fn start(config: NodeConfig, directory: &Path, listener: TcpLis
     };
     let mut seams = NodeSeams {
         clock: Arc::new(SystemClock),
-        connector: Arc::new(TcpConnector),
+        connector: security.connector(),
         spawner: Arc::new(ThreadSpawner),
         disk: data.wal_disk()?,
         store,
@@ -66,10 +77,10 @@ pub(crate) async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 pub(crate) async fn run(args: NodeArgs) -> anyhow::Result<ExitCode> {
+    let security = Security::new(&args.security)?;
+    security.check_listen(args.listen)?;
     let listener = listen(args.listen).await?;
-    let mut config = NodeConfig::new(args.id, args.cluster, args.peers.0, args.groups);
-    args.log_sizes.apply(&mut config.wal);
-    let running = start(config, &args.data, listener).await?;
+    let running = start(args.id, &args.cluster, args.peers.0, args.groups, &args.data, listener, &security).await?;
     let recovery = &running.node.recovery;
     tracing::info!(
         node = args.id,

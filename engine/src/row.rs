@@ -122,15 +122,29 @@ impl RowWriter {
     }
 }
 
+/// The digest of a state, made row by row.
+#[derive(Debug, Clone, Default)]
+pub struct RowDigest(sha2::Sha256);
+
+impl RowDigest {
+    /// Takes the next row in key order.
+    pub fn add(&mut self, row: &Row) {
+        use sha2::Digest;
+        self.0.update((row.key.len() as u64).to_be_bytes());
+        self.0.update((row.value.len() as u64).to_be_bytes());
+        self.0.update(&row.key);
+        self.0.update(&row.value);
+    }
+
+    /// What a machine made of these rows gives as its [`digest`](crate::StateMachine::digest).
+    pub fn finish(self) -> [u8; 32] {
+        sha2::Digest::finalize(self.0).into()
+    }
+}
+
 /// SHA-256 over rows in key order, each led by the lengths of its key and its value.
 pub(crate) fn digest_rows(rows: &[Row]) -> [u8; 32] {
-    use sha2::{Digest, Sha256};
-    let mut hash = Sha256::new();
-    for row in rows {
-        hash.update((row.key.len() as u64).to_be_bytes());
-        hash.update((row.value.len() as u64).to_be_bytes());
-        hash.update(&row.key);
-        hash.update(&row.value);
-    }
-    hash.finalize().into()
+    let mut digest = RowDigest::default();
+    rows.iter().for_each(|row| digest.add(row));
+    digest.finish()
 }

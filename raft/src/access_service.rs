@@ -1,10 +1,12 @@
 //! What a node answers to gateways and tools.
 
-use crate::checkpoint::Checkpoints;
+use crate::checkpoint::{Checkpoints, Reading};
 use crate::group::{Group, Groups, Unproposed};
 use crate::machine;
+use crate::snapshot;
 use crate::stop::Stop;
-use crate::types::{LogId, NodeId};
+use crate::tls::Guard;
+use crate::types::{LogId, NodeId, SnapshotMeta};
 use futures::stream::{BoxStream, FuturesUnordered};
 use futures::{FutureExt, StreamExt};
 use openraft::ReadPolicy;
@@ -12,7 +14,7 @@ use openraft::async_runtime::WatchReceiver;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use vestibule_engine::{GroupId, codec};
@@ -31,6 +33,11 @@ const EVENTS_MAX: usize = 512;
 /// How long the reader of a watch may keep this node waiting before it is cut off.
 const READER_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long a backup of a group may take to begin.
+const BACKUP_PATIENCE: Duration = Duration::from_secs(30);
+/// How long to leave a checkpoint to its readers before looking again.
+const PINNED_PAUSE: Duration = Duration::from_millis(50);
+
 pub(crate) struct AccessService {
     pub(crate) cluster: String,
     pub(crate) node: NodeId,
@@ -38,8 +45,7 @@ pub(crate) struct AccessService {
     pub(crate) checkpoints: Checkpoints,
     pub(crate) members: BTreeMap<NodeId, String>,
     pub(crate) command_len_max: usize,
-    /// Whether the disk is full.
-    pub(crate) full: watch::Receiver<bool>,
+    pub(crate) guard: Guard,
     /// Turns true when the node stops: sessions and watches end then.
     pub(crate) stop: Stop,
 }
@@ -67,9 +73,6 @@ async fn propose(group: &Group, command: bytes::Bytes, patience: Duration, comma
     machine::check_envelope(group.id, &command).map_err(|error| failure(Kind::Malformed, error.to_string()))?;
     if !group.is_leader() {
         return Err(not_leader(group.leader()));
-    }
-    if group.log.is_disk_full() {
-        return Err(failure(Kind::DiskFull, format!("the disk of node {} is full", group.node)));
     }
     let explain = |why: Unproposed| match why {
         Unproposed::NotLeader(leader) => not_leader(leader),
@@ -137,6 +140,7 @@ async fn serve(groups: &Groups, request: v1::Request, command_len_max: usize) ->
 impl Access for AccessService {
     type SessionStream = ReceiverStream<Result<v1::Response, Status>>;
     type WatchStream = BoxStream<'static, Result<v1::WatchItem, Status>>;
+    type BackupStream = BoxStream<'static, Result<v1::SnapshotChunk, Status>>;
 
     async fn session(&self, request: Request<Streaming<v1::Request>>) -> Result<Response<Self::SessionStream>, Status> {
         let mut inbound = request.into_inner();
@@ -211,16 +215,58 @@ impl Access for AccessService {
         Ok(Response::new(ReceiverStream::new(outbound).boxed()))
     }
 
+    async fn backup(&self, request: Request<v1::BackupRequest>) -> Result<Response<Self::BackupStream>, Status> {
+        self.guard.check_operator(&request)?;
+        let group = self.groups.get(GroupId(request.into_inner().group))?;
+        let confirmed =
+            tokio::time::timeout(BACKUP_PATIENCE, group.raft.ensure_linearizable(ReadPolicy::ReadIndex)).await;
+        match confirmed {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => return Err(Status::failed_precondition(error.to_string())),
+            Err(_) => return Err(Status::unavailable("leadership was not confirmed in time")),
+        }
+        let reading = self.checkpoint_from(&group).await?;
+        let meta =
+            SnapshotMeta { last_log_id: reading.meta().last, last_membership: reading.meta().membership.clone() };
+        let header = snapshot::header(group.id, None, &meta);
+        let (chunks, outbound) = mpsc::channel(2);
+        tokio::spawn(async move {
+            if let Err(status) = snapshot::send(&reading, header, &chunks).await {
+                tracing::info!(group = %group.id, %status, "a backup did not come to its end");
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(outbound).map(Ok).boxed()))
+    }
+
     async fn status(&self, _request: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
         let groups = self.groups.all().iter().map(|group| self.group_status(group)).collect();
         let members =
             self.members.iter().map(|(node, address)| v1::Member { node: *node, address: address.clone() }).collect();
-        let (cluster, disk_full) = (self.cluster.clone(), *self.full.borrow());
-        Ok(Response::new(v1::StatusResponse { node: self.node, cluster, groups, members, disk_full }))
+        Ok(Response::new(v1::StatusResponse { node: self.node, cluster: self.cluster.clone(), groups, members }))
     }
 }
 
 impl AccessService {
+    /// The group's checkpoint with everything that it has applied by now. One that is being read stays as it is, so
+    /// that an older one may have to be waited for.
+    async fn checkpoint_from(&self, group: &Group) -> Result<Reading, Status> {
+        let failed = |error: std::io::Error| Status::internal(error.to_string());
+        let wanted = group.state.progress().next_index;
+        let deadline = tokio::time::Instant::now() + BACKUP_PATIENCE;
+        loop {
+            self.checkpoints.save(group.id).await.map_err(failed)?;
+            let reading = self.checkpoints.begin_read(group.id).await.map_err(failed)?;
+            if reading.meta().last.map_or(0, |last| last.index + 1) >= wanted {
+                return Ok(reading);
+            }
+            drop(reading);
+            if tokio::time::Instant::now() > deadline {
+                return Err(Status::unavailable("an older checkpoint of the group is still being read"));
+            }
+            tokio::time::sleep(PINNED_PAUSE).await;
+        }
+    }
+
     fn group_status(&self, group: &Group) -> v1::GroupStatus {
         let metrics = group.raft.metrics().borrow_watched().clone();
         let membership = metrics.membership_config.membership();

@@ -1,7 +1,10 @@
 //! The way in from outside: a client of the whole cluster, used by gateways and tools.
 
+use crate::convert;
 use crate::seams::Connector;
 use crate::transport::MESSAGE_LEN_MAX;
+use crate::types::to_position;
+use crate::wal::LogPosition;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -13,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
-use vestibule_engine::{Envelope, EventRecord, GroupId, Reply, Sequence, StateMachine, codec};
+use vestibule_engine::{Envelope, EventRecord, GroupId, Reply, Row, Sequence, StateMachine, codec};
 use vestibule_proto::v1;
 use vestibule_proto::v1::access_client::AccessClient;
 use vestibule_proto::v1::failure::Kind;
@@ -95,9 +98,6 @@ pub enum ProposeError {
     /// Nothing was done: the queue of the group is full.
     #[error("group {0} is overloaded")]
     Overloaded(GroupId),
-    /// Nothing was done: the disk of the node that leads the group is full, and no other took over in the time given.
-    #[error("group {0} has no room left on its disk")]
-    DiskFull(GroupId),
     /// The command may yet take effect: ask again under the same request id.
     #[error("group {0} gave no answer in time; the command may take effect yet")]
     UnknownOutcome(GroupId),
@@ -313,6 +313,37 @@ impl GrpcCluster {
         Ok(status.map_err(|_| tonic::Status::deadline_exceeded("the node gave no answer in time"))??.into_inner())
     }
 
+    /// Begins to take the whole state of a group from the node that leads it: encoded rows in key order, and the position
+    /// that they stand at.
+    pub async fn backup(&self, group: GroupId) -> Result<GroupBackup, tonic::Status> {
+        let mut last = tonic::Status::unavailable(format!("no node says who leads {group}"));
+        for address in self.leader_addresses(group).await {
+            let channel =
+                self.connector.channel(&address).map_err(|error| tonic::Status::invalid_argument(error.to_string()))?;
+            let mut client = AccessClient::new(channel).max_decoding_message_size(MESSAGE_LEN_MAX);
+            let opened =
+                tokio::time::timeout(BACKUP_PATIENCE, client.backup(v1::BackupRequest { group: group.0 })).await;
+            match opened {
+                Ok(Ok(stream)) => return GroupBackup::open(group, stream.into_inner()).await,
+                Ok(Err(status)) => last = status,
+                Err(_) => last = tonic::Status::deadline_exceeded(format!("{address} gave no answer in time")),
+            }
+        }
+        Err(last)
+    }
+
+    /// Addresses of those who lead a group, according to the nodes it was told of.
+    async fn leader_addresses(&self, group: GroupId) -> Vec<String> {
+        let mut found: Vec<String> = Vec::new();
+        for seed in &self.seeds {
+            let Ok(status) = self.status(seed, SESSION_TIMEOUT).await else { continue };
+            let leader = status.groups.iter().find(|entry| entry.group == group.0).map_or(0, |entry| entry.leader);
+            let address = status.members.iter().find(|member| member.node == leader).map(|member| &member.address);
+            found.extend(address.filter(|address| !found.contains(address)).cloned());
+        }
+        found
+    }
+
     /// The nodes it was told of.
     pub fn seeds(&self) -> &[String] {
         &self.seeds
@@ -376,15 +407,11 @@ impl GrpcCluster {
     ) -> Result<(Vec<u8>, Position), Unanswered> {
         let deadline = Instant::now() + patience;
         let mut pause = PAUSE_FIRST;
-        let (mut lost, mut full) = (false, false);
+        let mut lost = false;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(match (lost, full) {
-                    (true, _) => Unanswered::Lost,
-                    (false, true) => Unanswered::DiskFull,
-                    (false, false) => Unanswered::NoLeader,
-                });
+                return Err(if lost { Unanswered::Lost } else { Unanswered::NoLeader });
             }
             let known = self.leader(group);
             let address = known.clone().unwrap_or_else(|| self.next_seed());
@@ -407,8 +434,6 @@ impl GrpcCluster {
                             continue;
                         }
                     }
-                    // It is about to hand over to a node that has room, if there is one.
-                    Kind::DiskFull => full = true,
                     Kind::UnknownOutcome => {
                         lost = true;
                         self.note_leader(group, None);
@@ -486,10 +511,58 @@ impl GrpcCluster {
     }
 }
 
+/// How long a node may take to begin a backup, or to go on with one.
+const BACKUP_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The state of one group on its way from a node.
+pub struct GroupBackup {
+    /// The last entry that the rows contain.
+    pub last: Option<LogPosition>,
+    stream: tonic::Streaming<v1::SnapshotChunk>,
+    /// What has arrived and was not handed out yet.
+    chunk: Option<v1::SnapshotChunk>,
+    row_count: u64,
+}
+
+impl GroupBackup {
+    async fn open(group: GroupId, mut stream: tonic::Streaming<v1::SnapshotChunk>) -> Result<Self, tonic::Status> {
+        let malformed = |what: &str| tonic::Status::internal(format!("a backup of {group} {what}"));
+        let mut chunk = next_chunk(&mut stream).await?;
+        let header = chunk.header.take().ok_or_else(|| malformed("has no header"))?;
+        if header.group != group.0 {
+            return Err(malformed("is of another"));
+        }
+        let last = header.last.map(convert::log_id_in).transpose()?.map(|last| to_position(&last));
+        Ok(Self { last, stream, chunk: Some(chunk), row_count: 0 })
+    }
+
+    /// The next rows; nothing when all have come.
+    pub async fn rows(&mut self) -> Result<Option<Vec<Row>>, tonic::Status> {
+        let Some(chunk) = self.chunk.take() else { return Ok(None) };
+        self.row_count += chunk.rows.len() as u64;
+        match chunk.row_count {
+            None => self.chunk = Some(next_chunk(&mut self.stream).await?),
+            Some(sent) if sent == self.row_count => {}
+            Some(sent) => {
+                return Err(tonic::Status::internal(format!("{} of {sent} rows arrived", self.row_count)));
+            }
+        }
+        Ok(Some(chunk.rows.into_iter().map(|row| Row { key: row.key.into(), value: row.value.into() }).collect()))
+    }
+}
+
+async fn next_chunk(stream: &mut tonic::Streaming<v1::SnapshotChunk>) -> Result<v1::SnapshotChunk, tonic::Status> {
+    match tokio::time::timeout(BACKUP_PATIENCE, stream.message()).await {
+        Ok(Ok(Some(chunk))) => Ok(chunk),
+        Ok(Ok(None)) => Err(tonic::Status::unavailable("the node ended the backup too early")),
+        Ok(Err(status)) => Err(status),
+        Err(_) => Err(tonic::Status::deadline_exceeded("the node fell silent")),
+    }
+}
+
 enum Unanswered {
     NoLeader,
     Overloaded,
-    DiskFull,
     Lost,
     Malformed(String),
 }
@@ -511,7 +584,6 @@ impl Cluster for GrpcCluster {
                 self.ask_leader(group, body, patience).await.map_err(|unanswered| match unanswered {
                     Unanswered::NoLeader => ProposeError::NoLeader(group),
                     Unanswered::Overloaded => ProposeError::Overloaded(group),
-                    Unanswered::DiskFull => ProposeError::DiskFull(group),
                     Unanswered::Lost => ProposeError::UnknownOutcome(group),
                     Unanswered::Malformed(detail) => ProposeError::Malformed(detail),
                 })?;

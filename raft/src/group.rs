@@ -5,7 +5,6 @@ use crate::seams::Clock;
 use crate::state::GroupState;
 use crate::state_machine::MachineStore;
 use crate::types::{Batch, LogId, NodeId, TypeConfig};
-use crate::wal::WalGroup;
 use bytes::Bytes;
 use openraft::Raft;
 use openraft::async_runtime::WatchReceiver;
@@ -34,7 +33,6 @@ pub(crate) struct Group {
     pub(crate) node: NodeId,
     pub(crate) raft: Raft<TypeConfig, MachineStore>,
     pub(crate) state: Arc<GroupState>,
-    pub(crate) log: WalGroup,
     proposals: mpsc::Sender<Proposal>,
 }
 
@@ -85,11 +83,10 @@ impl Group {
         node: NodeId,
         raft: Raft<TypeConfig, MachineStore>,
         state: Arc<GroupState>,
-        log: WalGroup,
         clock: Arc<dyn Clock>,
     ) -> Arc<Self> {
         let (proposals, queue) = mpsc::channel(QUEUE_LEN_MAX);
-        let group = Arc::new(Self { id, node, raft, state, log, proposals });
+        let group = Arc::new(Self { id, node, raft, state, proposals });
         tokio::spawn(propose(Arc::downgrade(&group), queue, clock.clone()));
         tokio::spawn(tick(Arc::downgrade(&group), clock));
         group

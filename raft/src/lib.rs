@@ -13,8 +13,9 @@
 //! - [`wal`]: one log for all groups, one sync for everything in flight.
 //! - [`state`], [`checkpoint`]: what a group has applied, and how that is kept on disk.
 //! - [`types`], [`log_store`], [`state_machine`], [`transport`]: openraft's view of types, log, state and peers.
-//! - `group`: one group on one node, with its proposer. `room`: what a full disk means for it. `consensus_service`, `access_service`: what a node answers.
-//! - [`node`]: wires it all. [`cluster`]: the way in from outside.
+//! - [`tls`]: who may speak to whom.
+//! - `group`: one group on one node, with its proposer. `consensus_service`, `access_service`: what a node answers.
+//! - [`node`]: wires it all. [`cluster`]: the way in from outside. [`backup`]: a whole cluster in a file, and back.
 //!
 //! *Invariant:* no commands are interpreted here. They travel as encoded bytes from the gateway through log and wire to
 //! the machine, so the engine can change without this crate.
@@ -23,6 +24,7 @@
 //! the node.
 
 mod access_service;
+pub mod backup;
 pub mod checkpoint;
 pub mod cluster;
 mod consensus_service;
@@ -32,7 +34,6 @@ mod group;
 pub mod log_store;
 mod machine;
 pub mod node;
-mod room;
 pub mod seams;
 pub mod sled_store;
 mod snapshot;
@@ -40,6 +41,7 @@ pub mod state;
 pub mod state_machine;
 pub mod std_disk;
 mod stop;
+pub mod tls;
 pub mod transport;
 pub mod types;
 pub mod wal;

@@ -5,11 +5,11 @@ use crate::checkpoint::{Checkpoints, ForeignCheckpoints};
 use crate::consensus_service::ConsensusService;
 use crate::group::{Group, Groups};
 use crate::log_store::LogStore;
-use crate::room;
 use crate::seams::{CheckpointStore, Clock, Connector, Disk, Spawner};
 use crate::state::GroupState;
 use crate::state_machine::MachineStore;
 use crate::stop::{self, Stop};
+use crate::tls::{self, Guard, Tls};
 use crate::transport::{MESSAGE_LEN_MAX, Peers};
 use crate::types::NodeId;
 use crate::wal::{OpenError, Owner, RecoveryReport, Wal, WalConfig, WalStats};
@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::server::Connected;
 use vestibule_engine::{
     Directory, DirectoryAnswer, DirectoryCommand, DirectoryQuery, Envelope, GroupId, SetGroups, codec,
@@ -62,6 +63,8 @@ pub struct NodeConfig {
     pub snapshot_entries: u64,
     /// Segments of the log above which groups that hold the oldest are made to purge.
     pub segments_max: usize,
+    /// The node's certificates. Without them it speaks plain text and believes what callers say of themselves.
+    pub tls: Option<Tls>,
 }
 
 /// Raft's timing.
@@ -98,6 +101,7 @@ impl NodeConfig {
             checkpoint_interval: Duration::from_millis(250),
             snapshot_entries: 5_000,
             segments_max: 4,
+            tls: None,
         }
     }
 
@@ -123,6 +127,10 @@ impl NodeConfig {
         }
         if !self.peers.contains_key(&self.id) {
             return bad(format!("node {} is not among the peers", self.id));
+        }
+        let names = [tls::NODE.to_owned(), tls::node_name(self.id)];
+        if let Some(missing) = names.iter().find(|name| self.tls.as_ref().is_some_and(|tls| !tls.is_named(name))) {
+            return bad(format!("the certificate of node {} does not name {missing}", self.id));
         }
         if self.groups == 0 || self.groups > GROUPS_MAX {
             return bad(format!("{} groups: from 1 to {GROUPS_MAX} are possible", self.groups));
@@ -199,12 +207,14 @@ impl StartError {
     }
 }
 
+type Server = tokio::task::JoinHandle<Result<(), tonic::transport::Error>>;
+
 /// A running node.
 pub struct Node {
     parts: Parts,
     stop: watch::Sender<bool>,
     failed: watch::Receiver<Option<String>>,
-    server: tokio::task::JoinHandle<Result<(), tonic::transport::Error>>,
+    server: Server,
     /// What was found when the log was opened.
     pub recovery: RecoveryReport,
 }
@@ -245,8 +255,6 @@ impl Node {
             tokio::spawn(parts.clone().close_gap(state));
         }
         tokio::spawn(keep_log_short(parts.clone()));
-        let (full, groups, peers) = (parts.wal.watch_full(), parts.groups.clone(), parts.peers.clone());
-        tokio::spawn(room::hand_over_when_full(full, groups, peers, parts.stop.clone()));
         Ok(Self { parts, stop, failed, server, recovery })
     }
 
@@ -341,7 +349,7 @@ impl Parts {
         let raft = Raft::new(self.config.id, self.raft_config.clone(), self.peers.network(id), log, store)
             .await
             .map_err(|error| StartError::Raft(error.to_string()))?;
-        let group = Group::start(id, self.config.id, raft, state, self.wal.group(id), self.clock.clone());
+        let group = Group::start(id, self.config.id, raft, state, self.clock.clone());
         self.groups.insert(group.clone());
         tokio::spawn(report_failure(group.clone(), self.fail.clone()));
         tokio::spawn(form(self.config.clone(), group.clone(), self.stop.clone()));
@@ -402,13 +410,14 @@ impl Parts {
         saved
     }
 
-    fn serve<I, S>(&self, incoming: I) -> tokio::task::JoinHandle<Result<(), tonic::transport::Error>>
+    fn serve<I, S>(&self, incoming: I) -> Server
     where
         I: Stream<Item = io::Result<S>> + Send + 'static,
         S: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
     {
         let Self { config, wal, checkpoints, groups, stop, .. } = self.clone();
         let mut until = stop.clone();
+        let guard = Guard::new(config.tls.as_ref());
         let consensus = ConsensusService {
             cluster: config.cluster.clone(),
             node: config.id,
@@ -423,7 +432,7 @@ impl Parts {
             checkpoints: checkpoints.clone(),
             members: config.peers.clone(),
             command_len_max: wal.entry_len_max() - 64,
-            full: wal.watch_full(),
+            guard,
             stop: stop.clone(),
         };
         let consensus = ConsensusServer::new(consensus)
@@ -432,14 +441,18 @@ impl Parts {
         let access = AccessServer::new(access)
             .max_decoding_message_size(MESSAGE_LEN_MAX)
             .max_encoding_message_size(MESSAGE_LEN_MAX);
-        let server = tonic::transport::Server::builder()
+        let mut server = tonic::transport::Server::builder();
+        if let Some(tls) = &config.tls {
+            server = server.tls_config(tls.server()).expect("making a `Tls` has tried this");
+        }
+        let server = server
             .tcp_nodelay(true)
             .initial_connection_window_size(8 << 20)
             .initial_stream_window_size(8 << 20)
             .http2_keepalive_interval(Some(Duration::from_secs(2)))
             .http2_keepalive_timeout(Some(Duration::from_secs(2)))
-            .add_service(consensus)
-            .add_service(access);
+            .add_service(InterceptedService::new(consensus, guard.nodes()))
+            .add_service(InterceptedService::new(access, guard.users()));
         let until = async move { until.stopped().await };
         tokio::spawn(server.serve_with_incoming_shutdown(incoming, until))
     }

@@ -3,10 +3,13 @@
 //! Each has a real implementation beside it; the simulator brings its own. No other code of this crate reads a clock,
 //! draws randomness, touches a file or starts a thread.
 
+use crate::types::NodeId;
 use futures::future::BoxFuture;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tonic::transport::{Channel, Endpoint};
 use vestibule_engine::Timestamp;
 
 /// Tells the time of day.
@@ -69,8 +72,7 @@ impl Spawner for ThreadSpawner {
 pub trait Disk: Send + Sync + 'static {
     /// Names of the files in the directory, in order.
     fn list(&self) -> BoxFuture<'_, io::Result<Vec<String>>>;
-    /// Makes a new file of `len` zero bytes, all of it allocated. Fails when the name is taken; leaves nothing of a file
-    /// that the disk has no room for.
+    /// Makes a new file of `len` zero bytes, all of it allocated. Fails when the name is taken.
     fn create<'a>(&'a self, name: &'a str, len: u64) -> BoxFuture<'a, io::Result<Arc<dyn DiskFile>>>;
     /// Opens an existing file for reading and writing.
     fn open<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Arc<dyn DiskFile>>>;
@@ -80,8 +82,6 @@ pub trait Disk: Send + Sync + 'static {
     fn remove<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<()>>;
     /// Makes created, renamed and removed names durable.
     fn sync_directory(&self) -> BoxFuture<'_, io::Result<()>>;
-    /// Bytes that new files may still take.
-    fn free_bytes(&self) -> BoxFuture<'_, io::Result<u64>>;
 }
 
 /// An open file of a [`Disk`].
@@ -124,33 +124,86 @@ pub trait CheckpointStore: Send + Sync + 'static {
     fn clear<'a>(&'a self, namespace: &'a str) -> BoxFuture<'a, io::Result<()>>;
 }
 
-/// Makes connections to other nodes.
+/// Makes connections to nodes.
 pub trait Connector: Send + Sync + 'static {
-    /// A channel to `address` (host and port) that connects when it is first used, and again when it breaks.
-    fn channel(&self, address: &str) -> Result<tonic::transport::Channel, tonic::transport::Error>;
+    /// A channel to whichever node is at `address` (host and port). It connects when it is first used, and again when
+    /// it breaks.
+    fn channel(&self, address: &str) -> io::Result<Channel>;
+
+    /// A channel to one node, which must prove that it is that one where connections prove anything.
+    fn channel_to_node(&self, node: NodeId, address: &str) -> io::Result<Channel> {
+        let _ = node;
+        self.channel(address)
+    }
 }
 
-/// Connections over TCP.
+/// Connections over TCP in plain text, within this machine only.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TcpConnector;
 
+impl Connector for TcpConnector {
+    fn channel(&self, address: &str) -> io::Result<Channel> {
+        if !is_loopback(address) {
+            let reason = format!("{address} is not on this machine, and plain text may not leave it");
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, reason));
+        }
+        Ok(endpoint("http", address)?.connect_lazy())
+    }
+}
+
+/// Connections over TCP in plain text to anywhere: for networks that nobody else can listen to or speak on.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct InsecureConnector;
+
+impl Connector for InsecureConnector {
+    fn channel(&self, address: &str) -> io::Result<Channel> {
+        Ok(endpoint("http", address)?.connect_lazy())
+    }
+}
+
+/// Whether an address (host and port) is of this machine. A name other than `localhost` is not looked up: what it means
+/// tomorrow is not known today.
+pub fn is_loopback(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
 /// How long a connection may take to be made.
-const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(500);
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// How often an idle connection is probed, and how long the answer may take.
-const KEEP_ALIVE: std::time::Duration = std::time::Duration::from_secs(2);
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// Bytes in flight on a connection and on a stream: bulk must not wait for window updates.
 const WINDOW_LEN: u32 = 8 << 20;
 
-impl Connector for TcpConnector {
-    fn channel(&self, address: &str) -> Result<tonic::transport::Channel, tonic::transport::Error> {
-        let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}"))?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(KEEP_ALIVE)
-            .keep_alive_timeout(KEEP_ALIVE)
-            .keep_alive_while_idle(true)
-            .initial_connection_window_size(WINDOW_LEN)
-            .initial_stream_window_size(WINDOW_LEN);
-        Ok(endpoint.connect_lazy())
+pub(crate) fn endpoint(scheme: &str, address: &str) -> io::Result<Endpoint> {
+    let endpoint = Endpoint::from_shared(format!("{scheme}://{address}")).map_err(io::Error::other)?;
+    Ok(endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE)
+        .keep_alive_while_idle(true)
+        .initial_connection_window_size(WINDOW_LEN)
+        .initial_stream_window_size(WINDOW_LEN))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn plain_text_stays_on_this_machine() {
+        for here in ["127.0.0.1:7101", "127.9.9.9:1", "[::1]:7101", "localhost:7101"] {
+            assert!(is_loopback(here), "{here}");
+            assert!(TcpConnector.channel(here).is_ok(), "{here}");
+        }
+        for there in ["0.0.0.0:7101", "10.0.0.1:7101", "[::]:7101", "[fe80::1]:1", "node-1:7101", "localhost.example:1"]
+        {
+            assert!(!is_loopback(there), "{there}");
+            let refused = TcpConnector.channel(there).expect_err(there);
+            assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied, "{there}");
+            assert!(InsecureConnector.channel(there).is_ok(), "{there}");
+        }
     }
 }

@@ -100,8 +100,9 @@ pub(crate) struct Cluster {
     http_addresses: Vec<SocketAddr>,
     nodes: Vec<Option<Process>>,
     gateways: Vec<Process>,
-    /// More arguments of every node.
-    more: Vec<String>,
+    /// Where the certificates are, if there are any.
+    certificates: Option<PathBuf>,
+    name: String,
     // The last to go: nodes that still run must not lose their files.
     root: tempfile::TempDir,
 }
@@ -109,31 +110,99 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts gateways first and nodes after them: the order must not matter.
     pub(crate) fn start(nodes: usize, gateways: usize) -> Self {
-        let mut cluster = Self::prepare(nodes, gateways, &[]);
-        for id in (1..=nodes).rev() {
-            cluster.start_node(id);
+        Self::start_with(nodes, gateways, false)
+    }
+
+    /// The same with certificates for all, made as a user makes them.
+    pub(crate) fn start_secured(nodes: usize, gateways: usize) -> Self {
+        Self::start_with(nodes, gateways, true)
+    }
+
+    /// A new cluster made of a backup, with one gateway.
+    pub(crate) fn restore(backup: &Path, name: &str, nodes: usize) -> Self {
+        let mut cluster = Self::prepare(nodes, 1);
+        cluster.name = name.to_owned();
+        let peers = cluster.peers();
+        for id in 1..=nodes {
+            let (data, id) = (cluster.node_data(id), id.to_string());
+            let args = ["ctl", "restore", "--from", text(backup), "--data", text(&data), "--id", &id];
+            let output = vestibule(&args).args(["--peers", &peers, "--cluster", name]).output().expect("it runs");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         }
+        cluster.start_all();
         cluster
     }
 
-    /// Starts the gateways only. The nodes will have some more arguments.
-    pub(crate) fn prepare(nodes: usize, gateways: usize, more: &[&str]) -> Self {
+    fn start_with(nodes: usize, gateways: usize, is_secured: bool) -> Self {
+        let mut cluster = Self::prepare(nodes, gateways);
+        if is_secured {
+            let directory = cluster.root.path().join("certs");
+            let ids: Vec<String> = (1..=nodes).flat_map(|id| ["--node".to_owned(), id.to_string()]).collect();
+            let mut args = vec!["ctl", "certs", text(&directory), "--gateway", "--operator"];
+            args.extend(ids.iter().map(String::as_str));
+            assert!(vestibule(&args).stdout(Stdio::null()).status().expect("the binary runs").success());
+            cluster.certificates = Some(directory);
+        }
+        cluster.start_all();
+        cluster
+    }
+
+    fn start_all(&mut self) {
+        self.start_gateways();
+        for id in (1..=self.nodes.len()).rev() {
+            self.start_node(id);
+        }
+    }
+
+    /// A cluster of which nothing runs yet.
+    fn prepare(nodes: usize, gateways: usize) -> Self {
         let mut addresses = free_addresses(nodes + gateways);
         let http_addresses = addresses.split_off(nodes);
         let root = tempfile::tempdir().expect("a temporary directory");
-        let mut cluster = Self {
+        Self {
             root,
             node_addresses: addresses,
             http_addresses,
             nodes: (0..nodes).map(|_| None).collect(),
             gateways: Vec::new(),
-            more: more.iter().map(|&arg| arg.to_owned()).collect(),
-        };
-        for http in &cluster.http_addresses {
-            let args = ["gateway", "--http", &http.to_string(), "--nodes", &cluster.node_list()];
-            cluster.gateways.push(Process::start("gateway", &args));
+            certificates: None,
+            name: "vestibule".to_owned(),
         }
-        cluster
+    }
+
+    fn start_gateways(&mut self) {
+        for http in self.http_addresses.clone() {
+            let (http, nodes, security) = (http.to_string(), self.node_list(), self.security("gateway"));
+            let mut args = vec!["gateway", "--http", &http, "--nodes", &nodes];
+            args.extend(security.iter().map(String::as_str));
+            self.gateways.push(Process::start("gateway", &args));
+        }
+    }
+
+    /// Where the certificates are.
+    pub(crate) fn certificates(&self) -> &Path {
+        self.certificates.as_deref().expect("the cluster was started with certificates")
+    }
+
+    /// A node's address.
+    pub(crate) fn node_address(&self, id: usize) -> String {
+        self.node_addresses[id - 1].to_string()
+    }
+
+    /// The options with which `who` shows its certificate.
+    pub(crate) fn security(&self, who: &str) -> Vec<String> {
+        let Some(directory) = &self.certificates else { return Vec::new() };
+        let file = |name: String| text(&directory.join(name)).to_owned();
+        let options = [("--tls-ca", "ca.pem".to_owned()), ("--tls-cert", format!("{who}.pem"))];
+        let options = options.into_iter().chain([("--tls-key", format!("{who}.key"))]);
+        options.flat_map(|(option, name)| [option.to_owned(), file(name)]).collect()
+    }
+
+    /// `vestibule ctl` with the given arguments and the operator's certificate, about this cluster.
+    pub(crate) fn ctl(&self, args: &[&str]) -> Command {
+        let mut command = vestibule(&["ctl"]);
+        command.args(args).args(["--nodes", &self.node_list()]).args(self.security("operator"));
+        command
     }
 
     /// The nodes' addresses, as `--nodes` takes them.
@@ -167,13 +236,18 @@ impl Cluster {
         String::from_utf8(output.stderr).expect("text")
     }
 
-    fn node_args(&self, id: usize) -> Vec<String> {
+    fn peers(&self) -> String {
         let peers: Vec<String> = (1..).zip(&self.node_addresses).map(|(id, at)| format!("{id}={at}")).collect();
+        peers.join(",")
+    }
+
+    fn node_args(&self, id: usize) -> Vec<String> {
         let (listen, data) = (self.node_addresses[id - 1].to_string(), self.node_data(id));
         let args = ["node", "--listen", &listen, "--data", text(&data), "--groups", "4", "--id"];
         let mut args: Vec<String> = args.map(str::to_owned).into();
-        args.extend([id.to_string(), "--peers".to_owned(), peers.join(",")]);
-        args.extend(self.more.iter().cloned());
+        args.extend([id.to_string(), "--peers".to_owned(), self.peers()]);
+        args.extend(["--cluster".to_owned(), self.name.clone()]);
+        args.extend(self.security(&format!("node-{id}")));
         args
     }
 
@@ -194,17 +268,13 @@ impl Cluster {
         for id in 1..=self.nodes.len() {
             self.start_node(id);
         }
-        for http in self.http_addresses.clone() {
-            let args = ["gateway", "--http", &http.to_string(), "--nodes", &self.node_list()];
-            self.gateways.push(Process::start("gateway", &args));
-        }
+        self.start_gateways();
     }
 
     /// An organiser's token, as soon as the cluster answers.
     pub(crate) fn token(&self) -> String {
-        let nodes = self.node_list();
         eventually("the cluster gives out a token", || {
-            let output = vestibule(&["ctl", "token", "--nodes", &nodes]).output().expect("the binary runs");
+            let output = self.ctl(&["token"]).output().expect("the binary runs");
             output.status.success().then(|| String::from_utf8(output.stdout).expect("text").trim().to_owned())
         })
     }
@@ -222,8 +292,7 @@ impl Cluster {
 
     /// What the nodes that answer say of their groups.
     pub(crate) fn status(&self) -> Vec<Value> {
-        let nodes = self.node_list();
-        let output = vestibule(&["ctl", "status", "--json", "--nodes", &nodes]).output().expect("the binary runs");
+        let output = self.ctl(&["status", "--json"]).output().expect("the binary runs");
         serde_json::from_slice(&output.stdout).expect("JSON")
     }
 
@@ -250,6 +319,18 @@ impl Cluster {
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("temporary directories have plain names")
+}
+
+/// What the binary says when it refuses to do what it is asked.
+pub(crate) fn refusal(args: &[&str]) -> String {
+    let mut child = vestibule(args).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("the binary starts");
+    let mut stderr = child.stderr.take().expect("it is piped");
+    // One that does not refuse is killed when the time is up.
+    let mut process = Process { child, name: args.join(" ") };
+    assert!(!process.wait().success(), "{args:?} was not refused");
+    let mut says = String::new();
+    stderr.read_to_string(&mut says).expect("text");
+    says
 }
 
 /// Tries until `attempt` gives something.

@@ -1,13 +1,14 @@
 //! The state machine of group 0: organisations, venues, events, and which group holds which showtime.
 //!
 //! One file a kind of thing: [`organisation`], [`venue`], [`event`], [`showtime`], [`user`],
-//! [`node`] (nodes and placement), [`cluster`] (groups and token keys).
+//! [`node`] (nodes and placement), [`cluster`] (groups and token keys), [`refound`] (after a restore).
 
 mod cluster;
 mod event;
 mod node;
 mod organisation;
 mod queries;
+mod refound;
 mod rows;
 mod showtime;
 mod user;
