@@ -58,6 +58,14 @@ pub enum ShardQuery {
         /// Whose.
         user: UserId,
     },
+    /// The ticket at a place of the line: [`ShardAnswer::Ticket`]. There is none before the line has opened, because no
+    /// place is final until then, and none before the first place or behind the last.
+    TicketAt {
+        /// In the line of which showtime.
+        showtime: ShowtimeId,
+        /// At which place, from 1.
+        place: u64,
+    },
 }
 
 /// The answer of a shard. What does not exist is `None`.
@@ -67,7 +75,7 @@ pub enum ShardAnswer {
     Showtime(Option<Box<ShowtimeView>>),
     /// To [`ShardQuery::Seats`].
     Seats(Option<Box<SeatsView>>),
-    /// To [`ShardQuery::Ticket`] and [`ShardQuery::TicketOf`].
+    /// To [`ShardQuery::Ticket`], [`ShardQuery::TicketOf`] and [`ShardQuery::TicketAt`].
     Ticket(Option<TicketView>),
     /// To [`ShardQuery::Hold`].
     Hold(HoldAnswer),
@@ -262,6 +270,8 @@ pub struct OrderView {
     pub email: String,
     /// What it is for; shrinks when seats are refunded.
     pub places: Places,
+    /// The allocation through which its places were held, by name.
+    pub channel: Option<String>,
     /// What was ordered costs.
     pub total: Money,
     /// Its state.

@@ -63,6 +63,7 @@ impl Shard {
             if let Some(order) = hold.order {
                 let order = self.order(order).map_err(|_| format!("the order of {id} is missing"))?;
                 let fits = order.hold == id && order.state == OrderState::PendingPayment && order.places == hold.places;
+                let fits = fits && order.channel == hold.channel;
                 if !fits || order.pay_by != hold.expires_at || order.user != hold.user {
                     return Err(format!("{id} and {} contradict each other", order.order));
                 }

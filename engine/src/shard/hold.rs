@@ -23,6 +23,8 @@ pub(crate) struct Hold {
     /// The admitted ticket it was made with; none in a sale without a line.
     pub(crate) ticket: Option<TicketNumber>,
     pub(crate) places: Places,
+    /// The allocation through which they were taken: who pays late may have them back through it.
+    pub(crate) channel: Option<String>,
     pub(crate) total: Money,
     pub(crate) held_at: Timestamp,
     /// With an order: until when that is to be paid.
@@ -100,6 +102,7 @@ impl Shard {
             user,
             ticket,
             places,
+            channel: None,
             total,
             held_at: now,
             expires_at,

@@ -89,6 +89,9 @@ impl Shard {
 
         let ttl = sale.hold_ttl;
         let id = self.make_hold(ask.showtime, ask.user, ticket, wanted, ttl, events);
+        if ask.channel.is_some() {
+            self.holds.get_mut(id.counter()).expect("it was made just now").channel.clone_from(&ask.channel);
+        }
         let hold = self.live_hold(id).expect("it was made just now").view(id);
         Ok(Outcome::Held { hold })
     }

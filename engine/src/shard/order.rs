@@ -97,7 +97,7 @@ impl Shard {
         let fits = |&(area, count): &(crate::AreaId, u32)| {
             showtime.areas.get(usize::from(area.0)).is_some_and(|counts| counts.available() >= count)
         };
-        showtime.in_the_way(&order.places.seats, None).is_empty()
+        showtime.in_the_way(&order.places.seats, order.channel.as_deref()).is_empty()
             && order.places.areas.iter().all(fits)
             && taken.saturating_add(count(&order.places)) <= showtime.sale().seats_per_buyer_max
     }

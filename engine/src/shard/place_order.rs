@@ -31,6 +31,7 @@ impl Shard {
             user: hold.user,
             email: ask.email.clone(),
             places: hold.places.clone(),
+            channel: hold.channel.clone(),
             total: hold.total,
             state: OrderState::PendingPayment,
             placed_at: now,

@@ -32,6 +32,9 @@ impl Shard {
             ShardQuery::TicketOf { showtime, user } => ShardAnswer::Ticket(
                 of(showtime).and_then(|showtime| Some(self.ticket_view(showtime, showtime.line.ticket_of(*user)?))),
             ),
+            ShardQuery::TicketAt { showtime, place } => ShardAnswer::Ticket(
+                of(showtime).and_then(|showtime| Some(self.ticket_view(showtime, showtime.line.ticket_at(*place)?))),
+            ),
             ShardQuery::Hold(id) => ShardAnswer::Hold(self.hold_answer(*id)),
             ShardQuery::Order(id) => ShardAnswer::Order(self.order(*id).ok().cloned().map(Box::new)),
             ShardQuery::Report(id) => ShardAnswer::Report(of(id).map(|showtime| Box::new(self.report(showtime)))),

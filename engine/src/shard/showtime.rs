@@ -509,6 +509,6 @@ impl Showtime {
             return Err("the blocks are not those over the seats".into());
         }
         self.seats.check_free()?;
-        self.line.audit(self.sale())
+        self.line.audit(self.sale(), self.draw_secret(), self.beacon())
     }
 }

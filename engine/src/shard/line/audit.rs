@@ -4,8 +4,9 @@ use super::admission::credit_max;
 use super::drawing::leaf_of;
 use super::ticket::Flag;
 use super::{Line, PAGE_LEN, Standing};
+use crate::draw::{self, Shuffle};
 use crate::merkle::Frontier;
-use crate::{QueueReport, Sale, Timestamp};
+use crate::{Method, QueueReport, QueueState, Sale, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Line {
@@ -26,8 +27,8 @@ impl Line {
         Ok(())
     }
 
-    /// Recounts everything that is counted.
-    pub(crate) fn audit(&self, sale: &Sale) -> Result<(), String> {
+    /// Recounts everything that is counted. `secret` and `beacon` are what the draw, if there was one, had to be made of.
+    pub(crate) fn audit(&self, sale: &Sale, secret: &[u8; 32], beacon: Option<&Vec<u8>>) -> Result<(), String> {
         let head = &self.head;
         let mut report = QueueReport { joined: head.joined, ..QueueReport::default() };
         let (mut active, mut waiting) = (0, 0);
@@ -44,10 +45,24 @@ impl Line {
                     active += 1;
                     *called_in.entry(segment).or_insert(0) += 1;
                 }
-                Standing::Shopping { .. } => active += 1,
-                Standing::Done => report.done += 1,
+                Standing::Shopping { .. } => {
+                    active += 1;
+                    report.claimed += 1;
+                }
+                Standing::Done => {
+                    report.done += 1;
+                    report.claimed += 1;
+                }
                 Standing::Left => {
                     report.left += 1;
+                    let is_inside = ticket.flag() == Flag::LeftShopping;
+                    report.claimed += u64::from(is_inside);
+                    report.called += u64::from(is_inside || ticket.flag() == Flag::LeftCalled);
+                    if ticket.flag() != Flag::Left && place > head.cursor {
+                        return Err(format!(
+                            "ticket {number} was given up after its call, and its place was not called"
+                        ));
+                    }
                     if ticket.detail() == 0 {
                         unplaced.insert(number.0);
                     } else if ticket.detail() != place {
@@ -56,12 +71,15 @@ impl Line {
                         gaps.insert(place);
                     }
                 }
-                Standing::Expired if ticket.flag() == Flag::Expired => report.expired += 1,
+                Standing::Expired if ticket.flag() == Flag::Expired => {
+                    report.expired += 1;
+                    report.claimed += 1;
+                }
                 Standing::Expired => report.missed += 1,
             }
         }
-        report.called = head.report.called;
-        report.claimed = head.report.claimed;
+        // Who was called is inside now or was, waits to claim, missed it, or gave up one or the other.
+        report.called += active + report.done + report.expired + report.missed;
         if report != head.report {
             return Err(format!("the line counts {:?}, recounted {report:?}", head.report));
         }
@@ -96,8 +114,40 @@ impl Line {
         if frontier != head.frontier || frontier.count() != drawn_of {
             return Err("the tree over the entrants is another".into());
         }
+        self.audit_draw(&frontier, sale, secret, beacon)?;
         if head.credit > credit_max(sale) && head.credit_at > Timestamp::default() {
             return Err("more credit than a burst".into());
+        }
+        Ok(())
+    }
+
+    /// Makes the draw again, of the tree over the entrants that was counted anew.
+    fn audit_draw(
+        &self,
+        frontier: &Frontier,
+        sale: &Sale,
+        secret: &[u8; 32],
+        beacon: Option<&Vec<u8>>,
+    ) -> Result<(), String> {
+        let head = &self.head;
+        let Some(drawn) = &head.draw else {
+            let is_open = matches!(head.state, QueueState::Open | QueueState::Paused);
+            return if is_open && sale.method == Method::Draw || self.shuffle.is_some() {
+                Err("the line is open, and its draw is missing".into())
+            } else {
+                Ok(())
+            };
+        };
+        if sale.method != Method::Draw || !self.is_drawn() {
+            return Err("there is a draw, and the line has none".into());
+        }
+        let merkle_root = frontier.root();
+        let seed = draw::seed(secret, &merkle_root, drawn.beacon.as_deref());
+        if drawn.beacon.as_ref() != beacon || drawn.merkle_root != merkle_root || drawn.seed != seed {
+            return Err("the draw was made of another secret, tree or beacon".into());
+        }
+        if self.shuffle != Some(Shuffle::new(seed, head.entrants)) {
+            return Err("the places are not those of the draw".into());
         }
         Ok(())
     }

@@ -49,6 +49,7 @@ impl Line {
     /// Gives a ticket up. Gives the end of the session that ends with it.
     pub(crate) fn leave(&mut self, number: TicketNumber) -> Option<Timestamp> {
         let mut place = self.place_of(number);
+        let mut flag = Flag::Left;
         let mut session = None;
         match self.standing(number) {
             Standing::Prequeue if self.head.frontier.count() > 0 => {
@@ -62,16 +63,18 @@ impl Line {
             Standing::Called { segment, .. } => {
                 self.segments.get_mut(segment).expect("a called ticket has a live segment").called -= 1;
                 self.head.active -= 1;
+                flag = Flag::LeftCalled;
             }
             Standing::Shopping { until } => {
                 session = Some(until);
+                flag = Flag::LeftShopping;
                 self.head.active -= 1;
             }
             over => panic!("left with a ticket that is {}", over.state()),
         }
         self.head.report.left += 1;
         self.head_dirty = true;
-        self.ticket_mut(number).set(Flag::Left, place);
+        self.ticket_mut(number).set(flag, place);
         session
     }
 }

@@ -212,13 +212,23 @@ impl Line {
         self.is_drawn().then(|| self.place_of(number))
     }
 
+    /// The ticket at a place, once places are known: drawn among the entrants, in join order behind them.
+    pub(crate) fn ticket_at(&self, place: u64) -> Option<TicketNumber> {
+        if !self.is_drawn() || place > self.head.joined {
+            return None;
+        }
+        let position = place.checked_sub(1)?;
+        let drawn = self.shuffle.as_ref().and_then(|shuffle| shuffle.index_at(position));
+        Some(TicketNumber(drawn.map_or(place, |index| index + 1)))
+    }
+
     /// Where a ticket stands; it must exist.
     pub(crate) fn standing(&self, number: TicketNumber) -> Standing {
         let ticket = self.ticket(number).expect("the caller found the ticket");
         match ticket.flag() {
             Flag::Shopping => Standing::Shopping { until: Timestamp(ticket.detail()) },
             Flag::Done => Standing::Done,
-            Flag::Left => Standing::Left,
+            Flag::Left | Flag::LeftCalled | Flag::LeftShopping => Standing::Left,
             Flag::Expired => Standing::Expired,
             Flag::InLine if !self.is_drawn() => Standing::Prequeue,
             Flag::InLine => {

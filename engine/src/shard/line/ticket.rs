@@ -17,8 +17,13 @@ pub(super) enum Flag {
     InLine = 0,
     Shopping = 1,
     Done = 2,
+    /// Given up before it was called.
     Left = 3,
     Expired = 4,
+    /// Given up between call and claim.
+    LeftCalled = 5,
+    /// Given up inside.
+    LeftShopping = 6,
 }
 
 impl Ticket {
@@ -36,7 +41,9 @@ impl Ticket {
             1 => Flag::Shopping,
             2 => Flag::Done,
             3 => Flag::Left,
-            _ => Flag::Expired,
+            4 => Flag::Expired,
+            5 => Flag::LeftCalled,
+            _ => Flag::LeftShopping,
         }
     }
 

@@ -175,3 +175,65 @@ fn many_who_left_are_found_in_steps() {
         assert!(steps < 100);
     }
 }
+
+#[test]
+fn the_ticket_of_a_place_is_known_once_the_line_is_open() {
+    check(expect![[r#"
+        0s org show place1                            => no ticket
+        0s org sale draw opens=10s prequeue=0s rate=1 => created 1
+        1s ann join                                   => #1 prequeue
+        1s bob join                                   => #2 prequeue
+        1s cat join                                   => #3 prequeue
+        2s bob leave                                  => done
+        2s org show place1                            => no ticket
+        10s org show place0                           => no ticket
+        10s org show place1                           => #2 of bob
+        10s org show place2                           => #3 of cat
+        10s org show place3                           => #1 of ann
+        10s org show place4                           => no ticket
+        11s dan join                                  => #4 waiting, place 4, 2 ahead, eta 120s
+        11s org show place3                           => #1 of ann
+        11s org show place4                           => #4 of dan
+        11s org show place5                           => no ticket
+        12s org restart                               => restarted
+        12s org show place2                           => #3 of cat
+        12s org show place4                           => #4 of dan
+    "#]]);
+    check(expect![[r#"
+        0s org sale fifo   => created 1
+        0s ann join        => #1 called, place 1, 0 ahead, claim by 120s
+        0s bob join        => #2 waiting, place 2, 1 ahead, eta 1s
+        0s org show place0 => no ticket
+        0s org show place1 => #1 of ann
+        0s org show place2 => #2 of bob
+        0s org show place3 => no ticket
+        1s org close       => done
+        1s org show place2 => #2 of bob
+    "#]]);
+    check(expect![[r#"
+        0s org sale passthrough => created 1
+        0s org show place1      => no ticket
+    "#]]);
+}
+
+#[test]
+fn in_a_long_line_places_and_tickets_belong_together() {
+    let mut shard = opened(3_000, 700);
+    let showtime = showtime_id();
+    shard.apply(Timestamp(10_000), &[]);
+    let joined: Vec<_> = (3_001..=3_005)
+        .map(|user| ShardCommand::JoinQueue(JoinQueue { showtime, user: UserId(user) }))
+        .map(|command| Envelope { request: None, command })
+        .collect();
+    shard.apply(Timestamp(10_001), &joined);
+    for place in 1..=3_005 {
+        let query = ShardQuery::TicketAt { showtime, place };
+        let ShardAnswer::Ticket(Some(at_place)) = shard.query(&query) else { panic!("place {place} is nobody's") };
+        let query = ShardQuery::Ticket { showtime, number: at_place.number };
+        assert_eq!(shard.query(&query), ShardAnswer::Ticket(Some(at_place.clone())));
+        assert_eq!(at_place.place, Some(place));
+    }
+    for place in [0, 3_006, u64::MAX] {
+        assert_eq!(shard.query(&ShardQuery::TicketAt { showtime, place }), ShardAnswer::Ticket(None));
+    }
+}

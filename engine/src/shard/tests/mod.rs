@@ -5,6 +5,7 @@
 //! compared with all its rows.
 
 mod admission;
+mod audits;
 mod best;
 mod best_oracle;
 mod drawing;
@@ -301,6 +302,16 @@ impl World {
                 ShardAnswer::Ticket(Some(view)) => ticket_text(&view),
                 _ => "no ticket".into(),
             },
+            place if place.starts_with("place") => {
+                let place = place["place".len()..].parse().unwrap();
+                match self.shard.query(&ShardQuery::TicketAt { showtime, place }) {
+                    ShardAnswer::Ticket(Some(view)) => {
+                        assert_eq!(view.place, Some(place), "the ticket there says it is elsewhere");
+                        format!("{} of {}", view.number, user_name(view.user))
+                    }
+                    _ => "no ticket".into(),
+                }
+            }
             "seats" => {
                 let ShardAnswer::Seats(Some(view)) = self.shard.query(&ShardQuery::Seats(showtime)) else {
                     return "nothing".into();

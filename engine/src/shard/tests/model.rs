@@ -27,6 +27,7 @@ struct ModelHold {
     user: UserId,
     ticket: Option<TicketNumber>,
     places: Places,
+    channel: Option<String>,
     held_at: Timestamp,
     expires_at: Timestamp,
     order: Option<OrderId>,
@@ -857,7 +858,8 @@ impl Model {
         let id = HoldId::new(showtime_id().group(), self.holds_made);
         let expires_at = self.now + self.sale.hold_ttl;
         self.events.push(Event::SeatsHeld { hold: id, user, places: places.clone(), expires_at });
-        self.holds.insert(id, ModelHold { user, ticket, places, held_at: self.now, expires_at, order: None });
+        let hold = ModelHold { user, ticket, places, channel: None, held_at: self.now, expires_at, order: None };
+        self.holds.insert(id, hold);
         id
     }
 
@@ -945,6 +947,7 @@ impl Model {
             }
         }
         let id = self.make_hold(ask.user, ticket, places);
+        self.holds.get_mut(&id).unwrap().channel = ask.channel.clone();
         Ok(Outcome::Held { hold: self.hold_view(id) })
     }
 
@@ -963,6 +966,7 @@ impl Model {
             user: ask.user,
             email: ask.email.clone(),
             places: hold.places.clone(),
+            channel: hold.channel.clone(),
             total,
             state: OrderState::PendingPayment,
             placed_at: self.now,
@@ -1015,7 +1019,7 @@ impl Model {
         };
         let is_right = ask.amount == order.total;
         let lost = matches!(order.state, OrderState::Canceled | OrderState::Expired);
-        let fits = self.in_the_way(&order.places.seats, None).is_empty()
+        let fits = self.in_the_way(&order.places.seats, order.channel.as_ref()).is_empty()
             && order.places.areas.iter().all(|area| area.1 <= self.area().available())
             && self.taken(order.user) + size(&order.places) <= self.sale.seats_per_buyer_max;
         let completes = is_right && (order.state == OrderState::PendingPayment || lost && fits);
@@ -1050,11 +1054,11 @@ impl Model {
             let (user, places, total) = (order.user, order.places.clone(), order.total);
             self.events.push(Event::SeatsPurchased { order: id, places: places.clone() });
             self.events.push(Event::OrderCompleted { order: id, user, places: places.clone(), total });
+            // Bought through its channel: the block is used up.
+            self.lift(&places.seats);
             if order.state == OrderState::PendingPayment {
                 let hold = self.holds[&order.hold].clone();
                 self.drop_order_hold(id);
-                // Bought through its channel: the block is used up.
-                self.lift(&places.seats);
                 if let Some(number) = hold.ticket
                     && !self.holds.values().any(|other| other.user == user)
                     && matches!(self.tickets[number.0 as usize - 1].at, At::Shopping(_))

@@ -123,3 +123,33 @@ fn an_order_of_places_is_refunded_whole() {
         0s org show counts       => front 8/0/0/0, back 8/0/0/0, floor 10/0/0/0
     "#]]);
 }
+
+#[test]
+fn a_late_success_books_again_through_the_channel_of_the_order() {
+    check(expect![[r#"
+        0s org sale passthrough payment=60s perbuyer=20 => created 1
+        0s org block A1 A2 A3 via=press                 => done
+        0s ann hold A1 A2 via=press                     => h1 of ann: A1 A2, 10000 until 300s
+        1s ann order h1                                 => o1 pendingPayment until 61s: A1 A2, 10000
+        1s org restart                                  => restarted
+        61s ann show seats                              => A ###..... B ........ floor 0 held 0 sold of 10
+        62s bob hold A1                                 => refused: A1 not available
+        70s ann pay o1 p1 ok 10000                      => o1 completed: A1 A2, 10000, captured 10000
+        70s ann show seats                              => A SS#..... B ........ floor 0 held 0 sold of 10
+        70s ann show counts                             => front 5/0/2/1, back 8/0/0/0, floor 10/0/0/0
+        71s org refund o1                               => o1 refundDue: , 10000, captured 10000, due 10000
+        71s ann show seats                              => A ..#..... B ........ floor 0 held 0 sold of 10
+        72s cat hold A3 B1 via=press                    => h2 of cat: A3 B1, 8000 until 372s
+        72s cat order h2                                => o2 pendingPayment until 132s: A3 B1, 8000
+        73s cat cancel o2                               => o2 canceled: A3 B1, 8000
+        73s org unblock A3                              => done
+        73s org block A3 via=radio                      => done
+        74s cat pay o2 p2 ok 8000                       => o2 refundDue: A3 B1, 8000, captured 8000, due 8000
+        75s dan hold A3 via=radio                       => h3 of dan: A3, 5000 until 375s
+        75s dan order h3                                => o3 pendingPayment until 135s: A3, 5000
+        76s dan cancel o3                               => o3 canceled: A3, 5000
+        76s org unblock A3                              => done
+        77s dan pay o3 p3 ok 5000                       => o3 completed: A3, 5000, captured 5000
+        77s ann show seats                              => A ..S..... B ........ floor 0 held 0 sold of 10
+    "#]]);
+}
