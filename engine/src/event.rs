@@ -375,6 +375,10 @@ pub enum Event {
         request_age_max: Millis,
         /// How long events are kept at least.
         event_age_min: Millis,
+        /// How many events are kept at most.
+        events_max: u64,
+        /// Tickets of one line.
+        tickets_max: u64,
     },
     /// `organisations.updated`
     OrganisationUpdated {
@@ -416,6 +420,13 @@ pub enum Event {
     ShowtimeArchived {
         /// Which.
         showtime: ShowtimeId,
+    },
+    /// `sinks.lapsed`: a sink fell behind by more than the group keeps. Events that it has not acknowledged are gone.
+    SinkLapsed {
+        /// Which.
+        sink: String,
+        /// The last event that it has.
+        acknowledged: Sequence,
     },
 }
 
@@ -477,6 +488,7 @@ impl Event {
             Self::NodeChanged { .. } => "nodes.changed",
             Self::PlacementChanged { .. } => "groups.placed",
             Self::ShowtimeArchived { .. } => "showtimes.archived",
+            Self::SinkLapsed { .. } => "sinks.lapsed",
         }
     }
 }

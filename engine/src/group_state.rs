@@ -1,6 +1,6 @@
 //! What both machines have in common: the clock, the remembered requests, the event log and the bounds.
 
-use crate::journal::Journal;
+use crate::journal::{Journal, Sink};
 use crate::ledger::{Fingerprint, Ledger};
 use crate::record_log::RecordLog;
 use crate::row::{CorruptRow, Row, RowWriter, row_key, row_value};
@@ -25,7 +25,12 @@ pub(crate) struct Limits {
     pub(crate) requests_max: u64,
     pub(crate) request_age_max: Millis,
     pub(crate) event_age_min: Millis,
+    pub(crate) events_max: u64,
+    pub(crate) tickets_max: u64,
 }
+
+/// The most tickets of any line.
+pub(crate) const TICKETS_MAX: u64 = 100_000_000;
 
 impl Default for Limits {
     fn default() -> Self {
@@ -33,7 +38,28 @@ impl Default for Limits {
             requests_max: 1_000_000,
             request_age_max: Millis::from_secs(24 * 60 * 60),
             event_age_min: Millis::from_secs(60 * 60),
+            events_max: 4_000_000,
+            tickets_max: TICKETS_MAX,
         }
+    }
+}
+
+impl Limits {
+    /// Refuses limits outside the bounds that [`SetLimits`] documents.
+    fn check(&self) -> Result<(), Refusal> {
+        const DAY: u64 = 24 * 60 * 60 * 1_000;
+        for (field, value, min, max) in [
+            ("requestsMax", self.requests_max, 1_000, 100_000_000),
+            ("requestAgeMax", self.request_age_max.0, 1_000, 30 * DAY),
+            ("eventAgeMin", self.event_age_min.0, 0, 365 * DAY),
+            ("eventsMax", self.events_max, 1_000, 100_000_000),
+            ("ticketsMax", self.tickets_max, 1, TICKETS_MAX),
+        ] {
+            if !(min..=max).contains(&value) {
+                return Err(Refusal::out_of_bounds(field, format!("{value} is not between {min} and {max}")));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -81,7 +107,7 @@ struct Header {
     now: Timestamp,
     limits: Limits,
     chain: [u8; 32],
-    sinks: BTreeMap<String, u64>,
+    sinks: BTreeMap<String, Sink>,
     events: (u64, u64),
     requests: (u64, u64),
 }
@@ -101,17 +127,24 @@ impl GroupState {
         }
     }
 
-    /// Time goes on, never back, and what is too old is forgotten.
+    /// Time goes on, never back.
     pub(crate) fn advance(&mut self, at: Timestamp) {
         self.now = self.now.max(at.min(TIME_MAX));
         self.started = true;
         self.header_dirty = true;
-        self.forget();
     }
 
-    fn forget(&mut self) {
+    /// Forgets what is too old or too much. To be called once everything due at this time has happened and again after
+    /// each command, so that what is left, and which sinks lapse, does not depend on how a batch was cut.
+    pub(crate) fn forget(&mut self) {
         self.ledger.forget(self.now, self.limits.request_age_max, self.limits.requests_max);
         self.journal.forget(self.now, self.limits.event_age_min);
+        while self.journal.is_over(self.limits.events_max) {
+            for (sink, acknowledged) in self.journal.drop_oldest_page() {
+                let event = Event::SinkLapsed { sink, acknowledged };
+                self.journal.append(self.now, None, &event, &mut self.chain);
+            }
+        }
     }
 
     /// What the body of a command boils down to.
@@ -125,7 +158,6 @@ impl GroupState {
     /// Remembers an answer within the bounds.
     pub(crate) fn remember(&mut self, id: RequestId, fingerprint: Fingerprint, reply: &Reply) {
         self.ledger.remember(id, fingerprint, self.now, reply);
-        self.forget();
     }
 
     pub(crate) fn set_limits(&mut self, ask: &SetLimits, events: &mut Events) -> Result<Outcome, Refusal> {
@@ -133,22 +165,21 @@ impl GroupState {
             requests_max: ask.requests_max.unwrap_or(self.limits.requests_max),
             request_age_max: ask.request_age_max.unwrap_or(self.limits.request_age_max),
             event_age_min: ask.event_age_min.unwrap_or(self.limits.event_age_min),
+            events_max: ask.events_max.unwrap_or(self.limits.events_max),
+            tickets_max: ask.tickets_max.unwrap_or(self.limits.tickets_max),
         };
-        const DAY: u64 = 24 * 60 * 60 * 1_000;
-        for (field, value, min, max) in [
-            ("requestsMax", limits.requests_max, 1_000, 100_000_000),
-            ("requestAgeMax", limits.request_age_max.0, 1_000, 30 * DAY),
-            ("eventAgeMin", limits.event_age_min.0, 0, 365 * DAY),
-        ] {
-            if !(min..=max).contains(&value) {
-                return Err(Refusal::out_of_bounds(field, format!("{value} is not between {min} and {max}")));
-            }
-        }
+        limits.check()?;
 
         if self.limits != limits {
             self.limits = limits;
-            let Limits { requests_max, request_age_max, event_age_min } = self.limits;
-            events.push_group(Event::LimitsChanged { requests_max, request_age_max, event_age_min });
+            let Limits { requests_max, request_age_max, event_age_min, events_max, tickets_max } = self.limits;
+            events.push_group(Event::LimitsChanged {
+                requests_max,
+                request_age_max,
+                event_age_min,
+                events_max,
+                tickets_max,
+            });
         }
         Ok(Outcome::Done)
     }
@@ -159,22 +190,28 @@ impl GroupState {
             return Err(Refusal::AtCapacity { what: "sinks".into() });
         }
 
-        let first = self.journal.records().first();
-        self.journal.sinks.entry(ask.sink.clone()).or_insert(first);
+        let anew = Sink { acknowledged: self.journal.records().first(), is_lapsed: false };
+        let sink = self.journal.sinks.entry(ask.sink.clone()).or_insert_with(|| anew.clone());
+        if sink.is_lapsed {
+            *sink = anew;
+        }
         Ok(Outcome::Done)
     }
 
     pub(crate) fn acknowledge_events(&mut self, ask: &AcknowledgeEvents) -> Result<Outcome, Refusal> {
         check_sink(&ask.sink)?;
-        let last = self.journal.last_sequence();
+        let (oldest, last) = (self.journal.records().first() + 1, self.journal.last_sequence());
         if ask.sequence > last {
             return Err(Refusal::out_of_bounds("sequence", format!("the last event is {last}")));
         }
-        let Some(acknowledged) = self.journal.sinks.get_mut(&ask.sink) else {
+        let Some(sink) = self.journal.sinks.get_mut(&ask.sink) else {
             return Err(Refusal::NoSuchSink);
         };
+        if sink.is_lapsed {
+            return Err(Refusal::SinkLapsed { oldest });
+        }
 
-        *acknowledged = ask.sequence.max(*acknowledged);
+        sink.acknowledged = ask.sequence.max(sink.acknowledged);
         Ok(Outcome::Done)
     }
 
@@ -227,6 +264,7 @@ impl GroupState {
                 if self.started || !in_order(header.events) || !in_order(header.requests) {
                     return Err(row.corrupt("a second header, or its logs end before they begin"));
                 }
+                header.limits.check().map_err(|refusal| row.corrupt(refusal.to_string()))?;
                 self.started = true;
                 self.now = header.now;
                 self.limits = header.limits;

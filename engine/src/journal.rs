@@ -3,24 +3,31 @@
 use crate::record_log::{PAGE_LEN, RecordLog};
 use crate::row::{CorruptRow, Row, RowWriter};
 use crate::{Event, EventRecord, Millis, Sequence, ShowtimeId, Timestamp, codec};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
-/// The most events kept, whoever still wants them: some hundreds of megabytes.
-const EVENTS_MAX: u64 = if cfg!(test) { 4_096 } else { 4_000_000 };
+/// Who reads the events of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sink {
+    /// The last event that it has acknowledged.
+    pub(crate) acknowledged: Sequence,
+    /// Whether it fell so far behind that nothing is kept for it any more.
+    pub(crate) is_lapsed: bool,
+}
 
 /// The event log. Event number n is record n - 1.
 #[derive(Debug)]
 pub(crate) struct Journal {
     records: RecordLog,
-    /// Sinks and the last event each has acknowledged.
-    pub(crate) sinks: BTreeMap<String, Sequence>,
+    /// Sinks by name.
+    pub(crate) sinks: BTreeMap<String, Sink>,
     /// Time of the last event of the oldest page, once known and while that page stays.
     oldest_page_at: Option<Timestamp>,
 }
 
 impl Journal {
-    pub(crate) fn new(records: RecordLog, sinks: BTreeMap<String, Sequence>) -> Self {
+    pub(crate) fn new(records: RecordLog, sinks: BTreeMap<String, Sink>) -> Self {
         Self { records, sinks, oldest_page_at: None }
     }
 
@@ -58,18 +65,35 @@ impl Journal {
         Ok((first..self.records.next()).take(count_max).filter_map(|number| self.record(number)).collect())
     }
 
-    /// Drops whole pages that every sink has acknowledged and whose events are all older than `age_min`; and the oldest
-    /// pages in any case once there are more than [`EVENTS_MAX`], so that a sink that never answers fills no memory.
+    /// The number of the last event of the oldest page.
+    fn oldest_page_end(&self) -> Sequence {
+        (self.records.first() / PAGE_LEN + 1) * PAGE_LEN
+    }
+
+    /// Whether there are more than `count_max` events.
+    pub(crate) fn is_over(&self, count_max: u64) -> bool {
+        self.records.next() - self.records.first() > count_max
+    }
+
+    /// Drops the oldest page, whoever still wants it. Gives the sinks that lapse with it, and what each had acknowledged.
+    pub(crate) fn drop_oldest_page(&mut self) -> Vec<(String, Sequence)> {
+        let end = self.oldest_page_end();
+        self.records.drop_before(end);
+        self.oldest_page_at = None;
+        let mut lapsed = Vec::new();
+        for (name, sink) in self.sinks.iter_mut().filter(|(_, sink)| !sink.is_lapsed && sink.acknowledged < end) {
+            sink.is_lapsed = true;
+            lapsed.push((name.clone(), sink.acknowledged));
+        }
+        lapsed
+    }
+
+    /// Drops whole pages that every sink has acknowledged and whose events are all older than `age_min`.
     pub(crate) fn forget(&mut self, now: Timestamp, age_min: Millis) {
         loop {
-            let end = (self.records.first() / PAGE_LEN + 1) * PAGE_LEN;
-            let is_too_many = self.records.next() - self.records.first() > EVENTS_MAX;
-            if is_too_many {
-                self.records.drop_before(end);
-                self.oldest_page_at = None;
-                continue;
-            }
-            if end > self.records.next() || self.sinks.values().any(|&acknowledged| acknowledged < end) {
+            let end = self.oldest_page_end();
+            let is_wanted = self.sinks.values().any(|sink| !sink.is_lapsed && sink.acknowledged < end);
+            if end > self.records.next() || is_wanted {
                 return;
             }
             let at = match self.oldest_page_at {
@@ -102,10 +126,17 @@ impl Journal {
         self.audit()
     }
 
-    /// Recounts: every event is there under its number, in order of time, and the links follow each other.
+    /// Recounts: every event is there under its number, in order of time, the links follow each other, and nothing is gone
+    /// that a sink has yet to acknowledge, unless the sink was told so.
     pub(crate) fn audit(&self) -> Result<(), String> {
         if !self.records.is_complete() {
             return Err("pages of events are missing".into());
+        }
+        for (name, sink) in &self.sinks {
+            let is_behind = sink.acknowledged < self.records.first();
+            if is_behind != sink.is_lapsed || sink.acknowledged > self.records.next() {
+                return Err(format!("sink {name} has {}, lapsed: {}", sink.acknowledged, sink.is_lapsed));
+            }
         }
         let mut chains = BTreeMap::new();
         let mut last = Timestamp::default();

@@ -178,6 +178,12 @@ pub enum Refusal {
         /// What there are too many of.
         what: String,
     },
+    /// The sink fell too far behind: it is to register again and to start from the whole state.
+    #[error("the sink fell behind, and the events before {oldest} are gone")]
+    SinkLapsed {
+        /// The oldest event that is still there.
+        oldest: crate::Sequence,
+    },
 }
 
 impl Refusal {

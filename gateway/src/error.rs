@@ -137,6 +137,7 @@ impl Problem {
             Refusal::WrongOrderState { .. } => (S::CONFLICT, "wrong_order_state"),
             Refusal::PaymentIdReused => (S::UNPROCESSABLE_ENTITY, "payment_id_reused"),
             Refusal::AtCapacity { .. } => (S::SERVICE_UNAVAILABLE, "at_capacity"),
+            Refusal::SinkLapsed { .. } => (S::GONE, "sink_lapsed"),
         };
         let problem = Self::new(status, code, refusal.to_string());
         match refusal {

@@ -10,11 +10,20 @@ pub struct SetLimits {
     pub requests_max: Option<u64>,
     /// How long a request is remembered, 1 s to 30 days. Default 24 h.
     pub request_age_max: Option<Millis>,
-    /// How long an event is kept at least, up to 365 days. Default 1 h.
+    /// How long an event is kept at least, up to 365 days, within `events_max`. Default 1 h.
     pub event_age_min: Option<Millis>,
+    /// Events kept at most, 1,000 to 100,000,000. Default 4,000,000, some hundreds of megabytes. A sink that has not
+    /// acknowledged what has to go beyond it lapses, see [`RegisterSink`].
+    pub events_max: Option<u64>,
+    /// Tickets of one line, 1 to 100,000,000. Default 100,000,000. A line that has more keeps them and takes no more.
+    pub tickets_max: Option<u64>,
 }
 
-/// Keeps events until this sink has acknowledged them.
+/// Keeps events until this sink has acknowledged them, from the oldest that is still there.
+///
+/// A sink that falls behind by more than [`SetLimits::events_max`] lapses: that is told by the event
+/// [`SinkLapsed`](crate::Event::SinkLapsed), nothing is kept for it any more, and its acknowledgements are refused. It
+/// registers again, reads the whole state, and goes on with the events after the sequence number of what it read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegisterSink {
     /// Its name, 1 to 100 bytes.

@@ -81,6 +81,12 @@ fn write_body(command: &DirectoryCommand, bytes: &mut Vec<u8>) {
 
 impl Directory {
     fn apply_one(&mut self, envelope: &Envelope<DirectoryCommand>) -> Reply {
+        let reply = self.answer_to(envelope);
+        self.state.forget();
+        reply
+    }
+
+    fn answer_to(&mut self, envelope: &Envelope<DirectoryCommand>) -> Reply {
         let Some(id) = envelope.request else {
             return Reply { result: self.execute(&envelope.command), replayed: false };
         };
@@ -175,6 +181,7 @@ impl StateMachine for Directory {
 
     fn apply(&mut self, at: Timestamp, batch: &[Envelope<DirectoryCommand>]) -> Vec<Reply> {
         self.state.advance(at);
+        self.state.forget();
         batch.iter().map(|envelope| self.apply_one(envelope)).collect()
     }
 

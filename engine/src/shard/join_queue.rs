@@ -1,7 +1,6 @@
 //! `JoinQueue`: takes a ticket in the line.
 
 use super::Shard;
-use super::line::TICKETS_MAX;
 use crate::group_state::Events;
 use crate::{Event, JoinQueue, Method, Outcome, QueueState, Refusal};
 
@@ -19,7 +18,7 @@ impl Shard {
         if matches!(showtime.line.head.state, QueueState::Scheduled | QueueState::Closed) {
             return Err(self.wrong_queue_state(ask.showtime));
         }
-        if showtime.line.head.joined >= TICKETS_MAX {
+        if showtime.line.head.joined >= self.state.limits.tickets_max {
             return Err(Refusal::QueueFull);
         }
 

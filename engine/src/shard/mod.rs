@@ -85,6 +85,12 @@ struct Counters {
 
 impl Shard {
     fn apply_one(&mut self, envelope: &Envelope<ShardCommand>) -> Reply {
+        let reply = self.answer_to(envelope);
+        self.state.forget();
+        reply
+    }
+
+    fn answer_to(&mut self, envelope: &Envelope<ShardCommand>) -> Reply {
         self.settle();
         let Some(id) = envelope.request else {
             return Reply { result: self.execute(&envelope.command), replayed: false };
@@ -215,6 +221,7 @@ impl StateMachine for Shard {
     fn apply(&mut self, at: Timestamp, batch: &[Envelope<ShardCommand>]) -> Vec<Reply> {
         self.state.advance(at);
         self.settle();
+        self.state.forget();
         batch.iter().map(|envelope| self.apply_one(envelope)).collect()
     }
 

@@ -47,7 +47,10 @@ impl Shard {
             _ => return Err(self.wrong_queue_state(ask.showtime)),
         }
 
-        self.showtime_mut(ask.showtime).line.set_state(QueueState::Open);
+        let line = &mut self.showtime_mut(ask.showtime).line;
+        line.set_state(QueueState::Open);
+        // Nobody was called during the pause, and that is not the rate of the line.
+        line.forget_rate();
         self.schedule_step(ask.showtime);
         events.push(ask.showtime, Event::QueueResumed);
         Ok(Outcome::Done)

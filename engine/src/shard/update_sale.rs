@@ -38,6 +38,9 @@ impl Shard {
             let showtime = self.showtime_mut(id);
             showtime.line.settle_credit(now, &before);
             showtime.line.clamp_credit(&sale);
+            if sale.admission.rate_per_minute != before.admission.rate_per_minute {
+                showtime.line.forget_rate();
+            }
             showtime.set_sale(sale.clone());
             self.schedule_step(id);
             self.freed.insert(id);

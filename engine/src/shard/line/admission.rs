@@ -102,6 +102,12 @@ impl Line {
         Some(number)
     }
 
+    /// Measures the rate anew: how fast the line moved before says nothing about how fast it moves from now on.
+    pub(crate) fn forget_rate(&mut self) {
+        self.head.samples.clear();
+        self.head_dirty = true;
+    }
+
     fn sample(&mut self, now: Timestamp) {
         let samples = &mut self.head.samples;
         if samples.last().is_none_or(|&(at, _)| (now - at).0 >= SAMPLE_EVERY.0) {

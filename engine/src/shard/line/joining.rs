@@ -17,7 +17,7 @@ impl Line {
         self.head_dirty = true;
         if self.waiting() == 0 {
             // How fast the line moved while nobody waited says nothing about how fast it moves.
-            self.head.samples.clear();
+            self.forget_rate();
         }
         self.head.joined += 1;
         self.head.report.joined += 1;

@@ -31,9 +31,6 @@ pub(crate) use rows::LineTables;
 /// Tickets a page.
 const PAGE_LEN: usize = 1_024;
 
-/// The most tickets of a line.
-pub(crate) const TICKETS_MAX: u64 = 100_000_000;
-
 /// Places called in one step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Segment {

@@ -1,9 +1,10 @@
 //! The line as rows, and back.
 
 use super::ticket::{Flag, Ticket};
-use super::{Line, PAGE_LEN, TICKETS_MAX};
+use super::{Line, PAGE_LEN};
 use crate::TicketNumber;
 use crate::draw::Shuffle;
+use crate::group_state::TICKETS_MAX;
 use crate::row::{CorruptRow, ROW_VERSION, Row, RowWriter, row_key};
 use hashbrown::HashTable;
 use std::collections::BTreeSet;

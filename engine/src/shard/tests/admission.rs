@@ -259,3 +259,101 @@ fn rate_and_room_are_never_exceeded() {
         assert!(called.last().unwrap().1 > 5, "hardly anybody was called");
     }
 }
+
+#[test]
+fn changing_the_room_takes_effect_exactly() {
+    check(expect![[r#"
+        0s org sale fifo rate=60000 room=2 => created 1
+        0s a join                          => #1 called, place 1, 0 ahead, claim by 120s
+        0s b join                          => #2 waiting, place 2, 1 ahead, eta 1s
+        0s c join                          => #3 waiting, place 3, 2 ahead, eta 1s
+        0s d join                          => #4 waiting, place 4, 3 ahead, eta 1s
+        0s e join                          => #5 waiting, place 5, 4 ahead, eta 1s
+        1s org show line                   => open, 5 joined, 0 entrants, cursor 2, 2 active
+        1s a claim                         => #1 shopping until 601s, place 1, 0 ahead
+        2s org update room=3               => updated
+        2s org show line                   => open, 5 joined, 0 entrants, cursor 3, 3 active
+        3s org update room=1               => updated
+        3s org show line                   => open, 5 joined, 0 entrants, cursor 3, 3 active
+        3s a leave                         => done
+        3s org show line                   => open, 5 joined, 0 entrants, cursor 3, 2 active
+        120s org show line                 => open, 5 joined, 0 entrants, cursor 3, 2 active
+        120s org show due                  => due at 121s
+        121s org update room=4             => updated
+        121s org show line                 => open, 5 joined, 0 entrants, cursor 5, 3 active
+    "#]]);
+}
+
+#[test]
+fn changing_the_rate_takes_effect_exactly() {
+    check(expect![[r#"
+        0s org sale fifo rate=60 room=100 opens=10s prequeue=0s => created 1
+        1s a join                                               => #1 prequeue
+        1s b join                                               => #2 prequeue
+        1s c join                                               => #3 prequeue
+        1s d join                                               => #4 prequeue
+        1s e join                                               => #5 prequeue
+        1s f join                                               => #6 prequeue
+        10s org show line                                       => open, 6 joined, 6 entrants, cursor 1, 1 active
+        10500ms org update rate=30                              => updated
+        10500ms org show due                                    => due at 11500ms
+        11499ms org show line                                   => open, 6 joined, 6 entrants, cursor 1, 1 active
+        11500ms org show line                                   => open, 6 joined, 6 entrants, cursor 2, 2 active
+        11500ms org show due                                    => due at 13500ms
+        12s org update rate=6000                                => updated
+        12s org show due                                        => due at 12008ms
+        12008ms org show line                                   => open, 6 joined, 6 entrants, cursor 3, 3 active
+        12027ms org show line                                   => open, 6 joined, 6 entrants, cursor 3, 3 active
+        12028ms org show line                                   => open, 6 joined, 6 entrants, cursor 5, 5 active
+    "#]]);
+}
+
+#[test]
+fn the_wait_is_told_by_the_rate_really_achieved() {
+    check(expect![[r#"
+        0s org sale fifo rate=60 room=2 opens=10s prequeue=0s claim=1000s => created 1
+        1s a join                                                         => #1 prequeue
+        1s b join                                                         => #2 prequeue
+        1s c join                                                         => #3 prequeue
+        1s d join                                                         => #4 prequeue
+        1s e join                                                         => #5 prequeue
+        1s f join                                                         => #6 prequeue
+        1s g join                                                         => #7 prequeue
+        1s h join                                                         => #8 prequeue
+        1s i join                                                         => #9 prequeue
+        1s j join                                                         => #10 prequeue
+        1s k join                                                         => #11 prequeue
+        1s l join                                                         => #12 prequeue
+        2s l show ticket                                                  => #12 prequeue
+        10s l show ticket                                                 => #12 waiting, place 12, 11 ahead, eta 11s
+        14999ms l show ticket                                             => #12 waiting, place 12, 10 ahead, eta 10s
+        15s l show ticket                                                 => #12 waiting, place 12, 10 ahead, eta 25s
+        20s l show ticket                                                 => #12 waiting, place 12, 10 ahead, eta 50s
+        21s a leave                                                       => done
+        21s l show ticket                                                 => #12 waiting, place 12, 9 ahead, eta 34s
+        31s b leave                                                       => done
+        31s l show ticket                                                 => #12 waiting, place 12, 8 ahead, eta 44s
+        41s c leave                                                       => done
+        41s l show ticket                                                 => #12 waiting, place 12, 7 ahead, eta 47s
+        42s org pause                                                     => done
+        42s l show ticket                                                 => #12 waiting, place 12, 7 ahead
+        600s org resume                                                   => done
+        600s l show ticket                                                => #12 waiting, place 12, 7 ahead, eta 7s
+        600s d leave                                                      => done
+        600s l show ticket                                                => #12 waiting, place 12, 6 ahead, eta 6s
+        610s e leave                                                      => done
+        610s l show ticket                                                => #12 waiting, place 12, 5 ahead, eta 25s
+        611s org update rate=6                                            => updated
+        611s l show ticket                                                => #12 waiting, place 12, 5 ahead, eta 50s
+        620s f leave                                                      => done
+        620s l show ticket                                                => #12 waiting, place 12, 4 ahead, eta 40s
+        625s l show ticket                                                => #12 waiting, place 12, 4 ahead, eta 40s
+        626s org update rate=600                                          => updated
+        626s l show ticket                                                => #12 waiting, place 12, 4 ahead, eta 1s
+        626s g leave                                                      => done
+        627s h leave                                                      => done
+        628s l show ticket                                                => #12 waiting, place 12, 2 ahead, eta 1s
+        631s org restart                                                  => restarted
+        631s l show ticket                                                => #12 waiting, place 12, 2 ahead, eta 5s
+    "#]]);
+}

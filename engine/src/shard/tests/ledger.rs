@@ -42,3 +42,43 @@ fn a_showtime_is_created_once() {
         0s org show events      => showtimes.created queue.opened
     "#]]);
 }
+
+#[test]
+fn the_oldest_request_is_forgotten_beyond_the_bound() {
+    check(expect![[r#"
+        0s org sale passthrough       => created 1
+        0s org limits requests=999    => refused: requestsMax is out of bounds: 999 is not between 1000 and 100000000
+        0s org limits requests=1000   => done
+        0s ann hold A1 key=k1         => h1 of ann: A1, 5000 until 300s
+        0s bob hold A2 key=k2         => h2 of bob: A2, 5000 until 300s
+        0s org repeat 998 tick key={} => done
+        0s ann hold A1 key=k1         => h1 of ann: A1, 5000 until 300s (replayed)
+        0s bob hold A2 key=k2         => h2 of bob: A2, 5000 until 300s (replayed)
+        0s org tick key=1             => done (replayed)
+        0s org tick key=new           => done
+        0s ann hold A1 key=k1         => refused: A1 not available
+        0s bob hold A2 key=k2         => refused: A2 not available
+        0s org restart                => restarted
+        0s org tick key=3             => done (replayed)
+        0s org tick key=1             => done
+        0s ann hold A1 key=k1         => refused: A1 not available (replayed)
+    "#]]);
+}
+
+#[test]
+fn a_request_is_remembered_for_a_day() {
+    check(expect![[r#"
+        0s org sale passthrough       => created 1
+        1s ann hold A1 key=k1         => h1 of ann: A1, 5000 until 301s
+        2s ann hold A2 key=k1         => refused: the request id was used before with another body
+        2s ann release h1 key=k1      => refused: the request id was used before with another body
+        301s org restart              => restarted
+        86400999ms ann hold A1 key=k1 => h1 of ann: A1, 5000 until 301s (replayed)
+        86400999ms ann hold A2 key=k1 => refused: the request id was used before with another body
+        86401s ann hold A2 key=k1     => h2 of ann: A2, 5000 until 86701s
+        86401s ann hold A1 key=k1     => refused: the request id was used before with another body
+        86402s org restart            => restarted
+        86402s ann hold A2 key=k1     => h2 of ann: A2, 5000 until 86701s (replayed)
+        86402s ann hold A1 key=k1     => refused: the request id was used before with another body
+    "#]]);
+}

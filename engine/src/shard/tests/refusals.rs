@@ -158,3 +158,58 @@ fn reasons_for_refusing_the_rest_yield_to_those_before() {
         22s bob claim                                                                => refused: the line is closed
     "#]]);
 }
+
+#[test]
+fn a_full_line_takes_no_more() {
+    check(expect![[r#"
+        0s org sale fifo                => created 1
+        0s org limits tickets=0         => refused: ticketsMax is out of bounds: 0 is not between 1 and 100000000
+        0s org limits tickets=100000001 => refused: ticketsMax is out of bounds: 100000001 is not between 1 and 100000000
+        0s org limits tickets=2         => done
+        0s ann join                     => #1 called, place 1, 0 ahead, claim by 120s
+        0s bob join                     => #2 waiting, place 2, 1 ahead, eta 1s
+        0s cat join                     => refused: the line is full
+        0s ann leave                    => done
+        0s cat join                     => refused: the line is full
+        0s ann join                     => #1 left, place 1, 0 ahead (as before)
+        1s org restart                  => restarted
+        1s cat join                     => refused: the line is full
+        1s org limits tickets=1         => done
+        1s bob show ticket              => #2 called, place 2, 0 ahead, claim by 121s
+        1s cat join                     => refused: the line is full
+        1s org limits tickets=3         => done
+        1s cat join                     => #3 waiting, place 3, 1 ahead, eta 1s
+        1s dan join                     => refused: the line is full
+    "#]]);
+}
+
+#[test]
+fn there_is_an_end_to_payments_and_sinks() {
+    check(expect![[r#"
+        0s org sale passthrough              => created 1
+        0s ann hold A1                       => h1 of ann: A1, 5000 until 300s
+        0s ann order h1                      => o1 pendingPayment until 600s: A1, 5000
+        1s ann repeat 100 pay o1 p{} no 5000 => o1 pendingPayment until 600s: A1, 5000
+        1s ann pay o1 p101 ok 5000           => refused: payments of the order are at their bound
+        1s ann repay o1 r101 no 1            => refused: payments of the order are at their bound
+        1s ann pay o1 p100 no 5000           => p100 known, o1 pendingPayment until 600s: A1, 5000
+        1s ann pay o1 p100 ok 5000           => o1 completed: A1, 5000, captured 5000
+        2s org repeat 100 register s{}       => done
+        2s org register s100                 => done
+        2s org register s101                 => refused: sinks are at their bound
+        2s org unregister s1                 => done
+        2s org register s101                 => done
+    "#]]);
+}
+
+#[test]
+fn an_area_must_be_there_and_have_room() {
+    check(expect![[r#"
+        0s org sale passthrough perbuyer=20 => created 1
+        0s ann hold floor x1 area=1         => refused: there is no area number 1
+        0s ann hold floor x6                => h1 of ann: floor x6, 6000 until 300s
+        0s ann hold floor x5                => refused: the area has 4 places left
+        0s ann hold floor x4                => h2 of ann: floor x4, 4000 until 300s
+        0s ann hold floor x1                => refused: the area has 0 places left
+    "#]]);
+}

@@ -145,7 +145,7 @@ fn events_are_kept_for_sinks_and_for_a_while_and_never_without_end() {
     for (at, envelope) in mixed().into_iter().take(1) {
         shard.apply(at, &[envelope]);
     }
-    let limits = SetLimits { event_age_min: Some(Millis(10_000)), ..SetLimits::default() };
+    let limits = SetLimits { event_age_min: Some(Millis(10_000)), events_max: Some(4_096), ..SetLimits::default() };
     ask(&mut shard, 1, ShardCommand::SetLimits(limits)).unwrap();
     let sink = || "broker".to_owned();
     let acknowledge = |sequence| ShardCommand::AcknowledgeEvents(AcknowledgeEvents { sink: sink(), sequence });
