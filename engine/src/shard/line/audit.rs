@@ -91,8 +91,11 @@ impl Line {
                 self.waiting()
             ));
         }
-        if head.active > 0 && !self.is_drawn() {
-            return Err("somebody is inside before the opening".into());
+        if (head.active > 0 || head.entrants > 0 || head.cursor > 0) && !self.is_drawn() {
+            return Err("somebody is inside, called or drawn before the opening".into());
+        }
+        if head.entrants > head.joined || head.joined != self.tickets().count() as u64 {
+            return Err(format!("{} entrants of {} tickets", head.entrants, head.joined));
         }
         self.check_segments()?;
         for number in head.first_segment..head.next_segment {

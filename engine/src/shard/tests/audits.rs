@@ -47,7 +47,7 @@ fn what_the_line_counts_and_what_was_drawn_is_recounted() {
     let counts = [joined, called, claimed, done, left, missed, expired];
     assert!(counts.iter().all(|count| *count > 0), "a count that is 0 is not tested: {report:?}");
     type Bend = fn(&mut Showtime);
-    let bends: [(&str, Bend); 13] = [
+    let bends: [(&str, Bend); 15] = [
         ("joined", |showtime| showtime.line.head.report.joined += 1),
         ("called", |showtime| showtime.line.head.report.called += 1),
         ("claimed", |showtime| showtime.line.head.report.claimed += 1),
@@ -55,6 +55,11 @@ fn what_the_line_counts_and_what_was_drawn_is_recounted() {
         ("left", |showtime| showtime.line.head.report.left += 1),
         ("missed", |showtime| showtime.line.head.report.missed += 1),
         ("expired", |showtime| showtime.line.head.report.expired += 1),
+        ("tickets", |showtime| {
+            showtime.line.head.joined += 1;
+            showtime.line.head.report.joined += 1;
+        }),
+        ("entrants", |showtime| showtime.line.head.entrants += 1),
         ("active", |showtime| showtime.line.head.active += 1),
         ("seed", |showtime| showtime.line.head.draw.as_mut().unwrap().seed[0] ^= 1),
         ("root", |showtime| showtime.line.head.draw.as_mut().unwrap().merkle_root[0] ^= 1),
