@@ -113,6 +113,9 @@ pub(crate) struct NodeArgs {
     /// The cluster's name: nodes of another cluster are refused, and so is their data.
     #[arg(long, env = "VESTIBULE_CLUSTER", default_value = "vestibule")]
     pub(crate) cluster: String,
+    /// Where to serve `/metrics`, `/health/live` and `/health/ready` over HTTP. Nowhere if left out.
+    #[arg(long, env = "VESTIBULE_METRICS")]
+    pub(crate) metrics: Option<SocketAddr>,
     #[command(flatten)]
     pub(crate) security: SecurityArgs,
 }
@@ -190,6 +193,14 @@ pub(crate) enum CtlCommand {
         /// The organisation's name.
         #[arg(long, default_value = "Demo House")]
         organisation: String,
+    },
+    /// Asks a health URL of a node or a gateway; fails unless it answers with success.
+    Health {
+        /// As in `http://127.0.0.1:9101/health/ready`.
+        url: String,
+        /// Seconds to wait for the answer.
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
+        timeout: u64,
     },
     /// Takes a backup of the whole cluster while it runs, and verifies it.
     Backup(BackupArgs),

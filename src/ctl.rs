@@ -2,7 +2,7 @@
 
 use crate::cli::{CtlCommand, Nodes};
 use crate::sale::put_on_sale;
-use crate::{backup, certs, gateway, security};
+use crate::{backup, certs, gateway, metrics, security};
 use std::process::ExitCode;
 use std::time::Duration;
 use vestibule_client::{Client, Settings, Token, entropy_seed};
@@ -20,6 +20,7 @@ pub(crate) async fn run(command: CtlCommand) -> anyhow::Result<ExitCode> {
             println!("{}", gateway.organizer_token(&organisation).await?.token);
             Ok(ExitCode::SUCCESS)
         }
+        CtlCommand::Health { url, timeout } => metrics::health(&url, Duration::from_secs(timeout)).await,
         CtlCommand::Backup(args) => backup::take(&args).await,
         CtlCommand::VerifyBackup { file, json } => backup::verify(&file, json),
         CtlCommand::Restore(args) => backup::restore(args).await,

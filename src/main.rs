@@ -2,6 +2,7 @@
 //!
 //! - [`cli`]: what can be said on the command line.
 //! - [`demo`]: a whole cluster in this process. [`node`], [`gateway`]: its parts as processes of their own.
+//! - [`metrics`]: what a node tells whoever watches over it.
 //! - [`sale`]: puts a showtime on sale through a gateway. [`plan`]: venue plans. [`ctl`]: looks after a cluster.
 //! - [`security`]: how a process proves who it is to the others. [`certs`]: makes certificates.
 //! - [`backup`]: a whole cluster in one file, and back.
@@ -12,6 +13,7 @@ mod cli;
 mod ctl;
 mod demo;
 mod gateway;
+mod metrics;
 mod node;
 mod plan;
 mod sale;

@@ -1,8 +1,8 @@
 //! `vestibule node`: one node of a cluster.
 
-use crate::asked_to_stop;
 use crate::cli::NodeArgs;
 use crate::security::Security;
+use crate::{asked_to_stop, metrics};
 use anyhow::Context;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -80,6 +80,10 @@ pub(crate) async fn run(args: NodeArgs) -> anyhow::Result<ExitCode> {
     let security = Security::new(&args.security)?;
     security.check_listen(args.listen)?;
     let listener = listen(args.listen).await?;
+    let metrics_listener = match args.metrics {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
     let running = start(args.id, &args.cluster, args.peers.0, args.groups, &args.data, listener, &security).await?;
     let recovery = &running.node.recovery;
     tracing::info!(
@@ -90,6 +94,9 @@ pub(crate) async fn run(args: NodeArgs) -> anyhow::Result<ExitCode> {
         records = recovery.records,
         "the node is up"
     );
+    if let Some(listener) = metrics_listener {
+        tokio::spawn(metrics::serve(listener, running.node.metrics()));
+    }
     tokio::select! {
         stop = asked_to_stop() => stop?,
         reason = running.node.failed() => {

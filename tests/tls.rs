@@ -110,6 +110,18 @@ async fn everybody_is_who_their_certificate_says() {
         assert_eq!(own(who).status().await.expect("an answer"), 1, "{who}");
     }
 
+    // Backups are for operators.
+    let backup = |who| {
+        let channel = own(who).channel();
+        async move { AccessClient::new(channel).backup(v1::BackupRequest { group: 999 }).await }
+    };
+    let status = backup("operator").await.expect_err("there is no such group");
+    assert!(is_let_in(&status), "{status:?}");
+    for who in ["gateway", "node-2"] {
+        let status = backup(who).await.expect_err("it is not for them");
+        assert_eq!(status.code(), Code::PermissionDenied, "{who}: {status:?}");
+    }
+
     // What the authority did not sign, or did not sign for today, gets nowhere.
     let ca_key = || KeyPair::from_pem(&Pair::read(directory, "ca").key).expect("the authority's key");
     let name = "Vestibule cluster authority";

@@ -12,6 +12,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, LazyLock};
 use tokio::time::Instant;
 use tracing::Instrument;
+use vestibule_raft::cluster::on_behalf_of;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest request id that is taken over from outside.
@@ -34,7 +35,8 @@ pub(crate) async fn edge(State(app): State<Arc<App>>, request: Request, next: Ne
         route = &*route
     );
 
-    let mut response = handle(&app, request, next).instrument(span.clone()).await;
+    let id: Arc<str> = request_id.to_str().unwrap_or_default().into();
+    let mut response = on_behalf_of(id, handle(&app, request, next).instrument(span.clone())).await;
 
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         let bare = response;

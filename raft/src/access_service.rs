@@ -3,6 +3,7 @@
 use crate::checkpoint::{Checkpoints, Reading};
 use crate::group::{Group, Groups, Unproposed};
 use crate::machine;
+use crate::metrics::Instruments;
 use crate::snapshot;
 use crate::stop::Stop;
 use crate::tls::Guard;
@@ -15,9 +16,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
-use vestibule_engine::{GroupId, codec};
+use vestibule_engine::{GroupId, Reply, codec};
 use vestibule_proto::v1;
 use vestibule_proto::v1::access_server::Access;
 use vestibule_proto::v1::failure::Kind;
@@ -28,6 +30,8 @@ const SESSION_LEN_MAX: usize = 16_384;
 const ANSWERS_MAX: usize = 1_024;
 /// The longest a request may be worked on, whatever patience its sender has.
 const PATIENCE_MAX: Duration = Duration::from_secs(30);
+/// The longest request id that is written to the log.
+const REQUEST_ID_LEN_MAX: usize = 64;
 /// Events in one message of a watch.
 const EVENTS_MAX: usize = 512;
 /// How long the reader of a watch may keep this node waiting before it is cut off.
@@ -46,6 +50,7 @@ pub(crate) struct AccessService {
     pub(crate) members: BTreeMap<NodeId, String>,
     pub(crate) command_len_max: usize,
     pub(crate) guard: Guard,
+    pub(crate) instruments: Arc<Instruments>,
     /// Turns true when the node stops: sessions and watches end then.
     pub(crate) stop: Stop,
 }
@@ -65,7 +70,28 @@ fn position(id: &LogId) -> v1::Position {
     v1::Position { term: id.leader_id.term, index: id.index }
 }
 
-async fn propose(group: &Group, command: bytes::Bytes, patience: Duration, command_len_max: usize) -> Answered {
+/// Has the group apply a command, and notes what came of it.
+async fn propose(group: &Group, command: bytes::Bytes, asked: &Asked, limits: &Limits) -> Answered {
+    let proposed = try_propose(group, command, asked.patience, limits.command_len_max).await;
+    let outcome = proposed.as_ref().map(|(reply, _)| &reply.result).map_err(v1::Failure::kind);
+    let result = limits.instruments.proposed(outcome);
+    let (request, group) = (&*asked.request_id, group.id);
+    match &proposed {
+        Ok((reply, at)) => {
+            let (term, index, replayed) = (at.leader_id.term, at.index, reply.replayed);
+            tracing::debug!(request, %group, result, term, index, replayed, "a command was applied");
+        }
+        Err(failure) => tracing::debug!(request, %group, result, reason = failure.detail, "a command was not applied"),
+    }
+    proposed.map(|(reply, log_id)| (codec::encode(&reply), position(&log_id)))
+}
+
+async fn try_propose(
+    group: &Group,
+    command: bytes::Bytes,
+    patience: Duration,
+    command_len_max: usize,
+) -> Result<(Reply, LogId), v1::Failure> {
     if command.len() > command_len_max {
         let detail = format!("the command has {} bytes, more than {command_len_max}", command.len());
         return Err(failure(Kind::Malformed, detail));
@@ -81,7 +107,7 @@ async fn propose(group: &Group, command: bytes::Bytes, patience: Duration, comma
     };
     let answered = group.propose(command).map_err(explain)?;
     match tokio::time::timeout(patience, answered).await {
-        Ok(Ok(Ok((reply, log_id)))) => Ok((codec::encode(&reply), position(&log_id))),
+        Ok(Ok(Ok(applied))) => Ok(applied),
         Ok(Ok(Err(why))) => Err(explain(why)),
         Ok(Err(_)) => Err(failure(Kind::UnknownOutcome, "the node is stopping")),
         Err(_) => Err(failure(Kind::UnknownOutcome, "no reply in the time given")),
@@ -114,16 +140,45 @@ async fn query(group: &Group, query: v1::Query, patience: Duration) -> Answered 
     Ok((answer, v1::Position { term: at.term, index: at.next_index.saturating_sub(1) }))
 }
 
-async fn serve(groups: &Groups, request: v1::Request, command_len_max: usize) -> v1::Response {
-    let patience = Duration::from_millis(request.patience_ms.into()).min(PATIENCE_MAX);
+/// What every request brings along.
+struct Asked {
+    patience: Duration,
+    /// The id that the HTTP request has in the gateway's log, if it makes sense in ours.
+    request_id: String,
+}
+
+/// What bounds requests, and where they are counted.
+#[derive(Clone)]
+struct Limits {
+    command_len_max: usize,
+    instruments: Arc<Instruments>,
+}
+
+impl Asked {
+    fn of(request: &mut v1::Request) -> Self {
+        let mut request_id = std::mem::take(&mut request.request_id);
+        // A log is no place for whatever somebody sends.
+        if request_id.len() > REQUEST_ID_LEN_MAX || !request_id.chars().all(|c| c.is_ascii_graphic()) {
+            request_id.clear();
+        }
+        Self { patience: Duration::from_millis(request.patience_ms.into()).min(PATIENCE_MAX), request_id }
+    }
+}
+
+async fn serve(groups: &Groups, mut request: v1::Request, limits: &Limits) -> v1::Response {
+    let asked = Asked::of(&mut request);
     let answered = match groups.get(GroupId(request.group)) {
         Err(status) => Err(failure(Kind::NoSuchGroup, status.message())),
         Ok(group) => match request.body {
-            Some(v1::request::Body::Propose(command)) => propose(&group, command, patience, command_len_max).await,
-            Some(v1::request::Body::Query(body)) => query(&group, body, patience).await,
+            Some(v1::request::Body::Propose(command)) => propose(&group, command, &asked, limits).await,
+            Some(v1::request::Body::Query(body)) => query(&group, body, asked.patience).await,
             None => Err(failure(Kind::Malformed, "the request is empty")),
         },
     };
+    if let Err(failure) = &answered {
+        let (kind, reason) = (failure.kind().as_str_name(), &failure.detail);
+        tracing::debug!(request = asked.request_id, group = request.group, kind, reason, "a request failed");
+    }
     match answered {
         Ok((answer, position)) => v1::Response {
             id: request.id,
@@ -146,7 +201,7 @@ impl Access for AccessService {
         let mut inbound = request.into_inner();
         let (answers, outbound) = mpsc::channel(ANSWERS_MAX);
         let groups = self.groups.clone();
-        let command_len_max = self.command_len_max;
+        let limits = Limits { command_len_max: self.command_len_max, instruments: self.instruments.clone() };
         let mut stop = self.stop.clone();
         tokio::spawn(async move {
             let mut under_way = FuturesUnordered::new();
@@ -156,7 +211,8 @@ impl Access for AccessService {
                     message = inbound.message(), if open => match message {
                         Ok(Some(request)) if under_way.len() < SESSION_LEN_MAX => {
                             let groups = groups.clone();
-                            let served = async move { serve(&groups, request, command_len_max).await };
+                            let limits = limits.clone();
+                            let served = async move { serve(&groups, request, &limits).await };
                             under_way.push(served.boxed());
                         }
                         Ok(Some(request)) => {
@@ -230,8 +286,12 @@ impl Access for AccessService {
             SnapshotMeta { last_log_id: reading.meta().last, last_membership: reading.meta().membership.clone() };
         let header = snapshot::header(group.id, None, &meta);
         let (chunks, outbound) = mpsc::channel(2);
+        let instruments = self.instruments.clone();
         tokio::spawn(async move {
-            if let Err(status) = snapshot::send(&reading, header, &chunks).await {
+            let begun = Instant::now();
+            let sent = snapshot::send(&reading, header, &chunks).await;
+            instruments.transferred(&instruments.snapshot_send, begun, &sent);
+            if let Err(status) = sent {
                 tracing::info!(group = %group.id, %status, "a backup did not come to its end");
             }
         });
@@ -252,7 +312,7 @@ impl AccessService {
     async fn checkpoint_from(&self, group: &Group) -> Result<Reading, Status> {
         let failed = |error: std::io::Error| Status::internal(error.to_string());
         let wanted = group.state.progress().next_index;
-        let deadline = tokio::time::Instant::now() + BACKUP_PATIENCE;
+        let deadline = Instant::now() + BACKUP_PATIENCE;
         loop {
             self.checkpoints.save(group.id).await.map_err(failed)?;
             let reading = self.checkpoints.begin_read(group.id).await.map_err(failed)?;
@@ -260,7 +320,7 @@ impl AccessService {
                 return Ok(reading);
             }
             drop(reading);
-            if tokio::time::Instant::now() > deadline {
+            if Instant::now() > deadline {
                 return Err(Status::unavailable("an older checkpoint of the group is still being read"));
             }
             tokio::time::sleep(PINNED_PAUSE).await;

@@ -45,6 +45,17 @@ pub trait Cluster: Send + Sync + 'static {
     fn watch(&self, group: GroupId, from: Sequence) -> BoxStream<'static, Result<EventRecord, WatchError>>;
 }
 
+tokio::task_local! {
+    /// The id of the request that this task works on.
+    static REQUEST_ID: Arc<str>;
+}
+
+/// Works on the request that the logs of the gateway know by `id`: what is asked of a cluster meanwhile carries the id, so
+/// that the logs of the nodes know it by the same.
+pub async fn on_behalf_of<F: Future>(id: Arc<str>, work: F) -> F::Output {
+    REQUEST_ID.scope(id, work).await
+}
+
 impl dyn Cluster {
     /// Has the group apply a command; gives its reply and the position at which it was applied.
     pub async fn propose<M: StateMachine>(
@@ -383,7 +394,8 @@ impl GrpcCluster {
         let Some(session) = self.session(address) else { return Attempt::NotSent };
         // The node gives up a little earlier, so that its answer arrives in time.
         let patience_ms = u32::try_from(patience.as_millis()).unwrap_or(u32::MAX);
-        let request = v1::Request { id: 0, group: group.0, patience_ms, body: Some(body) };
+        let request_id = REQUEST_ID.try_with(|id| id.to_string()).unwrap_or_default();
+        let request = v1::Request { id: 0, group: group.0, patience_ms, request_id, body: Some(body) };
         match session.ask(request, patience + Duration::from_millis(100)).await {
             Err(SessionError::NotSent) => Attempt::NotSent,
             Err(SessionError::Lost) => Attempt::Lost,

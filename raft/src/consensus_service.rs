@@ -3,6 +3,7 @@
 use crate::checkpoint::Checkpoints;
 use crate::convert;
 use crate::group::Groups;
+use crate::metrics::Instruments;
 use crate::snapshot;
 use crate::state_machine::{Snapshot, SnapshotHandle};
 use crate::stop::Stop;
@@ -12,6 +13,7 @@ use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use std::pin::Pin;
 use std::sync::Arc;
+use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 use vestibule_engine::GroupId;
 use vestibule_proto::v1;
@@ -22,6 +24,7 @@ pub(crate) struct ConsensusService {
     pub(crate) node: NodeId,
     pub(crate) groups: Arc<Groups>,
     pub(crate) checkpoints: Checkpoints,
+    pub(crate) instruments: Arc<Instruments>,
     /// Turns when the node stops: append streams end then, which their senders would keep open.
     pub(crate) stop: Stop,
 }
@@ -82,10 +85,12 @@ impl Consensus for ConsensusService {
                 Err(status) => return futures::stream::iter([Err(status)]).boxed(),
             };
             let id = first.group;
+            let heard = group.clone();
             let requests = futures::stream::iter([Ok(first)])
                 .chain(inbound)
                 // A stream that turns bad ends; the sender sees it end and begins anew.
                 .map(move |request: Result<v1::AppendRequest, Status>| {
+                    heard.note_heard();
                     let request = request.ok().filter(|request| request.group == id)?;
                     convert::append_in(request).ok()
                 })
@@ -126,7 +131,10 @@ impl Consensus for ConsensusService {
         request: Request<Streaming<v1::SnapshotChunk>>,
     ) -> Result<Response<v1::SnapshotResponse>, Status> {
         self.check_meant(&request)?;
-        self.receive(request.into_inner()).await
+        let begun = Instant::now();
+        let received = self.receive(request.into_inner()).await;
+        self.instruments.transferred(&self.instruments.snapshot_receive, begun, &received);
+        received
     }
 
     async fn transfer_leader(
@@ -155,8 +163,12 @@ impl Consensus for ConsensusService {
             SnapshotMeta { last_log_id: reading.meta().last, last_membership: reading.meta().membership.clone() };
         let header = snapshot::header(group.id, None, &meta);
         let (chunks, outbound) = tokio::sync::mpsc::channel(2);
+        let instruments = self.instruments.clone();
         tokio::spawn(async move {
-            if let Err(status) = snapshot::send(&reading, header, &chunks).await {
+            let begun = Instant::now();
+            let sent = snapshot::send(&reading, header, &chunks).await;
+            instruments.transferred(&instruments.snapshot_send, begun, &sent);
+            if let Err(status) = sent {
                 tracing::info!(group = %group.id, %status, "a snapshot was not fetched to its end");
             }
         });

@@ -1,18 +1,21 @@
 //! One group on one node: its Raft, its state, and the proposer that feeds it.
 
 use crate::machine;
+use crate::metrics::Instruments;
 use crate::seams::Clock;
 use crate::state::GroupState;
 use crate::state_machine::MachineStore;
 use crate::types::{Batch, LogId, NodeId, TypeConfig};
 use bytes::Bytes;
-use openraft::Raft;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
+use openraft::{Instant as _, Raft};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
 use tonic::Status;
 use vestibule_engine::{GroupId, Reply};
 
@@ -34,6 +37,9 @@ pub(crate) struct Group {
     pub(crate) raft: Raft<TypeConfig, MachineStore>,
     pub(crate) state: Arc<GroupState>,
     proposals: mpsc::Sender<Proposal>,
+    begun: Instant,
+    /// When the group's leader was last heard of, in milliseconds since the beginning.
+    heard_millis: AtomicU64,
 }
 
 /// The groups hosted by this node.
@@ -84,10 +90,12 @@ impl Group {
         raft: Raft<TypeConfig, MachineStore>,
         state: Arc<GroupState>,
         clock: Arc<dyn Clock>,
+        instruments: Arc<Instruments>,
     ) -> Arc<Self> {
         let (proposals, queue) = mpsc::channel(QUEUE_LEN_MAX);
-        let group = Arc::new(Self { id, node, raft, state, proposals });
-        tokio::spawn(propose(Arc::downgrade(&group), queue, clock.clone()));
+        let group =
+            Arc::new(Self { id, node, raft, state, proposals, begun: Instant::now(), heard_millis: AtomicU64::new(0) });
+        tokio::spawn(propose(Arc::downgrade(&group), queue, clock.clone(), instruments));
         tokio::spawn(tick(Arc::downgrade(&group), clock));
         group
     }
@@ -97,6 +105,34 @@ impl Group {
         let (answer, answered) = oneshot::channel();
         self.proposals.try_send(Proposal { command, answer }).map_err(|_| Unproposed::Overloaded)?;
         Ok(answered)
+    }
+
+    /// The group's leader was heard of.
+    pub(crate) fn note_heard(&self) {
+        let millis = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.heard_millis.store(millis, Ordering::Relaxed);
+    }
+
+    /// Whether there is a leader, as far as can be known here: a majority followed this node within `span` if it leads,
+    /// and the leader was heard of within it otherwise. Raft itself goes on naming a leader that has gone silent.
+    pub(crate) fn has_leader(&self, span: Duration) -> bool {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        match metrics.current_leader {
+            None => false,
+            Some(leader) if leader == self.node => {
+                metrics.membership_config.membership().voter_ids().count() == 1
+                    || metrics.last_quorum_acked.is_some_and(|acked| acked.elapsed() < span)
+            }
+            Some(_) => {
+                let heard = Duration::from_millis(self.heard_millis.load(Ordering::Relaxed));
+                self.begun.elapsed().saturating_sub(heard) < span
+            }
+        }
+    }
+
+    /// Commands that wait for the proposer.
+    pub(crate) fn queue_len(&self) -> usize {
+        self.proposals.max_capacity() - self.proposals.capacity()
     }
 
     /// The node that leads, as far as this one knows, and its address.
@@ -113,7 +149,12 @@ impl Group {
 }
 
 /// Turns whatever has arrived while earlier entries were on their way into one entry.
-async fn propose(group: std::sync::Weak<Group>, mut queue: mpsc::Receiver<Proposal>, clock: Arc<dyn Clock>) {
+async fn propose(
+    group: std::sync::Weak<Group>,
+    mut queue: mpsc::Receiver<Proposal>,
+    clock: Arc<dyn Clock>,
+    instruments: Arc<Instruments>,
+) {
     let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
     let mut held_back: Option<Proposal> = None;
     loop {
@@ -140,6 +181,7 @@ async fn propose(group: std::sync::Weak<Group>, mut queue: mpsc::Receiver<Propos
         let raft = group.raft.clone();
         drop(group);
         let commands: Vec<Bytes> = proposals.iter().map(|proposal| proposal.command.clone()).collect();
+        instruments.batch_commands.observe(commands.len() as u64);
         let batch = Batch::new(clock.now(), &commands);
         tokio::spawn(async move {
             let written = raft.client_write(batch).await;

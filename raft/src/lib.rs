@@ -15,6 +15,7 @@
 //! - [`types`], [`log_store`], [`state_machine`], [`transport`]: openraft's view of types, log, state and peers.
 //! - [`tls`]: who may speak to whom.
 //! - `group`: one group on one node, with its proposer. `consensus_service`, `access_service`: what a node answers.
+//! - [`metrics`], [`distribution`]: what is measured on the way.
 //! - [`node`]: wires it all. [`cluster`]: the way in from outside. [`backup`]: a whole cluster in a file, and back.
 //!
 //! *Invariant:* no commands are interpreted here. They travel as encoded bytes from the gateway through log and wire to
@@ -30,9 +31,11 @@ pub mod cluster;
 mod consensus_service;
 mod convert;
 pub mod data_dir;
+pub mod distribution;
 mod group;
 pub mod log_store;
 mod machine;
+pub mod metrics;
 pub mod node;
 pub mod seams;
 pub mod sled_store;

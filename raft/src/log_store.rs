@@ -1,5 +1,6 @@
 //! openraft's view of a group's log.
 
+use crate::metrics::Instruments;
 use crate::types::{Entry, LogId, TypeConfig, Vote, to_ballot, to_body, to_entry, to_log_id, to_position, to_vote};
 use crate::wal::WalGroup;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
@@ -7,6 +8,8 @@ use openraft::{OptionalSend, RaftTypeConfig};
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
+use tokio::time::Instant;
 
 /// Bytes of entries that one read for replication returns at most.
 const READ_BYTES_MAX: usize = 1 << 20;
@@ -15,12 +18,18 @@ const READ_BYTES_MAX: usize = 1 << 20;
 #[derive(Clone)]
 pub struct LogStore {
     log: WalGroup,
+    instruments: Arc<Instruments>,
 }
 
 impl LogStore {
     /// The store over a group's part of the write-ahead log.
     pub fn new(log: WalGroup) -> Self {
-        Self { log }
+        Self { log, instruments: Arc::default() }
+    }
+
+    /// Notes how long appends take.
+    pub(crate) fn measured(self, instruments: Arc<Instruments>) -> Self {
+        Self { instruments, ..self }
     }
 
     async fn read(&self, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
@@ -88,7 +97,12 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I::IntoIter: OptionalSend,
     {
         let entries = entries.into_iter().map(|entry| (to_position(&entry.log_id), to_body(&entry))).collect();
-        self.log.append(entries, Box::new(|result| callback.io_completed(result))).await
+        let (begun, instruments) = (Instant::now(), self.instruments.clone());
+        let on_flushed = move |result| {
+            instruments.append.observe_duration(begun.elapsed());
+            callback.io_completed(result);
+        };
+        self.log.append(entries, Box::new(on_flushed)).await
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {

@@ -5,6 +5,7 @@ use crate::checkpoint::{Checkpoints, ForeignCheckpoints};
 use crate::consensus_service::ConsensusService;
 use crate::group::{Group, Groups};
 use crate::log_store::LogStore;
+use crate::metrics::{Instruments, Measured, NodeMetrics, TimedStore};
 use crate::seams::{CheckpointStore, Clock, Connector, Disk, Spawner};
 use crate::state::GroupState;
 use crate::state_machine::MachineStore;
@@ -20,6 +21,7 @@ use openraft::{Config, Raft, SnapshotPolicy};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
@@ -38,6 +40,9 @@ pub const GROUPS_MAX: u32 = 1_024;
 
 /// How long open connections may take to end when the node stops.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A leader that was silent for this many of the longest waits for an election counts as gone.
+const SILENT_ELECTIONS: u32 = 4;
 
 /// How long a group that lacks a checkpoint waits before it asks its peers again.
 const FETCH_INTERVAL: Duration = Duration::from_millis(500);
@@ -229,17 +234,21 @@ impl Node {
         config.check()?;
         let raft_config = config.raft_config()?;
         let (wal, recovery) = Wal::open(seams.disk, seams.owner, config.wal.clone(), &*seams.spawner).await?;
-        let (checkpoints, task) = Checkpoints::new(seams.store, seams.owner, config.checkpoint_interval);
+        let instruments = Arc::new(Instruments::default());
+        let store = Arc::new(TimedStore { store: seams.store, instruments: instruments.clone() });
+        let (checkpoints, task) = Checkpoints::new(store, seams.owner, config.checkpoint_interval);
         seams.spawner.spawn_blocking_task("checkpointer", Box::pin(task))?;
         let deadline = config.timing.election_min.mul_f64(0.8);
         let peers = Peers::new(&config.cluster, config.id, seams.connector, deadline);
-        let peers = Arc::new(peers.map_err(|error| StartError::Config(error.to_string()))?);
+        let peers = peers.map_err(|error| StartError::Config(error.to_string()))?.measured(instruments.clone());
+        let peers = Arc::new(peers);
 
         let (stop, follower) = stop::switch();
         let (fail, failed) = watch::channel(None);
         let groups = Arc::new(Groups::default());
         let clock = seams.clock;
-        let parts = Parts { config, raft_config, wal, checkpoints, peers, clock, groups, stop: follower, fail };
+        let parts =
+            Parts { config, raft_config, wal, checkpoints, peers, clock, groups, instruments, stop: follower, fail };
         let gaps = match parts.start_groups().await {
             Ok(gaps) => gaps,
             Err(error) => {
@@ -251,6 +260,7 @@ impl Node {
             }
         };
         let server = parts.serve(incoming);
+        parts.instruments.groups_waiting.store(gaps.len() as u64, Ordering::Relaxed);
         for state in gaps {
             tokio::spawn(parts.clone().close_gap(state));
         }
@@ -266,6 +276,13 @@ impl Node {
     /// What the log has done since it was opened.
     pub fn wal_stats(&self) -> WalStats {
         self.parts.wal.stats()
+    }
+
+    /// What the node measures.
+    pub fn metrics(&self) -> NodeMetrics {
+        let Parts { config, wal, checkpoints, groups, instruments, .. } = self.parts.clone();
+        let silence_max = config.timing.election_max * SILENT_ELECTIONS;
+        NodeMetrics::new(Measured { wal, checkpoints, groups, instruments, silence_max })
     }
 
     /// The applied state of a group that is hosted here.
@@ -313,6 +330,7 @@ struct Parts {
     peers: Arc<Peers>,
     clock: Arc<dyn Clock>,
     groups: Arc<Groups>,
+    instruments: Arc<Instruments>,
     stop: Stop,
     fail: watch::Sender<Option<String>>,
 }
@@ -344,12 +362,12 @@ impl Parts {
 
     async fn start_group(&self, state: Arc<GroupState>) -> Result<(), StartError> {
         let id = state.group();
-        let log = LogStore::new(self.wal.group(id));
-        let store = MachineStore::new(state.clone(), self.checkpoints.clone());
+        let log = LogStore::new(self.wal.group(id)).measured(self.instruments.clone());
+        let store = MachineStore::new(state.clone(), self.checkpoints.clone()).measured(self.instruments.clone());
         let raft = Raft::new(self.config.id, self.raft_config.clone(), self.peers.network(id), log, store)
             .await
             .map_err(|error| StartError::Raft(error.to_string()))?;
-        let group = Group::start(id, self.config.id, raft, state, self.clock.clone());
+        let group = Group::start(id, self.config.id, raft, state, self.clock.clone(), self.instruments.clone());
         self.groups.insert(group.clone());
         tokio::spawn(report_failure(group.clone(), self.fail.clone()));
         tokio::spawn(form(self.config.clone(), group.clone(), self.stop.clone()));
@@ -380,6 +398,7 @@ impl Parts {
                 () = self.stop.stopped() => return,
             }
         }
+        self.instruments.groups_waiting.fetch_sub(1, Ordering::Relaxed);
         if let Err(error) = self.start_group(state).await {
             self.fail.send_replace(Some(format!("{id} cannot start on a peer's checkpoint: {error}")));
         }
@@ -415,7 +434,7 @@ impl Parts {
         I: Stream<Item = io::Result<S>> + Send + 'static,
         S: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
     {
-        let Self { config, wal, checkpoints, groups, stop, .. } = self.clone();
+        let Self { config, wal, checkpoints, groups, stop, instruments, .. } = self.clone();
         let mut until = stop.clone();
         let guard = Guard::new(config.tls.as_ref());
         let consensus = ConsensusService {
@@ -423,6 +442,7 @@ impl Parts {
             node: config.id,
             groups: groups.clone(),
             checkpoints: checkpoints.clone(),
+            instruments: instruments.clone(),
             stop: stop.clone(),
         };
         let access = AccessService {
@@ -433,6 +453,7 @@ impl Parts {
             members: config.peers.clone(),
             command_len_max: wal.entry_len_max() - 64,
             guard,
+            instruments,
             stop: stop.clone(),
         };
         let consensus = ConsensusServer::new(consensus)

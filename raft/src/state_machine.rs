@@ -1,6 +1,7 @@
 //! openraft's view of a group's state machine, and of its snapshots.
 
 use crate::checkpoint::{Checkpoints, Reading, Receiving};
+use crate::metrics::Instruments;
 use crate::state::GroupState;
 use crate::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use futures::{Stream, StreamExt};
@@ -9,6 +10,7 @@ use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
 use std::io;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// A snapshot on its way: our own checkpoint, or one received from a peer.
 pub enum SnapshotHandle {
@@ -25,12 +27,18 @@ pub type Snapshot = SnapshotOf<TypeConfig, SnapshotHandle>;
 pub struct MachineStore {
     state: Arc<GroupState>,
     checkpoints: Checkpoints,
+    instruments: Arc<Instruments>,
 }
 
 impl MachineStore {
     /// The store over a group's state; its snapshots are the checkpoints of `checkpoints`.
     pub fn new(state: Arc<GroupState>, checkpoints: Checkpoints) -> Self {
-        Self { state, checkpoints }
+        Self { state, checkpoints, instruments: Arc::default() }
+    }
+
+    /// Notes how long applying takes.
+    pub(crate) fn measured(self, instruments: Arc<Instruments>) -> Self {
+        Self { instruments, ..self }
     }
 
     async fn copy(&self, reading: &Reading) -> io::Result<Receiving> {
@@ -80,7 +88,9 @@ impl RaftStateMachine<TypeConfig> for MachineStore {
     {
         while let Some(item) = entries.next().await {
             let (entry, responder) = item?;
+            let begun = Instant::now();
             let replies = self.state.apply(&entry)?;
+            self.instruments.apply.observe_duration(begun.elapsed());
             if let Some(responder) = responder {
                 responder.send(replies);
             }

@@ -6,6 +6,7 @@
 
 use crate::checkpoint::Checkpoints;
 use crate::convert;
+use crate::metrics::Instruments;
 use crate::seams::Connector;
 use crate::snapshot::{self, Received};
 use crate::state_machine::{Snapshot, SnapshotHandle};
@@ -27,6 +28,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::time::Instant;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 use tonic::{Request, Status};
@@ -54,6 +56,7 @@ pub struct Peers {
     /// How long a peer may take to answer.
     deadline: Duration,
     channels: Mutex<BTreeMap<(NodeId, String, Lane), Channel>>,
+    instruments: Arc<Instruments>,
 }
 
 /// Which of the two connections to a peer.
@@ -71,7 +74,13 @@ impl Peers {
         connector: Arc<dyn Connector>,
         deadline: Duration,
     ) -> Result<Self, tonic::metadata::errors::InvalidMetadataValue> {
-        Ok(Self { cluster: cluster.parse()?, from, connector, deadline, channels: Mutex::default() })
+        let (channels, instruments) = (Mutex::default(), Arc::default());
+        Ok(Self { cluster: cluster.parse()?, from, connector, deadline, channels, instruments })
+    }
+
+    /// Notes how long snapshots take.
+    pub(crate) fn measured(self, instruments: Arc<Instruments>) -> Self {
+        Self { instruments, ..self }
     }
 
     fn channel(&self, to: NodeId, address: &str, lane: Lane) -> Result<Channel, String> {
@@ -291,9 +300,12 @@ impl NetSnapshot<TypeConfig> for Peer {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        let begun = Instant::now();
         tokio::select! {
             closed = cancel => Err(StreamingError::Closed(closed)),
             result = self.stream_snapshot(vote, snapshot) => {
+                let instruments = &self.peers.instruments;
+                instruments.transferred(&instruments.snapshot_send, begun, &result);
                 result.map_err(|status| StreamingError::from(failed(&status)))
             }
         }

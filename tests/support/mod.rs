@@ -28,7 +28,12 @@ pub(crate) struct Process {
 impl Process {
     /// Starts the binary. Its standard output is read by the test, its standard error goes to the test's.
     pub(crate) fn start(name: &str, args: &[&str]) -> Self {
-        let child = vestibule(args).stdout(Stdio::piped()).spawn().expect("the binary starts");
+        Self::spawn(name, vestibule(args))
+    }
+
+    /// The same with a command that was prepared otherwise.
+    pub(crate) fn spawn(name: &str, mut command: Command) -> Self {
+        let child = command.stdout(Stdio::piped()).spawn().expect("the binary starts");
         Self { child, name: name.to_owned() }
     }
 
@@ -98,6 +103,9 @@ pub(crate) fn free_addresses(count: usize) -> Vec<SocketAddr> {
 pub(crate) struct Cluster {
     node_addresses: Vec<SocketAddr>,
     http_addresses: Vec<SocketAddr>,
+    metrics_addresses: Vec<SocketAddr>,
+    /// What nodes write to their logs, if that is wanted.
+    node_log: Option<String>,
     nodes: Vec<Option<Process>>,
     gateways: Vec<Process>,
     /// Where the certificates are, if there are any.
@@ -147,6 +155,29 @@ impl Cluster {
         cluster
     }
 
+    /// Nodes and a gateway; the nodes write a log of JSON, of what passes the filter.
+    pub(crate) fn start_logging(nodes: usize, filter: &str) -> Self {
+        let mut cluster = Self::prepare(nodes, 1);
+        cluster.node_log = Some(filter.to_owned());
+        cluster.start_all();
+        cluster
+    }
+
+    /// Where a node writes its log.
+    pub(crate) fn node_log(&self, id: usize) -> PathBuf {
+        self.root.path().join(format!("node{id}.log"))
+    }
+
+    /// Where a node serves its figures.
+    pub(crate) fn metrics_address(&self, id: usize) -> SocketAddr {
+        self.metrics_addresses[id - 1]
+    }
+
+    /// Where the first gateway listens.
+    pub(crate) fn http_address(&self) -> SocketAddr {
+        self.http_addresses[0]
+    }
+
     fn start_all(&mut self) {
         self.start_gateways();
         for id in (1..=self.nodes.len()).rev() {
@@ -156,13 +187,16 @@ impl Cluster {
 
     /// A cluster of which nothing runs yet.
     fn prepare(nodes: usize, gateways: usize) -> Self {
-        let mut addresses = free_addresses(nodes + gateways);
-        let http_addresses = addresses.split_off(nodes);
+        let mut addresses = free_addresses(2 * nodes + gateways);
+        let http_addresses = addresses.split_off(2 * nodes);
+        let metrics_addresses = addresses.split_off(nodes);
         let root = tempfile::tempdir().expect("a temporary directory");
         Self {
             root,
             node_addresses: addresses,
             http_addresses,
+            metrics_addresses,
+            node_log: None,
             nodes: (0..nodes).map(|_| None).collect(),
             gateways: Vec::new(),
             certificates: None,
@@ -224,7 +258,12 @@ impl Cluster {
     pub(crate) fn start_node(&mut self, id: usize) {
         let args = self.node_args(id);
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        self.nodes[id - 1] = Some(Process::start(&format!("node {id}"), &args));
+        let mut command = vestibule(&args);
+        if let Some(filter) = &self.node_log {
+            let file = std::fs::File::options().create(true).append(true).open(self.node_log(id)).expect("a file");
+            command.env("VESTIBULE_LOG", filter).env("VESTIBULE_LOG_FORMAT", "json").stderr(file);
+        }
+        self.nodes[id - 1] = Some(Process::spawn(&format!("node {id}"), command));
     }
 
     /// Starts a node that must refuse to start, and gives what it says.
@@ -247,6 +286,7 @@ impl Cluster {
         let mut args: Vec<String> = args.map(str::to_owned).into();
         args.extend([id.to_string(), "--peers".to_owned(), self.peers()]);
         args.extend(["--cluster".to_owned(), self.name.clone()]);
+        args.extend(["--metrics".to_owned(), self.metrics_addresses[id - 1].to_string()]);
         args.extend(self.security(&format!("node-{id}")));
         args
     }

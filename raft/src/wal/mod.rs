@@ -30,6 +30,7 @@ pub use recover::{OpenError, RecoveryReport};
 pub use stamp::Owner;
 pub(crate) use stamp::{BadStamp, FORMAT, decode as decode_stamp, encode as encode_stamp};
 
+use crate::distribution::Distribution;
 use crate::seams::{Disk, Spawner};
 use group_log::{Found, GroupLog, Place};
 use record::RecordBody;
@@ -104,6 +105,16 @@ struct Shared {
     failure: OnceLock<String>,
     failed: watch::Sender<bool>,
     stats: Mutex<WalStats>,
+    instruments: WalInstruments,
+}
+
+/// What the syncer notes as it works.
+#[derive(Debug, Default)]
+pub(crate) struct WalInstruments {
+    /// Times of syncs.
+    pub(crate) sync: Distribution,
+    /// Records in one sync.
+    pub(crate) records: Distribution,
 }
 
 /// What the log has done since it was opened.
@@ -152,6 +163,7 @@ impl Wal {
             failure: OnceLock::new(),
             failed: watch::Sender::new(false),
             stats: Mutex::default(),
+            instruments: WalInstruments::default(),
         });
         let syncer = syncer::Syncer::new(shared.clone(), recovered.head, recovered.manifest);
         spawner.spawn_blocking_task("wal-syncer", Box::pin(syncer.run())).map_err(OpenError::Io)?;
@@ -184,6 +196,16 @@ impl Wal {
     /// What it has done since it was opened.
     pub fn stats(&self) -> WalStats {
         *lock(&self.shared.stats)
+    }
+
+    pub(crate) fn instruments(&self) -> &WalInstruments {
+        &self.shared.instruments
+    }
+
+    /// Bytes that wait for the syncer.
+    pub(crate) fn queued_bytes(&self) -> u64 {
+        let free = self.shared.queue_space.available_permits();
+        self.shared.config.queue_bytes_max.saturating_sub(free) as u64
     }
 
     /// How many segment files there are, and for each group that holds the oldest one its last entry: purging those

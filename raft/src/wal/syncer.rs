@@ -295,6 +295,8 @@ impl Syncer {
         let before_sync = tokio::time::Instant::now();
         segment.file.sync_data().await?;
         let sync_nanos = before_sync.elapsed().as_nanos();
+        self.shared.instruments.sync.observe_duration(before_sync.elapsed());
+        self.shared.instruments.records.observe(records.len() as u64);
         self.head.offset += self.frame.len() as u64;
         self.head.next_sequence += 1;
         let mut stats = lock(&self.shared.stats);
