@@ -117,6 +117,8 @@ pub(crate) struct NodeArgs {
     #[arg(long, env = "VESTIBULE_METRICS")]
     pub(crate) metrics: Option<SocketAddr>,
     #[command(flatten)]
+    pub(crate) log_sizes: LogSizes,
+    #[command(flatten)]
     pub(crate) security: SecurityArgs,
 }
 
@@ -135,6 +137,24 @@ pub(crate) struct SecurityArgs {
     /// Speak plain text beyond this machine too: whoever can reach a node may then do anything with the cluster.
     #[arg(long, env = "VESTIBULE_INSECURE_PLAINTEXT", conflicts_with = "tls_ca")]
     pub(crate) insecure_plaintext: bool,
+}
+
+/// Sizes of a node's log.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct LogSizes {
+    /// MiB of a segment of the log. Half of it bounds the largest command, so a venue's plan has to fit there.
+    #[arg(long, env = "VESTIBULE_SEGMENT_MIB", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    pub(crate) segment_mib: u64,
+    /// MiB kept back for a full disk. With less than this free a node takes no new commands; 0 switches that off.
+    #[arg(long, env = "VESTIBULE_BALLAST_MIB", default_value_t = 32)]
+    pub(crate) ballast_mib: u64,
+}
+
+impl LogSizes {
+    pub(crate) fn apply(self, config: &mut vestibule_raft::wal::WalConfig) {
+        config.segment_len = self.segment_mib << 20;
+        config.ballast_len = self.ballast_mib << 20;
+    }
 }
 
 #[derive(Debug, Args)]

@@ -70,7 +70,10 @@ fn describe((address, answer): &(String, Result<StatusResponse, String>)) -> ser
                     })
                 })
                 .collect();
-            serde_json::json!({ "address": address, "node": status.node, "cluster": status.cluster, "groups": groups })
+            serde_json::json!({
+                "address": address, "node": status.node, "cluster": status.cluster, "diskFull": status.disk_full,
+                "groups": groups,
+            })
         }
     }
 }

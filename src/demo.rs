@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use vestibule_client::{Client, Settings, Token, entropy_seed};
 use vestibule_gateway::{Gateway, GatewayConfig, serve};
+use vestibule_raft::node::NodeConfig;
 
 const CLUSTER: &str = "demo";
 const ORGANISATION: &str = "Demo House";
@@ -50,8 +51,8 @@ pub(crate) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let mut nodes: Vec<Running> = Vec::new();
     for (id, listener) in listeners {
         let directory = node_directory(root, id);
-        let groups = remembered.groups;
-        let started = node::start(id, CLUSTER, peers.clone(), groups, &directory, listener, &Security::Loopback).await;
+        let config = NodeConfig::new(id, CLUSTER, peers.clone(), remembered.groups);
+        let started = node::start(config, &directory, listener, &Security::Loopback).await;
         nodes.push(started.with_context(|| format!("node {id} cannot start"))?);
     }
     let nodes_at = Nodes { nodes: peers.values().cloned().collect(), security: SecurityArgs::default() };

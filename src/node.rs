@@ -4,7 +4,6 @@ use crate::cli::NodeArgs;
 use crate::security::Security;
 use crate::{asked_to_stop, metrics};
 use anyhow::Context;
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
@@ -23,19 +22,17 @@ pub(crate) struct Running {
 
 /// Starts a node on `listener` over the data in `directory`.
 pub(crate) async fn start(
-    id: u64,
-    cluster: &str,
-    peers: BTreeMap<u64, String>,
-    groups: u32,
+    config: NodeConfig,
     directory: &Path,
     listener: TcpListener,
     security: &Security,
 ) -> anyhow::Result<Running> {
-    security.check_reach(peers.values())?;
-    let config = NodeConfig { tls: security.tls().cloned(), ..NodeConfig::new(id, cluster, peers, groups) };
+    security.check_reach(config.peers.values())?;
+    let config = NodeConfig { tls: security.tls().cloned(), ..config };
+    let id = config.id;
     // Before the directory is claimed for this node.
     config.check()?;
-    let data = DataDir::open(directory, cluster, id, &SystemIds)?;
+    let data = DataDir::open(directory, &config.cluster, id, &SystemIds)?;
     let store = match data.checkpoint_store() {
         Ok(store) => store,
         Err(error) => {
@@ -84,7 +81,9 @@ pub(crate) async fn run(args: NodeArgs) -> anyhow::Result<ExitCode> {
         Some(address) => Some(listen(address).await?),
         None => None,
     };
-    let running = start(args.id, &args.cluster, args.peers.0, args.groups, &args.data, listener, &security).await?;
+    let mut config = NodeConfig::new(args.id, args.cluster, args.peers.0, args.groups);
+    args.log_sizes.apply(&mut config.wal);
+    let running = start(config, &args.data, listener, &security).await?;
     let recovery = &running.node.recovery;
     tracing::info!(
         node = args.id,

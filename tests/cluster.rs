@@ -69,7 +69,7 @@ fn damage_is_named_and_what_can_be_made_again_is() {
     bytes[4096 + 200] ^= 1;
     std::fs::write(&segment, &bytes).expect("it can be written");
     let says = cluster.start_in_vain(2);
-    assert!(says.contains("damaged in segment 0000000000000001 at byte"), "{says}");
+    assert!(says.contains("damaged in 0000000000000001.wal at byte"), "{says}");
     std::fs::rename(cluster.node_data(2), cluster.node_data(20)).expect("it can be renamed");
     cluster.kill_node(1);
     std::fs::rename(cluster.node_data(1), cluster.node_data(2)).expect("it can be renamed");

@@ -211,6 +211,7 @@ impl From<ProposeError> for Problem {
         let code = match error {
             ProposeError::NoLeader(_) => "no_leader",
             ProposeError::Overloaded(_) => "overloaded",
+            ProposeError::DiskFull(_) => "disk_full",
             ProposeError::UnknownOutcome(_) => "outcome_unknown",
             ProposeError::Malformed(what) => return Self::internal(what),
         };

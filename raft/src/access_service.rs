@@ -15,7 +15,7 @@ use openraft::async_runtime::WatchReceiver;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -51,6 +51,8 @@ pub(crate) struct AccessService {
     pub(crate) command_len_max: usize,
     pub(crate) guard: Guard,
     pub(crate) instruments: Arc<Instruments>,
+    /// Whether the disk is full.
+    pub(crate) full: watch::Receiver<bool>,
     /// Turns true when the node stops: sessions and watches end then.
     pub(crate) stop: Stop,
 }
@@ -99,6 +101,9 @@ async fn try_propose(
     machine::check_envelope(group.id, &command).map_err(|error| failure(Kind::Malformed, error.to_string()))?;
     if !group.is_leader() {
         return Err(not_leader(group.leader()));
+    }
+    if group.log.is_disk_full() {
+        return Err(failure(Kind::DiskFull, format!("the disk of node {} is full", group.node)));
     }
     let explain = |why: Unproposed| match why {
         Unproposed::NotLeader(leader) => not_leader(leader),
@@ -302,7 +307,8 @@ impl Access for AccessService {
         let groups = self.groups.all().iter().map(|group| self.group_status(group)).collect();
         let members =
             self.members.iter().map(|(node, address)| v1::Member { node: *node, address: address.clone() }).collect();
-        Ok(Response::new(v1::StatusResponse { node: self.node, cluster: self.cluster.clone(), groups, members }))
+        let (cluster, disk_full) = (self.cluster.clone(), *self.full.borrow());
+        Ok(Response::new(v1::StatusResponse { node: self.node, cluster, groups, members, disk_full }))
     }
 }
 

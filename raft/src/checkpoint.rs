@@ -517,6 +517,10 @@ impl Checkpointer {
         }
         let written = slot.meta.last;
         let Some(attached) = self.attached.get_mut(&group) else { return Ok(false) };
+        if !attached.log.has_room_for_checkpoint() {
+            // What has not been taken from the state stays there until there is room.
+            return Ok(false);
+        }
         let mut drained = attached.state.drain();
         if let Some(mut earlier) = attached.drained.take() {
             earlier.rows.merge(std::mem::take(&mut drained.rows));

@@ -109,6 +109,9 @@ pub enum ProposeError {
     /// Nothing was done: the queue of the group is full.
     #[error("group {0} is overloaded")]
     Overloaded(GroupId),
+    /// Nothing was done: the disk of the node that leads the group is full, and no other took over in the time given.
+    #[error("group {0} has no room left on its disk")]
+    DiskFull(GroupId),
     /// The command may yet take effect: ask again under the same request id.
     #[error("group {0} gave no answer in time; the command may take effect yet")]
     UnknownOutcome(GroupId),
@@ -419,11 +422,15 @@ impl GrpcCluster {
     ) -> Result<(Vec<u8>, Position), Unanswered> {
         let deadline = Instant::now() + patience;
         let mut pause = PAUSE_FIRST;
-        let mut lost = false;
+        let (mut lost, mut full) = (false, false);
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(if lost { Unanswered::Lost } else { Unanswered::NoLeader });
+                return Err(match (lost, full) {
+                    (true, _) => Unanswered::Lost,
+                    (false, true) => Unanswered::DiskFull,
+                    (false, false) => Unanswered::NoLeader,
+                });
             }
             let known = self.leader(group);
             let address = known.clone().unwrap_or_else(|| self.next_seed());
@@ -446,6 +453,8 @@ impl GrpcCluster {
                             continue;
                         }
                     }
+                    // It is about to hand over to a node that has room, if there is one.
+                    Kind::DiskFull => full = true,
                     Kind::UnknownOutcome => {
                         lost = true;
                         self.note_leader(group, None);
@@ -575,6 +584,7 @@ async fn next_chunk(stream: &mut tonic::Streaming<v1::SnapshotChunk>) -> Result<
 enum Unanswered {
     NoLeader,
     Overloaded,
+    DiskFull,
     Lost,
     Malformed(String),
 }
@@ -596,6 +606,7 @@ impl Cluster for GrpcCluster {
                 self.ask_leader(group, body, patience).await.map_err(|unanswered| match unanswered {
                     Unanswered::NoLeader => ProposeError::NoLeader(group),
                     Unanswered::Overloaded => ProposeError::Overloaded(group),
+                    Unanswered::DiskFull => ProposeError::DiskFull(group),
                     Unanswered::Lost => ProposeError::UnknownOutcome(group),
                     Unanswered::Malformed(detail) => ProposeError::Malformed(detail),
                 })?;

@@ -6,6 +6,7 @@ use crate::seams::Clock;
 use crate::state::GroupState;
 use crate::state_machine::MachineStore;
 use crate::types::{Batch, LogId, NodeId, TypeConfig};
+use crate::wal::WalGroup;
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
@@ -36,6 +37,7 @@ pub(crate) struct Group {
     pub(crate) node: NodeId,
     pub(crate) raft: Raft<TypeConfig, MachineStore>,
     pub(crate) state: Arc<GroupState>,
+    pub(crate) log: WalGroup,
     proposals: mpsc::Sender<Proposal>,
     begun: Instant,
     /// When the group's leader was last heard of, in milliseconds since the beginning.
@@ -89,12 +91,13 @@ impl Group {
         node: NodeId,
         raft: Raft<TypeConfig, MachineStore>,
         state: Arc<GroupState>,
+        log: WalGroup,
         clock: Arc<dyn Clock>,
         instruments: Arc<Instruments>,
     ) -> Arc<Self> {
         let (proposals, queue) = mpsc::channel(QUEUE_LEN_MAX);
-        let group =
-            Arc::new(Self { id, node, raft, state, proposals, begun: Instant::now(), heard_millis: AtomicU64::new(0) });
+        let (begun, heard_millis) = (Instant::now(), AtomicU64::new(0));
+        let group = Arc::new(Self { id, node, raft, state, log, proposals, begun, heard_millis });
         tokio::spawn(propose(Arc::downgrade(&group), queue, clock.clone(), instruments));
         tokio::spawn(tick(Arc::downgrade(&group), clock));
         group

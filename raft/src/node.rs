@@ -6,6 +6,7 @@ use crate::consensus_service::ConsensusService;
 use crate::group::{Group, Groups};
 use crate::log_store::LogStore;
 use crate::metrics::{Instruments, Measured, NodeMetrics, TimedStore};
+use crate::room;
 use crate::seams::{CheckpointStore, Clock, Connector, Disk, Spawner};
 use crate::state::GroupState;
 use crate::state_machine::MachineStore;
@@ -265,6 +266,8 @@ impl Node {
             tokio::spawn(parts.clone().close_gap(state));
         }
         tokio::spawn(keep_log_short(parts.clone()));
+        let (full, groups, peers) = (parts.wal.watch_full(), parts.groups.clone(), parts.peers.clone());
+        tokio::spawn(room::hand_over_when_full(full, groups, peers, parts.stop.clone()));
         Ok(Self { parts, stop, failed, server, recovery })
     }
 
@@ -367,7 +370,8 @@ impl Parts {
         let raft = Raft::new(self.config.id, self.raft_config.clone(), self.peers.network(id), log, store)
             .await
             .map_err(|error| StartError::Raft(error.to_string()))?;
-        let group = Group::start(id, self.config.id, raft, state, self.clock.clone(), self.instruments.clone());
+        let (log, clock, instruments) = (self.wal.group(id), self.clock.clone(), self.instruments.clone());
+        let group = Group::start(id, self.config.id, raft, state, log, clock, instruments);
         self.groups.insert(group.clone());
         tokio::spawn(report_failure(group.clone(), self.fail.clone()));
         tokio::spawn(form(self.config.clone(), group.clone(), self.stop.clone()));
@@ -454,6 +458,7 @@ impl Parts {
             command_len_max: wal.entry_len_max() - 64,
             guard,
             instruments,
+            full: wal.watch_full(),
             stop: stop.clone(),
         };
         let consensus = ConsensusServer::new(consensus)

@@ -72,7 +72,8 @@ impl Spawner for ThreadSpawner {
 pub trait Disk: Send + Sync + 'static {
     /// Names of the files in the directory, in order.
     fn list(&self) -> BoxFuture<'_, io::Result<Vec<String>>>;
-    /// Makes a new file of `len` zero bytes, all of it allocated. Fails when the name is taken.
+    /// Makes a new file of `len` zero bytes, all of it allocated. Fails when the name is taken; leaves nothing of a file
+    /// that the disk has no room for.
     fn create<'a>(&'a self, name: &'a str, len: u64) -> BoxFuture<'a, io::Result<Arc<dyn DiskFile>>>;
     /// Opens an existing file for reading and writing.
     fn open<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Arc<dyn DiskFile>>>;
@@ -82,6 +83,8 @@ pub trait Disk: Send + Sync + 'static {
     fn remove<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<()>>;
     /// Makes created, renamed and removed names durable.
     fn sync_directory(&self) -> BoxFuture<'_, io::Result<()>>;
+    /// Bytes that new files may still take.
+    fn free_bytes(&self) -> BoxFuture<'_, io::Result<u64>>;
 }
 
 /// An open file of a [`Disk`].

@@ -47,6 +47,19 @@ pub(crate) fn create_directory_durably(directory: &std::path::Path) -> io::Resul
     File::open(parent)?.sync_all()
 }
 
+/// Writes zeroes, rather than only reserving space: a sync after a write into reserved space has to change the file's
+/// extents too, which costs a journal commit each time.
+fn fill(file: &File, len: u64) -> io::Result<()> {
+    let zeroes = vec![0; ZERO_CHUNK_LEN];
+    let mut offset = 0;
+    while offset < len {
+        let piece = usize::try_from(len - offset).unwrap_or(usize::MAX).min(ZERO_CHUNK_LEN);
+        file.write_all_at(&zeroes[..piece], offset)?;
+        offset += piece as u64;
+    }
+    file.sync_all()
+}
+
 impl Disk for StdDisk {
     fn list(&self) -> BoxFuture<'_, io::Result<Vec<String>>> {
         Box::pin(async move {
@@ -64,16 +77,12 @@ impl Disk for StdDisk {
     fn create<'a>(&'a self, name: &'a str, len: u64) -> BoxFuture<'a, io::Result<Arc<dyn DiskFile>>> {
         Box::pin(async move {
             let file = OpenOptions::new().read(true).write(true).create_new(true).open(self.path(name))?;
-            // Written, not only reserved: a sync after a write into reserved space has to change the file's extents
-            // too, which costs a journal commit each time.
-            let zeroes = vec![0; ZERO_CHUNK_LEN];
-            let mut offset = 0;
-            while offset < len {
-                let piece = usize::try_from(len - offset).unwrap_or(usize::MAX).min(ZERO_CHUNK_LEN);
-                file.write_all_at(&zeroes[..piece], offset)?;
-                offset += piece as u64;
+            if let Err(error) = fill(&file, len) {
+                if error.kind() == io::ErrorKind::StorageFull {
+                    std::fs::remove_file(self.path(name))?;
+                }
+                return Err(error);
             }
-            file.sync_all()?;
             Ok(Arc::new(StdFile(file)) as Arc<dyn DiskFile>)
         })
     }
@@ -95,6 +104,13 @@ impl Disk for StdDisk {
 
     fn sync_directory(&self) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async move { File::open(&self.directory)?.sync_all() })
+    }
+
+    fn free_bytes(&self) -> BoxFuture<'_, io::Result<u64>> {
+        Box::pin(async move {
+            let found = rustix::fs::statvfs(&self.directory)?;
+            Ok(found.f_bavail.saturating_mul(found.f_frsize))
+        })
     }
 }
 

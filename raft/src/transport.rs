@@ -34,6 +34,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Status};
 use vestibule_engine::GroupId;
 use vestibule_proto::v1;
+use vestibule_proto::v1::access_client::AccessClient;
 use vestibule_proto::v1::consensus_client::ConsensusClient;
 
 /// The largest message on a connection between nodes, in bytes.
@@ -110,6 +111,14 @@ impl Peers {
             if found == group { Ok(()) } else { Err(Status::internal(format!("{found} came for {group}"))) }
         };
         snapshot::receive(checkpoints, chunks, is_wanted).await
+    }
+
+    /// What a peer says of itself.
+    pub(crate) async fn status(&self, of: NodeId, address: &str) -> Result<v1::StatusResponse, Status> {
+        let channel = self.channel(of, address, Lane::Appends).map_err(Status::unavailable)?;
+        let mut client = AccessClient::new(channel).max_decoding_message_size(MESSAGE_LEN_MAX);
+        let status = tokio::time::timeout(self.deadline, client.status(v1::StatusRequest {})).await;
+        Ok(status.map_err(|_| Status::deadline_exceeded("the node gave no answer in time"))??.into_inner())
     }
 
     /// The network of one group.

@@ -3,7 +3,7 @@
 //! Writes go to a page cache; a sync copies a file's cache to the platter, a directory sync the names. When the power
 //! goes, each write that was not synced reaches the platter whole, in part, or not at all, sector by sector and in any
 //! order. Of the changes to names a first part survives, in their order and each whole, as in a journal. What was synced
-//! stays.
+//! stays. A disk may be given a capacity; a file that would exceed it is refused.
 
 use futures::future::BoxFuture;
 use rand_chacha::ChaCha8Rng;
@@ -38,6 +38,8 @@ struct Inner {
     life: u64,
     operations: u64,
     lost_sectors: u64,
+    /// Bytes that all named files may have together.
+    capacity: u64,
 }
 
 #[derive(Default)]
@@ -62,6 +64,7 @@ impl SimDisk {
             life: 0,
             operations: 0,
             lost_sectors: 0,
+            capacity: u64::MAX,
         };
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
@@ -101,6 +104,16 @@ impl SimDisk {
         changes.truncate(survivors);
         inner.names = changes.pop().unwrap_or_else(|| inner.durable_names.clone());
         inner.durable_names = inner.names.clone();
+    }
+
+    /// From now on there is room for this many bytes of files, those that are there included.
+    pub fn set_capacity(&self, capacity: u64) {
+        self.lock().capacity = capacity;
+    }
+
+    /// Bytes of all files.
+    pub fn used_bytes(&self) -> u64 {
+        self.lock().used_bytes()
     }
 
     /// Changing operations so far.
@@ -150,6 +163,14 @@ impl Inner {
         self.names.get(name).copied().ok_or_else(not_found)
     }
 
+    fn used_bytes(&self) -> u64 {
+        self.names.values().map(|file| self.files[file].cached.len() as u64).sum()
+    }
+
+    fn free_bytes(&self) -> u64 {
+        self.capacity.saturating_sub(self.used_bytes())
+    }
+
     fn note_names(&mut self) {
         self.unsynced_names.push(self.names.clone());
     }
@@ -195,6 +216,9 @@ impl Disk for SimDisk {
             inner.spend()?;
             if inner.names.contains_key(name) {
                 return Err(io::Error::from(io::ErrorKind::AlreadyExists));
+            }
+            if len > inner.free_bytes() {
+                return Err(io::Error::from(io::ErrorKind::StorageFull));
             }
             let file = inner.next_file;
             inner.next_file += 1;
@@ -245,6 +269,10 @@ impl Disk for SimDisk {
             Ok(())
         })
     }
+
+    fn free_bytes(&self) -> BoxFuture<'_, io::Result<u64>> {
+        Box::pin(async move { Ok(self.lock().free_bytes()) })
+    }
 }
 
 impl DiskFile for SimFile {
@@ -256,9 +284,14 @@ impl DiskFile for SimFile {
         Box::pin(async move {
             self.with(|inner, file| {
                 inner.spend()?;
+                let free = inner.free_bytes();
                 let state = inner.files.get_mut(&file).ok_or_else(not_found)?;
+                let len = state.cached.len();
                 let offset = usize::try_from(offset).map_err(io::Error::other)?;
                 let end = offset + bytes.len();
+                if (end.saturating_sub(len)) as u64 > free {
+                    return Err(io::Error::from(io::ErrorKind::StorageFull));
+                }
                 if state.cached.len() < end {
                     state.cached.resize(end, 0);
                 }

@@ -22,6 +22,7 @@ fn small() -> WalConfig {
         resident_bytes_max: 2 << 10,
         queue_bytes_max: 256 << 10,
         frame_bytes_max: 2 << 10,
+        ballast_len: 24 << 10,
     }
 }
 

@@ -111,6 +111,8 @@ pub(crate) struct Cluster {
     /// Where the certificates are, if there are any.
     certificates: Option<PathBuf>,
     name: String,
+    /// More arguments of every node.
+    more: Vec<String>,
     // The last to go: nodes that still run must not lose their files.
     root: tempfile::TempDir,
 }
@@ -178,6 +180,14 @@ impl Cluster {
         self.http_addresses[0]
     }
 
+    /// Starts the gateways only. The nodes will have some more arguments.
+    pub(crate) fn without_nodes(nodes: usize, gateways: usize, more: &[&str]) -> Self {
+        let mut cluster = Self::prepare(nodes, gateways);
+        cluster.more = more.iter().map(|&arg| arg.to_owned()).collect();
+        cluster.start_gateways();
+        cluster
+    }
+
     fn start_all(&mut self) {
         self.start_gateways();
         for id in (1..=self.nodes.len()).rev() {
@@ -201,6 +211,7 @@ impl Cluster {
             gateways: Vec::new(),
             certificates: None,
             name: "vestibule".to_owned(),
+            more: Vec::new(),
         }
     }
 
@@ -288,6 +299,7 @@ impl Cluster {
         args.extend(["--cluster".to_owned(), self.name.clone()]);
         args.extend(["--metrics".to_owned(), self.metrics_addresses[id - 1].to_string()]);
         args.extend(self.security(&format!("node-{id}")));
+        args.extend(self.more.iter().cloned());
         args
     }
 

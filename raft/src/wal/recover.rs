@@ -279,8 +279,12 @@ impl Reader<'_> {
             // The first record of a group links to one in a segment that was dropped, or to none at all.
             let unlinked = due.is_none() && (record.link == 0 || self.oldest_segment > 1);
             if due != Some(record.link) && !unlinked {
-                let reason = format!("a record of {} does not follow the one before it", record.group);
-                return Err(Unreadable::Damaged(reason));
+                // Torn, perhaps: in a file that was used before, a sector that was not written may hold a whole record of
+                // back then.
+                return Err(Unreadable::Unfinished(format!(
+                    "a record of {} does not follow the one before it",
+                    record.group
+                )));
             }
             links.insert(record.group, *link);
         }

@@ -13,8 +13,8 @@ const NAME_SUFFIX: &str = ".wal";
 pub(crate) const SPARE_NAME: &str = "spare";
 /// A segment being made without a spare: a file with a segment's name has a segment's length.
 const SEGMENT_DRAFT_NAME: &str = "segment.draft";
-/// A spare being made.
-pub(crate) const SPARE_DRAFT_NAME: &str = "spare.draft";
+/// A file being made.
+const DRAFT_SUFFIX: &str = ".draft";
 
 pub(crate) fn segment_name(number: u64) -> String {
     format!("{number:016x}{NAME_SUFFIX}")
@@ -79,17 +79,18 @@ pub(crate) async fn make_segment(disk: &dyn Disk, number: u64, owner: Owner, len
     Ok(Segment { number, file })
 }
 
-/// Makes the spare file if there is none of the right length, so that the next segment costs a rename.
-pub(crate) async fn make_spare(disk: &dyn Disk, len: u64) -> io::Result<()> {
+/// Makes sure that a file of zeroes with this name and length is there. Gives the reason if there is no room for it.
+pub(crate) async fn keep_file(disk: &dyn Disk, name: &str, len: u64) -> io::Result<()> {
     let names = disk.list().await?;
     let is_there = |wanted: &str| names.iter().any(|name| name == wanted);
-    if is_there(SPARE_NAME) && disk.open(SPARE_NAME).await?.size().await? == len {
+    if is_there(name) && disk.open(name).await?.size().await? == len {
         return Ok(());
     }
-    if is_there(SPARE_DRAFT_NAME) {
-        disk.remove(SPARE_DRAFT_NAME).await?;
+    let draft = format!("{name}{DRAFT_SUFFIX}");
+    if is_there(&draft) {
+        disk.remove(&draft).await?;
     }
-    disk.create(SPARE_DRAFT_NAME, len).await?.sync_data().await?;
-    disk.rename(SPARE_DRAFT_NAME, SPARE_NAME).await?;
+    disk.create(&draft, len).await?.sync_data().await?;
+    disk.rename(&draft, name).await?;
     disk.sync_directory().await
 }

@@ -3,16 +3,13 @@
 use super::manifest::{Extent, Manifest};
 use super::record::{self, Ballot, FRAME_HEADER_LEN, LogPosition, RecordBody};
 use super::segment::{self, SEGMENT_HEADER_LEN, Segment};
+use super::space;
 use super::{Item, OnFlushed, Place, Shared, lock};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use vestibule_engine::GroupId;
-
-/// How often the spare segment is looked after.
-const SPARE_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Where the log ends.
 pub(crate) struct Head {
@@ -246,7 +243,14 @@ impl Syncer {
     async fn begin_segment(&mut self) -> io::Result<()> {
         let number = self.manifest.extent.newest + 1;
         let len = self.shared.config.segment_len;
-        let segment = segment::make_segment(&*self.shared.disk, number, self.shared.owner, len).await?;
+        let make = || segment::make_segment(&*self.shared.disk, number, self.shared.owner, len);
+        let segment = match make().await {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                space::give_up_ballast(&self.shared).await?;
+                make().await?
+            }
+            made => made?,
+        };
         // Before the first frame: from here on the segment must be there.
         let synced = self.head.next_sequence;
         self.manifest.set(Extent { newest: number, synced, ..self.manifest.extent }).await?;
@@ -335,20 +339,5 @@ impl Syncer {
             }
         }
         self.shared.disk.sync_directory().await
-    }
-}
-
-/// Keeps a zeroed spare file ready, so that beginning a segment stalls nobody.
-pub(crate) async fn keep_spare(shared: Arc<Shared>) {
-    let mut stopping = shared.stopping.subscribe();
-    while !*stopping.borrow() {
-        if let Err(error) = segment::make_spare(&*shared.disk, shared.config.segment_len).await {
-            shared.fail(&error);
-            return;
-        }
-        tokio::select! {
-            _ = tokio::time::sleep(SPARE_INTERVAL) => {}
-            _ = stopping.changed() => {}
-        }
     }
 }

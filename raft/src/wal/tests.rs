@@ -11,7 +11,13 @@ const OWNER: Owner = Owner { cluster: 7, node: 1, incarnation: 77 };
 const GROUP: GroupId = GroupId(3);
 
 fn small() -> WalConfig {
-    WalConfig { segment_len: 64 << 10, resident_bytes_max: 4 << 10, queue_bytes_max: 1 << 20, frame_bytes_max: 8 << 10 }
+    WalConfig {
+        segment_len: 64 << 10,
+        resident_bytes_max: 4 << 10,
+        queue_bytes_max: 1 << 20,
+        frame_bytes_max: 8 << 10,
+        ballast_len: 64 << 10,
+    }
 }
 
 async fn open(dir: &Path) -> Result<(Wal, RecoveryReport), OpenError> {
@@ -343,13 +349,16 @@ impl Disk for SwappingDisk {
     fn sync_directory(&self) -> Io<'_, ()> {
         self.0.sync_directory()
     }
+    fn free_bytes(&self) -> Io<'_, u64> {
+        self.0.free_bytes()
+    }
 }
 
 #[tokio::test]
 async fn a_segment_is_written_where_its_name_points() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let disk = SwappingDisk(StdDisk::open(dir.path()).expect("opens"));
-    segment::make_spare(&disk, small().segment_len).await.expect("a spare is made");
+    segment::keep_file(&disk, segment::SPARE_NAME, small().segment_len).await.expect("a spare is made");
     let made = segment::make_segment(&disk, 1, OWNER, small().segment_len).await.expect("a segment is made");
     made.file.write_at(5000, b"frame").await.expect("it can be written");
     let bytes = std::fs::read(dir.path().join(segment::segment_name(1))).expect("it can be read");
@@ -434,6 +443,9 @@ impl Disk for FailingDisk {
     }
     fn sync_directory(&self) -> Io<'_, ()> {
         self.inner.sync_directory()
+    }
+    fn free_bytes(&self) -> Io<'_, u64> {
+        self.inner.free_bytes()
     }
 }
 

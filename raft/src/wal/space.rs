@@ -1,0 +1,91 @@
+//! Room on the disk: the spare segment, the ballast, and what happens when the disk is full.
+//!
+//! ```text
+//!            free < ballast, or a file has no room: the ballast is removed
+//!   roomy ───────────────────────────────────────────────────────────────▶ full
+//!         ◀───────────────────────────────────────────────────────────────
+//!            free ≥ 3 × ballast: the ballast and the spare are made again
+//! ```
+//!
+//! While the disk is full, the node proposes nothing for others. What the ballast gave up is for votes, for the entries
+//! of other leaders, and for the checkpoints without which nothing can be purged. In steady state none of these needs
+//! new room: segments are used again. The two bounds are far apart, so that the ballast does not come and go.
+
+use super::segment::{self, SPARE_NAME};
+use super::{Shared, WalConfig};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// A file that holds room for the day when there is none.
+pub(crate) const BALLAST_NAME: &str = "ballast";
+/// How often the room is looked at.
+const INTERVAL: Duration = Duration::from_millis(200);
+
+/// Whether the disk is known to have been full, and the last that is known of its free bytes.
+impl Shared {
+    fn set_full(&self, is_full: bool) {
+        self.full.send_if_modified(|now| std::mem::replace(now, is_full) != is_full);
+    }
+
+    /// Whether a checkpoint may be written: its store must not meet a full disk.
+    pub(crate) fn has_room_for_checkpoint(&self) -> bool {
+        self.config.ballast_len == 0 || self.free_bytes.load(Ordering::Relaxed) >= self.config.ballast_len / 2
+    }
+}
+
+/// Gives the ballast up: from now on the disk counts as full.
+pub(crate) async fn give_up_ballast(shared: &Shared) -> io::Result<()> {
+    shared.set_full(true);
+    match shared.disk.remove(BALLAST_NAME).await {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    shared.disk.sync_directory().await
+}
+
+async fn make_files(shared: &Shared) -> io::Result<()> {
+    let WalConfig { segment_len, ballast_len, .. } = shared.config;
+    if ballast_len > 0 {
+        segment::keep_file(&*shared.disk, BALLAST_NAME, ballast_len).await?;
+    }
+    segment::keep_file(&*shared.disk, SPARE_NAME, segment_len).await
+}
+
+/// Looks at the room once, and does what is due.
+async fn tend(shared: &Shared) -> io::Result<()> {
+    let free = shared.disk.free_bytes().await?;
+    shared.free_bytes.store(free, Ordering::Relaxed);
+    let ballast_len = shared.config.ballast_len;
+    let is_full = *shared.full.borrow();
+    if is_full && free < ballast_len.saturating_mul(3) {
+        return Ok(());
+    }
+    if !is_full && free < ballast_len {
+        return give_up_ballast(shared).await;
+    }
+    match make_files(shared).await {
+        Ok(()) => {
+            shared.set_full(false);
+            Ok(())
+        }
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => give_up_ballast(shared).await,
+        Err(error) => Err(error),
+    }
+}
+
+/// Keeps a zeroed spare file ready, so that beginning a segment stalls nobody, and watches the room on the disk.
+pub(crate) async fn keep_room(shared: Arc<Shared>) {
+    let mut stopping = shared.stopping.subscribe();
+    while !*stopping.borrow() {
+        if let Err(error) = tend(&shared).await {
+            shared.fail(&error);
+            return;
+        }
+        tokio::select! {
+            _ = tokio::time::sleep(INTERVAL) => {}
+            _ = stopping.changed() => {}
+        }
+    }
+}
