@@ -236,6 +236,17 @@ pub(crate) enum CtlCommand {
     Restore(RestoreArgs),
     /// Makes certificates for a cluster: an authority, unless the directory has one, and what else is asked for.
     Certs(CertsArgs),
+    /// Looks through the data of a node that does not run, and names everything that cannot be vouched for.
+    VerifyData {
+        /// The node's data directory. Nothing in it is changed.
+        directory: PathBuf,
+        /// Seconds that the checkpoints may take to be opened and read: damage can make their database hang.
+        #[arg(long, default_value_t = 120)]
+        patience_seconds: u64,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Puts a showtime on sale through a gateway: venue, event, showtime, line opened.
     Sell {
         /// The gateway's URL.

@@ -2,7 +2,7 @@
 
 use crate::cli::{CtlCommand, Nodes};
 use crate::sale::put_on_sale;
-use crate::{backup, certs, gateway, metrics, security};
+use crate::{backup, certs, gateway, metrics, security, verify};
 use std::process::ExitCode;
 use std::time::Duration;
 use vestibule_client::{Client, Settings, Token, entropy_seed};
@@ -25,6 +25,9 @@ pub(crate) async fn run(command: CtlCommand) -> anyhow::Result<ExitCode> {
         CtlCommand::VerifyBackup { file, json } => backup::verify(&file, json),
         CtlCommand::Restore(args) => backup::restore(args).await,
         CtlCommand::Certs(args) => certs::make(&args),
+        CtlCommand::VerifyData { directory, patience_seconds, json } => {
+            verify::run(&directory, Duration::from_secs(patience_seconds), json)
+        }
         CtlCommand::Sell { url, token, sale, json } => {
             let client = Client::new([url], Settings::default(), entropy_seed())?;
             let on_sale = put_on_sale(&client, &Token::new(token), &sale).await?;

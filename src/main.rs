@@ -6,6 +6,7 @@
 //! - [`sale`]: puts a showtime on sale through a gateway. [`plan`]: venue plans. [`ctl`]: looks after a cluster.
 //! - [`security`]: how a process proves who it is to the others. [`certs`]: makes certificates.
 //! - [`backup`]: a whole cluster in one file, and back.
+//! - [`verify`]: looks through the data of a stopped node.
 
 mod backup;
 mod certs;
@@ -18,6 +19,7 @@ mod node;
 mod plan;
 mod sale;
 mod security;
+mod verify;
 
 use clap::Parser;
 use cli::{Cli, Command, LogFormat};

@@ -191,6 +191,14 @@ fn parse_identity(text: &str) -> Option<(&str, NodeId, u128)> {
     (text == identity(cluster, node, incarnation)).then_some((cluster, node, incarnation))
 }
 
+/// Whose directory it is, from its identity file alone; `Err` says what is wrong with that.
+pub(crate) fn read_identity(path: &Path) -> Result<Owner, String> {
+    let text = std::fs::read_to_string(path.join("identity")).map_err(|error| error.to_string())?;
+    let (cluster, node, incarnation) =
+        parse_identity(&text).ok_or("the file is damaged, or of another version of the data")?;
+    Ok(owner(cluster, node, incarnation))
+}
+
 fn write_identity(directory: &Path, text: &str) -> io::Result<()> {
     let draft = directory.join("identity.draft");
     let mut file = File::create(&draft)?;

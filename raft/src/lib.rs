@@ -18,6 +18,7 @@
 //!   `access_service`: what a node answers.
 //! - [`metrics`], [`distribution`]: what is measured on the way.
 //! - [`node`]: wires it all. [`cluster`]: the way in from outside. [`backup`]: a whole cluster in a file, and back.
+//! - [`verify`]: looks through the data of a stopped node.
 //!
 //! *Invariant:* no commands are interpreted here. They travel as encoded bytes from the gateway through log and wire to
 //! the machine, so the engine can change without this crate.
@@ -49,4 +50,5 @@ mod stop;
 pub mod tls;
 pub mod transport;
 pub mod types;
+pub mod verify;
 pub mod wal;

@@ -72,6 +72,12 @@ impl SledStore {
         self.db.lock().expect("sled does not panic once it is open")
     }
 
+    /// The names of all namespaces. Damaged files can make sled panic here.
+    pub fn namespaces(&self) -> Vec<String> {
+        let db = self.db();
+        db.export().into_iter().filter_map(|(_, name, _)| String::from_utf8(name).ok()).collect()
+    }
+
     fn write_now(&self, namespace: &str, changes: StoredChanges) -> io::Result<()> {
         let mut batch = sled::Batch::default();
         for (key, value) in changes {

@@ -23,7 +23,7 @@ const DRAFT_NAME: &str = "manifest.draft";
 const MAGIC: [u8; 8] = *b"VSTBWALM";
 const WORDS: usize = 4;
 /// A slot has a page of its own.
-const SLOT_LEN: u64 = 4096;
+pub(super) const SLOT_LEN: u64 = 4096;
 /// Length of the file.
 pub(crate) const MANIFEST_LEN: u64 = 2 * SLOT_LEN;
 

@@ -24,12 +24,14 @@ mod stamp;
 mod syncer;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 pub(crate) use manifest::MANIFEST_NAME;
 pub use record::{Ballot, EntryBody, LogPosition};
 pub use recover::{OpenError, RecoveryReport};
 pub use stamp::Owner;
 pub(crate) use stamp::{BadStamp, FORMAT, decode as decode_stamp, encode as encode_stamp};
+pub(crate) use verify::verify;
 
 use crate::distribution::Distribution;
 use crate::seams::{Disk, Spawner};

@@ -216,6 +216,18 @@ pub(crate) fn decode_record(bytes: &Bytes) -> Result<(Record, usize, u64), Malfo
     Ok((Record { group, link, body }, len, next_link(link, crc, &position)))
 }
 
+/// How long the record at the start of `bytes` says that it is, if there is room for it.
+pub(crate) fn claimed_len(bytes: &[u8]) -> Option<usize> {
+    let len = record_len(read_u32(bytes.get(..RECORD_HEADER_LEN)?, 0) as usize);
+    (len <= bytes.len()).then_some(len)
+}
+
+/// The group of a record that may be damaged, and the index of the entry, if it says that it is one.
+pub(crate) fn claimed_place(bytes: &[u8]) -> (GroupId, Option<u64>) {
+    let is_entry = matches!(bytes[12], KIND_BLANK | KIND_BATCH | KIND_MEMBERSHIP);
+    (GroupId(read_u32(bytes, 8)), is_entry.then(|| read_u64(bytes, 16)))
+}
+
 /// Makes the header of a frame whose records are `body`.
 pub(crate) fn encode_frame_header(
     segment: u64,

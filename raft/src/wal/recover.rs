@@ -335,7 +335,7 @@ fn to_u32(value: usize) -> Result<u32, Unreadable> {
 
 /// The first frame of this segment at or behind `from`: its place and sequence. Bytes inside a command that look like
 /// a frame's header do not count, unless a whole record follows them.
-fn later_frame(bytes: &Bytes, from: usize, number: u64) -> Option<(usize, u64)> {
+pub(super) fn later_frame(bytes: &Bytes, from: usize, number: u64) -> Option<(usize, u64)> {
     let mut at = from.next_multiple_of(8);
     while at + FRAME_HEADER_LEN <= bytes.len() {
         if let Some(header) = record::decode_frame_header(&bytes[at..], number)

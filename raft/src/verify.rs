@@ -1,0 +1,206 @@
+//! Looks through the data directory of a node that does not run, and names everything that cannot be vouched for.
+//!
+//! Nothing is changed. The log is read as it lies; the checkpoints are copied first, because opening a sled database
+//! writes to it, and damage may make it hang or panic.
+
+use crate::checkpoint;
+use crate::data_dir;
+use crate::sled_store::SledStore;
+use crate::wal;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use vestibule_engine::GroupId;
+
+/// Something that cannot be vouched for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Whether something that had been durable is wrong. What a crash leaves behind is not.
+    pub is_damage: bool,
+    /// The file, or the part of the directory where files do not show what is where.
+    pub file: String,
+    /// Where in the file.
+    pub offset: Option<u64>,
+    /// The group concerned.
+    pub group: Option<GroupId>,
+    /// The index of the log entry concerned.
+    pub index: Option<u64>,
+    /// The key of the row concerned, in hexadecimal.
+    pub key: Option<String>,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl Finding {
+    pub(crate) fn damage(file: impl Into<String>, reason: impl Into<String>) -> Self {
+        let (file, reason) = (file.into(), reason.into());
+        Self { is_damage: true, file, offset: None, group: None, index: None, key: None, reason }
+    }
+
+    pub(crate) fn note(file: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { is_damage: false, ..Self::damage(file, reason) }
+    }
+}
+
+/// What was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// What cannot be vouched for, in the order in which it was found.
+    pub findings: Vec<Finding>,
+    /// Segments of the log that were read.
+    pub segments: u64,
+    /// Good frames in them.
+    pub frames: u64,
+    /// Good records in them.
+    pub records: u64,
+    /// Rows of the checkpoints that were read.
+    pub rows: u64,
+    /// For each group, up to where (exclusively) its checkpoint contains the log.
+    pub checkpoints: BTreeMap<GroupId, u64>,
+    /// For each group whose log was purged, the last entry that was.
+    pub purged: BTreeMap<GroupId, u64>,
+}
+
+impl Report {
+    /// Whether nothing that had been durable is wrong.
+    pub fn is_clean(&self) -> bool {
+        self.findings.iter().all(|finding| !finding.is_damage)
+    }
+
+    pub(crate) fn add(&mut self, finding: Finding) {
+        self.findings.push(finding);
+    }
+
+    pub(crate) fn add_error(&mut self, result: io::Result<()>, finding: impl FnOnce(String) -> Finding) {
+        if let Err(error) = result {
+            self.add(finding(error.to_string()));
+        }
+    }
+}
+
+/// Why a directory cannot be looked through.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// A node uses it, so what is read would change meanwhile.
+    #[error("{0} is in use: stop the node first")]
+    InUse(PathBuf),
+    /// It is none.
+    #[error("{0} is not the data directory of a node")]
+    NoData(PathBuf),
+    /// A file cannot be read.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What happened.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Looks through the data directory at `path`. `scratch` is an empty directory that the checkpoints are copied to. They
+/// may take `patience` to be opened and read: damage can make sled hang. Blocks.
+pub fn verify(path: &Path, scratch: &Path, patience: Duration) -> Result<Report, VerifyError> {
+    let io = |path: &Path| {
+        let path = path.to_path_buf();
+        move |source| VerifyError::Io { path, source }
+    };
+    let (wal_path, checkpoint_path) = (path.join("wal"), path.join("checkpoint"));
+    if !path.join("identity").exists() && !wal_path.exists() && !checkpoint_path.exists() {
+        return Err(VerifyError::NoData(path.into()));
+    }
+    let _lock = lock(path)?;
+    let mut report = Report::default();
+    let owner = match data_dir::read_identity(path) {
+        Ok(owner) => Some(owner),
+        Err(reason) => {
+            report.add(Finding::damage("identity", reason));
+            None
+        }
+    };
+    let owner = if wal_path.exists() {
+        wal::verify(&wal_path, owner, &mut report).map_err(io(&wal_path))?
+    } else {
+        report.add(Finding::damage("wal", "the log is missing"));
+        owner
+    };
+    if checkpoint_path.exists() {
+        copy_files(&checkpoint_path, scratch).map_err(io(&checkpoint_path))?;
+        report = verify_checkpoints(scratch, owner, patience, report);
+    }
+    // Sled takes some damage for a write that was not finished, and goes back to an older state: a good checkpoint, as
+    // long as the log has the rest.
+    for (group, purged) in report.purged.clone() {
+        let next = report.checkpoints.get(&group).copied().unwrap_or(0);
+        if next <= purged {
+            let reason = format!("the checkpoint ends before entry {next}, and the log begins behind entry {purged}");
+            report.add(Finding { group: Some(group), ..Finding::damage("checkpoint", reason) });
+        }
+    }
+    Ok(report)
+}
+
+/// Keeps nodes out meanwhile. A directory without a lock file has no node.
+fn lock(path: &Path) -> Result<Option<File>, VerifyError> {
+    let lock_path = path.join("lock");
+    let lock = match File::open(&lock_path) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(VerifyError::Io { path: lock_path, source }),
+    };
+    match lock.try_lock() {
+        Ok(()) => Ok(Some(lock)),
+        Err(std::fs::TryLockError::WouldBlock) => Err(VerifyError::InUse(path.into())),
+        Err(std::fs::TryLockError::Error(source)) => Err(VerifyError::Io { path: lock_path, source }),
+    }
+}
+
+fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            std::fs::create_dir(&target)?;
+            copy_files(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), &target)?;
+        }
+    }
+    Ok(())
+}
+
+/// On a thread of its own: a damaged database may panic or hang at any read.
+fn verify_checkpoints(copy: &Path, owner: Option<wal::Owner>, patience: Duration, report: Report) -> Report {
+    let copy = copy.to_path_buf();
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
+    let so_far = report.clone();
+    let work = move || {
+        let mut report = report;
+        let verified = SledStore::open(&copy, patience).map_err(|error| error.to_string()).and_then(|store| {
+            let names = store.namespaces();
+            futures::FutureExt::now_or_never(checkpoint::verify(&store, &names, owner, &mut report))
+                .expect("a SledStore blocks and never waits")
+                .map_err(|error| error.to_string())
+        });
+        if let Err(reason) = verified {
+            report.add(Finding::damage("checkpoint", reason));
+        }
+        // Nobody listens once the time is up.
+        let _ = tell.send(report);
+    };
+    let failed = |reason: &str| {
+        let mut report = so_far.clone();
+        report.add(Finding::damage("checkpoint", reason));
+        report
+    };
+    if std::thread::Builder::new().name("verify-checkpoints".to_owned()).spawn(work).is_err() {
+        return failed("no thread could be started to read it");
+    }
+    match told.recv_timeout(patience) {
+        Ok(report) => report,
+        Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => failed("sled panicked while it was read"),
+        Err(std::sync::mpsc::RecvTimeoutError::Timeout) => failed("sled hangs while it is read"),
+    }
+}
