@@ -30,7 +30,7 @@ fn look(directory: &Path) -> (bool, Value) {
 
 #[test]
 fn damage_to_the_checkpoint_is_seen_or_made_good_by_the_log() {
-    let mut cluster = Cluster::prepare(1, 1, &["--segment-mib", "1", "--ballast-mib", "1"]);
+    let mut cluster = Cluster::without_nodes(1, 1, &["--segment-mib", "1", "--ballast-mib", "1"]);
     cluster.start_node(1);
     let token = cluster.token();
     let showtime = cluster.sell(&token, &["--hold-seconds", "5"]);
