@@ -40,6 +40,8 @@ pub mod merkle;
 pub mod money;
 pub mod outcome;
 pub mod plan;
+#[cfg(test)]
+mod precedence;
 pub mod query;
 mod record_log;
 pub mod refusal;

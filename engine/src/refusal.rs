@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 /// Why a command changed nothing. A refusal is replicated and the same on every node.
 ///
 /// When several reasons apply, the first one listed here is given, with one exception: a bound that depends on what the
-/// command names (the settings of a sale, the price list of a house) can only be looked at once that is found.
+/// command names (the settings of a sale, the price list of a house) can only be looked at once that is found. It comes
+/// right after everything that may be missing. `tests/precedence.rs` of either machine holds every command to this.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Refusal {
     // The request itself.
@@ -93,6 +94,9 @@ pub enum Refusal {
     /// The sale has no line: holding needs no ticket.
     #[error("the sale has no line")]
     NoLine,
+    /// The sale has no waitlist.
+    #[error("the sale has no waitlist")]
+    NoWaitlist,
     /// The line is not in a state for this.
     #[error("the line is {state}")]
     WrongQueueState {
@@ -101,6 +105,9 @@ pub enum Refusal {
         /// When it opens, if that is known.
         opens_at: Option<Timestamp>,
     },
+    /// The planned public randomness is not known yet.
+    #[error("the planned randomness is not known yet")]
+    BeaconMissing,
     /// The line takes no more tickets.
     #[error("the line is full")]
     QueueFull,
@@ -155,6 +162,9 @@ pub enum Refusal {
         /// Places left.
         available: u32,
     },
+    /// Free seats fit the wish: they are to be held, not waited for.
+    #[error("free seats fit the wish: they are to be held")]
+    SeatsFit,
 
     // Holds, orders and money.
     /// The hold has an order already.
@@ -172,6 +182,12 @@ pub enum Refusal {
     /// The payment id was used with another order, amount or outcome.
     #[error("the payment id was used before with another content")]
     PaymentIdReused,
+    /// More money went back than had to.
+    #[error("{due} has to go back")]
+    MoreThanDue {
+        /// What has to go back, in the currency of the refund.
+        due: i64,
+    },
     /// The group holds as much as it may; a bound of the engine is reached.
     #[error("{what} are at their bound")]
     AtCapacity {

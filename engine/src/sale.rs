@@ -123,22 +123,33 @@ pub const SEATS_PER_HOLD_MAX: u32 = 100;
 impl Sale {
     /// Refuses settings outside the bounds that the fields document, naming the first field at fault.
     pub fn validate(&self) -> Result<(), Refusal> {
+        self.validate_each()?;
+        self.validate_together()
+    }
+
+    /// Refuses a setting outside the bounds that hold for it whatever the others are.
+    fn validate_each(&self) -> Result<(), Refusal> {
         let bounds = [
             ("admission.ratePerMinute", u64::from(self.admission.rate_per_minute), 1, 60_000_000),
             ("admission.maxActive", u64::from(self.admission.active_max), 1, 10_000_000),
             ("admission.claimSeconds", self.admission.claim_ttl.0, SECOND, DAY),
             ("admission.sessionSeconds", self.admission.session_ttl.0, SECOND, DAY),
             ("holdSeconds", self.hold_ttl.0, SECOND, DAY),
-            ("holdTotalSeconds", self.hold_total_max.0, self.hold_ttl.0, DAY),
+            ("holdTotalSeconds", self.hold_total_max.0, SECOND, DAY),
             ("paymentSeconds", self.payment_ttl.0, SECOND, 7 * DAY),
             ("maxSeatsPerHold", u64::from(self.seats_per_hold_max), 1, u64::from(SEATS_PER_HOLD_MAX)),
             ("maxSeatsPerBuyer", u64::from(self.seats_per_buyer_max), 1, 10_000),
         ];
-        for (field, value, min, max) in bounds {
-            if !(min..=max).contains(&value) {
-                return Err(Refusal::out_of_bounds(field, format!("{value} is not between {min} and {max}")));
-            }
+        bounds.into_iter().try_for_each(check_bounds)?;
+        if self.beacon.as_ref().is_some_and(|beacon| beacon.source.is_empty() || beacon.source.len() > 200) {
+            return Err(Refusal::out_of_bounds("beacon.source", "must have 1 to 200 bytes"));
         }
+        Ok(())
+    }
+
+    /// Refuses settings that contradict each other.
+    fn validate_together(&self) -> Result<(), Refusal> {
+        check_bounds(("holdTotalSeconds", self.hold_total_max.0, self.hold_ttl.0, DAY))?;
         let mut last = None;
         for (field, at) in [("prequeueAt", self.prequeue_at), ("opensAt", self.opens_at), ("closesAt", self.closes_at)]
         {
@@ -146,9 +157,6 @@ impl Sale {
                 return Err(Refusal::out_of_bounds(field, "prequeueAt, opensAt and closesAt must follow each other"));
             }
             last = last.max(at);
-        }
-        if self.beacon.as_ref().is_some_and(|beacon| beacon.source.is_empty() || beacon.source.len() > 200) {
-            return Err(Refusal::out_of_bounds("beacon.source", "must have 1 to 200 bytes"));
         }
         Ok(())
     }
@@ -191,7 +199,21 @@ pub struct SalePatch {
     pub beacon: Option<Option<BeaconPlan>>,
 }
 
+/// Refuses a value outside its bounds.
+fn check_bounds((field, value, min, max): (&str, u64, u64, u64)) -> Result<(), Refusal> {
+    if (min..=max).contains(&value) {
+        Ok(())
+    } else {
+        Err(Refusal::out_of_bounds(field, format!("{value} is not between {min} and {max}")))
+    }
+}
+
 impl SalePatch {
+    /// Refuses a setting that no sale may have, whatever its others are.
+    pub fn validate(&self) -> Result<(), Refusal> {
+        self.apply(&Sale::default()).validate_each()
+    }
+
     /// The settings after this change; not yet validated.
     pub fn apply(&self, sale: &Sale) -> Sale {
         let admission = &sale.admission;

@@ -257,8 +257,8 @@ async fn tickets_and_admissions_open_their_own_door_only() {
             message(&json!({"alg": "EdDSA", "kid": "ed-test", "typ": "JWT"}).to_string(), &claims.to_string());
         signed(&message, ed().sign(message.as_bytes()).as_ref())
     };
-    hold(&here, &forge("vestibule:admission", USER, 1), "2").await.expect_problem(403, "not_admitted");
-    hold(&here, &forge("vestibule:admission", USER, 99), "3").await.expect_problem(403, "not_admitted");
+    hold(&here, &forge("vestibule:admission", USER, 1), "2").await.expect_problem(404, "no_such_ticket");
+    hold(&here, &forge("vestibule:admission", USER, 99), "3").await.expect_problem(404, "no_such_ticket");
     world
         .get(&entry(&here, &ticket))
         .token(&forge("vestibule:ticket", USER, 1))

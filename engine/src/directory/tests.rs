@@ -1,6 +1,7 @@
 //! The directory: what is made, who is refused, and that rows give it back.
 
 mod golden;
+mod precedence;
 
 use super::*;
 use crate::*;

@@ -294,19 +294,21 @@ impl Showtime {
         }
     }
 
+    /// The category and the section of a wish; refused where there is none of the name.
+    pub(crate) fn best_named(&self, best: &BestSeats) -> Result<(Option<u16>, Option<u16>), Refusal> {
+        let category = self.category_named("best.category", best.category.as_deref())?;
+        let sections = self.seat_map.sections.iter().map(|section| section.name.as_str());
+        Ok((category, position_named("best.section", best.section.as_deref(), sections)?))
+    }
+
+    /// The category of a name; refused where there is none.
+    pub(crate) fn category_named(&self, field: &str, name: Option<&str>) -> Result<Option<u16>, Refusal> {
+        position_named(field, name, self.seat_map.categories.iter().map(|category| category.name.as_str()))
+    }
+
     /// The best seats for a wish, in order of id.
     pub(crate) fn best_seats(&self, best: &BestSeats, channel: Option<&str>) -> Result<Vec<SeatId>, Refusal> {
-        let missing = |field: &str| Refusal::out_of_bounds(field, "there is none of this name");
-        let map = &self.seat_map;
-        let position = |found: Option<usize>, field: &str| found.map(|at| at as u16).ok_or_else(|| missing(field));
-        let category = match &best.category {
-            Some(name) => Some(position(map.categories.iter().position(|c| c.name == *name), "best.category")?),
-            None => None,
-        };
-        let section = match &best.section {
-            Some(name) => Some(position(map.sections.iter().position(|s| s.name == *name), "best.section")?),
-            None => None,
-        };
+        let (category, section) = self.best_named(best)?;
         let need = match (best.accessible, best.companion) {
             (_, true) => Need::SpaceAndCompanion,
             (true, false) => Need::Space,
@@ -372,5 +374,18 @@ impl Showtime {
             }
         }
         false
+    }
+}
+
+/// Where a name stands among others; nothing when none is asked for.
+fn position_named<'a>(
+    field: &str,
+    name: Option<&str>,
+    mut names: impl Iterator<Item = &'a str>,
+) -> Result<Option<u16>, Refusal> {
+    let Some(name) = name else { return Ok(None) };
+    match names.position(|other| other == name) {
+        Some(position) => Ok(Some(position as u16)),
+        None => Err(Refusal::out_of_bounds(field, "there is none of this name")),
     }
 }

@@ -11,6 +11,11 @@ impl Shard {
     pub(super) fn hold_seats(&mut self, ask: &HoldSeats, events: &mut Events) -> Result<Outcome, Refusal> {
         check_choice(ask)?;
         let showtime = self.showtime(ask.showtime)?;
+        let sale = showtime.sale();
+        let standing = match (sale.method, ask.ticket) {
+            (Method::Draw | Method::Fifo, Some(ticket)) => Some(standing_of(showtime, ticket, ask.user)?),
+            _ => None,
+        };
         let wanted = match &ask.choice {
             SeatChoice::Named(seats) => {
                 if let Some(&seat) = seats.iter().find(|&&seat| !showtime.seats.contains(seat)) {
@@ -28,10 +33,12 @@ impl Shard {
                 Places { seats: Vec::new(), areas: vec![(area, quantity)] }
             }
             // Which they are is decided once it is clear that the buyer may have any.
-            SeatChoice::Best(_) => Places::default(),
+            SeatChoice::Best(best) => {
+                showtime.best_named(best)?;
+                Places::default()
+            }
         };
 
-        let sale = showtime.sale();
         let is_open = match (sale.method, showtime.line.head.state) {
             (Method::Reject, _) => return Err(Refusal::SaleRejects),
             (_, QueueState::Open) => true,
@@ -44,11 +51,10 @@ impl Shard {
         let ticket = match sale.method {
             Method::Passthrough | Method::Reject => None,
             Method::Draw | Method::Fifo => {
-                let ticket = ask.ticket.ok_or(Refusal::NotAdmitted)?;
-                match standing_of(showtime, ticket, ask.user) {
-                    Ok(Standing::Shopping { .. }) => Some(ticket),
-                    _ => return Err(Refusal::NotAdmitted),
+                if !matches!(standing, Some(Standing::Shopping { .. })) {
+                    return Err(Refusal::NotAdmitted);
                 }
+                ask.ticket
             }
         };
 

@@ -47,7 +47,7 @@ use crate::{
     CorruptRow, DirtyRows, Envelope, EventRecord, GroupId, HoldId, OrderView, Outcome, Refusal, Reply, Row, Sequence,
     ShardAnswer, ShardCommand, ShardQuery, ShowtimeId, StateMachine, Timestamp, codec,
 };
-pub(crate) use create_showtime::check_prices;
+pub(crate) use create_showtime::{check_each_price, check_prices};
 use deadlines::{Deadlines, Due};
 use hold::Hold;
 use showtime::Showtime;

@@ -20,12 +20,13 @@ impl Shard {
             if !is_news {
                 return Ok(Outcome::PaymentKnown { payment: ask.refund, order: Box::new(order.clone()) });
             }
-        } else if order.payments.len() >= PAYMENTS_MAX {
-            return Err(Refusal::AtCapacity { what: "payments of the order".into() });
         }
         let due = due_in(order, ask.amount.currency);
         if ask.outcome == PaymentOutcome::Succeeded && ask.amount.amount > due {
-            return Err(Refusal::out_of_bounds("amount", format!("{due} has to go back")));
+            return Err(Refusal::MoreThanDue { due });
+        }
+        if known.is_none() && order.payments.len() >= PAYMENTS_MAX {
+            return Err(Refusal::AtCapacity { what: "payments of the order".into() });
         }
 
         let now = self.state.now;

@@ -19,7 +19,7 @@ impl Shard {
             QueueState::Paused | QueueState::Closed => return Err(self.wrong_queue_state(ask.showtime)),
         }
         if self.showtime(ask.showtime)?.lacks_beacon() {
-            return Err(Refusal::out_of_bounds("beacon", "the planned randomness is not known yet"));
+            return Err(Refusal::BeaconMissing);
         }
 
         self.forget_schedule(ask.showtime, true);

@@ -7,6 +7,7 @@ use crate::{Event, Outcome, QueueState, Refusal, UpdateSale};
 
 impl Shard {
     pub(super) fn update_sale(&mut self, ask: &UpdateSale, events: &mut Events) -> Result<Outcome, Refusal> {
+        ask.patch.validate()?;
         let showtime = self.showtime(ask.showtime)?;
         let before = showtime.sale().clone();
         let sale = ask.patch.apply(&before);

@@ -19,8 +19,8 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The most entries of a showtime that wait.
-const ENTRIES_MAX: usize = 1_000_000;
+/// The most entries of a showtime that wait. Lower under test, so that a test reaches it.
+const ENTRIES_MAX: usize = if cfg!(test) { 500 } else { 1_000_000 };
 
 /// What is waited for. Entries of one wish are satisfied by the same seats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -133,22 +133,7 @@ impl Shard {
             let reason = format!("{} is not between 1 and {}", ask.quantity, sale.seats_per_hold_max);
             return Err(Refusal::out_of_bounds("quantity", reason));
         }
-        let category = match &ask.category {
-            None => None,
-            Some(name) => match showtime.seat_map.categories.iter().position(|category| category.name == *name) {
-                Some(category) => Some(category as u16),
-                None => return Err(Refusal::out_of_bounds("category", "there is none of this name")),
-            },
-        };
-        if !sale.waitlist {
-            return Err(Refusal::out_of_bounds("waitlist", "the sale has none"));
-        }
-        if sale.method == Method::Reject {
-            return Err(Refusal::SaleRejects);
-        }
-        if !showtime.offers() {
-            return Err(self.wrong_queue_state(ask.showtime));
-        }
+        let category = showtime.category_named("category", ask.category.as_deref())?;
         let wish = Wish { quantity: ask.quantity, category, together: ask.together };
         if let Some(&counter) = showtime.waitlist.by_user.get(&ask.user) {
             let is_same = self.entries.get(counter).is_some_and(|entry| entry.wish == wish);
@@ -156,12 +141,21 @@ impl Shard {
             let entry = OfferId::new(self.state.group, counter);
             return if is_same { Ok(Outcome::Waitlisted { entry, ahead }) } else { Err(Refusal::AlreadyExists) };
         }
+        if sale.method == Method::Reject {
+            return Err(Refusal::SaleRejects);
+        }
+        if !sale.waitlist {
+            return Err(Refusal::NoWaitlist);
+        }
+        if !showtime.offers() {
+            return Err(self.wrong_queue_state(ask.showtime));
+        }
         if !showtime.may_take(ask.user, ask.quantity) {
             let taken = showtime.buyers.get(&ask.user).map_or(0, |buyer| buyer.taken);
             return Err(Refusal::BuyerLimit { max: sale.seats_per_buyer_max, taken });
         }
         if showtime.satisfy(wish).is_some() {
-            return Err(Refusal::out_of_bounds("quantity", "free seats fit this wish: they are to be held"));
+            return Err(Refusal::SeatsFit);
         }
         if showtime.waitlist.len() >= ENTRIES_MAX {
             return Err(Refusal::AtCapacity { what: "entries of the waitlist".into() });

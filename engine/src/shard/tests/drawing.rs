@@ -65,7 +65,7 @@ fn a_planned_beacon_is_waited_for() {
         1s org beacon 76 abc                       => refused: round is out of bounds: round 77 is planned
         10s ann join                               => #1 prequeue
         10s org show line                          => prequeue, 1 joined, 0 entrants, cursor 0, 0 active
-        11s org open                               => refused: beacon is out of bounds: the planned randomness is not known yet
+        11s org open                               => refused: the planned randomness is not known yet
         11s org update opens=20s                   => refused: opensAt is out of bounds: it is too late to change it
         12s bob join                               => #2 prequeue
         13s org beacon 77 abc                      => done

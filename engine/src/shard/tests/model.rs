@@ -730,12 +730,6 @@ impl Model {
             Some("floor") => Some(2),
             Some(_) => return Err(Refusal::out_of_bounds("category", "there is none of this name")),
         };
-        if !self.sale.waitlist {
-            return Err(Refusal::out_of_bounds("waitlist", "the sale has none"));
-        }
-        if !self.offers() {
-            return Err(self.wrong_state());
-        }
         let wish = (ask.quantity, category, ask.together);
         let ahead_of = |entries: &[ModelEntry], id: OfferId| {
             entries.iter().filter(|entry| entry.hold.is_none() && entry.id < id).count() as u64
@@ -746,11 +740,17 @@ impl Model {
             }
             return Ok(Outcome::Waitlisted { entry: entry.id, ahead: ahead_of(&self.entries, entry.id) });
         }
+        if !self.sale.waitlist {
+            return Err(Refusal::NoWaitlist);
+        }
+        if !self.offers() {
+            return Err(self.wrong_state());
+        }
         if !self.may_take(ask.user, ask.quantity) {
             return Err(Refusal::BuyerLimit { max: self.sale.seats_per_buyer_max, taken: self.taken(ask.user) });
         }
         if self.satisfy(wish).is_some() {
-            return Err(Refusal::out_of_bounds("quantity", "free seats fit this wish: they are to be held"));
+            return Err(Refusal::SeatsFit);
         }
         self.entries_made += 1;
         let id = OfferId::new(showtime_id().group(), self.entries_made);
@@ -888,6 +888,11 @@ impl Model {
     }
 
     fn hold(&mut self, ask: &HoldSeats) -> Result<Outcome, Refusal> {
+        if let Some(number) = ask.ticket
+            && self.has_line()
+        {
+            self.ticket_of(number, ask.user)?;
+        }
         let mut places = match &ask.choice {
             SeatChoice::Named(seats) => {
                 if let Some(seat) = seats.iter().find(|seat| seat.0 >= 16) {
@@ -911,7 +916,7 @@ impl Model {
                 return Err(self.wrong_state());
             }
             let number = ask.ticket.ok_or(Refusal::NotAdmitted)?;
-            let index = self.ticket_of(number, ask.user).map_err(|_| Refusal::NotAdmitted)?;
+            let index = self.ticket_of(number, ask.user)?;
             if !matches!(self.tickets[index].at, At::Shopping(_)) {
                 return Err(Refusal::NotAdmitted);
             }
@@ -1094,7 +1099,7 @@ impl Model {
             None => 0,
         };
         if ask.outcome == PaymentOutcome::Succeeded && ask.amount.amount > due {
-            return Err(Refusal::out_of_bounds("amount", format!("{due} has to go back")));
+            return Err(Refusal::MoreThanDue { due });
         }
         let payment =
             PaymentView { payment: ask.refund, outcome: ask.outcome, amount: ask.amount, at: self.now, refund: true };

@@ -63,7 +63,7 @@ fn a_late_success_is_owed_if_the_seats_are_gone() {
         4s ann pay o1 p1 ok 10000           => p1 known, o1 refundDue: A1 A2, 10000, captured 10000, due 10000
         5s ann repay o1 r11 no 10000        => o1 refundDue: A1 A2, 10000, captured 10000, due 10000
         6s ann repay o1 r2 ok 4000          => o1 refundDue: A1 A2, 10000, captured 10000, due 6000, refunded 4000
-        6s ann repay o1 r3 ok 7000          => refused: amount is out of bounds: 6000 has to go back
+        6s ann repay o1 r3 ok 7000          => refused: 6000 has to go back
         6s ann repay o1 r11 ok 6000         => o1 refunded: A1 A2, 10000, captured 10000, refunded 10000
         6s ann repay o1 r11 ok 6000         => p11 known, o1 refunded: A1 A2, 10000, captured 10000, refunded 10000
         6s ann repay o1 r11 ok 6001         => refused: the payment id was used before with another content

@@ -8,7 +8,7 @@ fn holds_are_refused_in_the_documented_order() {
     check(expect![[r#"
         0s ann hold A1                   => refused: there is no such showtime
         0s org sale fifo opens=100s      => created 1
-        0s ann hold A9 ticket=1          => refused: the line is scheduled
+        0s ann hold A9 ticket=1          => refused: there is no such ticket
         0s ann hold A1                   => refused: the line is scheduled
         0s ann hold floor x0             => refused: quantity is out of bounds: 0 is not between 1 and 100
         0s ann hold floor x101           => refused: quantity is out of bounds: 101 is not between 1 and 100
@@ -17,9 +17,9 @@ fn holds_are_refused_in_the_documented_order() {
         1s ann join                      => #1 called, place 1, 0 ahead, claim by 121s
         1s bob join                      => #2 waiting, place 2, 1 ahead, eta 1s
         1s ann hold A1                   => refused: the ticket has not been admitted
-        1s ann hold A1 ticket=2          => refused: the ticket has not been admitted
+        1s ann hold A1 ticket=2          => refused: there is no such ticket
         1s ann claim                     => #1 shopping until 601s, place 1, 0 ahead
-        1s bob hold A1 ticket=1          => refused: the ticket has not been admitted
+        1s bob hold A1 ticket=1          => refused: there is no such ticket
         1s ann hold A1 A2 A3 A4 A5 A6 A7 => refused: one hold takes 6 at most
         1s ann hold C1                   => refused: there is no seat number 16
     "#]]);

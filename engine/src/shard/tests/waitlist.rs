@@ -63,9 +63,9 @@ fn declined_and_expired_offers_go_on() {
 fn the_waitlist_is_for_what_cannot_be_had() {
     check(expect![[r#"
         0s org sale passthrough          => created 1
-        0s ann waitlist 2                => refused: waitlist is out of bounds: the sale has none
+        0s ann waitlist 2                => refused: the sale has no waitlist
         0s org update waitlist=yes       => updated
-        0s ann waitlist 2                => refused: quantity is out of bounds: free seats fit this wish: they are to be held
+        0s ann waitlist 2                => refused: free seats fit the wish: they are to be held
         0s ann waitlist 0                => refused: quantity is out of bounds: 0 is not between 1 and 6
         0s ann waitlist 7                => refused: quantity is out of bounds: 7 is not between 1 and 6
         0s ann waitlist 2 category=stage => refused: category is out of bounds: there is none of this name

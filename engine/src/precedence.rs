@@ -1,0 +1,98 @@
+//! Holds the commands of a machine to the documented order of refusals, for the tests of both machines.
+//!
+//! A command has a row for each refusal it can get: what makes that reason true. Alone every row must give its refusal;
+//! any two of them together must give the one that [`Refusal`] lists first.
+
+use crate::{Outcome, Refusal, codec};
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+
+/// One reason to refuse a command.
+pub(crate) struct Row<W, C> {
+    /// The name of the refusal.
+    pub(crate) wanted: &'static str,
+    /// Makes the reason true in the state…
+    pub(crate) setup: fn(&mut W),
+    /// …or in the command.
+    pub(crate) bend: fn(&mut C),
+    /// Whether it is a bound that depends on what the command names.
+    pub(crate) is_dependent: bool,
+    /// Rows that cannot be true at the same time.
+    pub(crate) apart: &'static [&'static str],
+}
+
+/// A command that is granted as it stands, and every reason to refuse it.
+pub(crate) struct Case<W, C> {
+    pub(crate) command: C,
+    /// What the command needs to be granted.
+    pub(crate) prepare: fn(&mut W),
+    pub(crate) rows: Vec<Row<W, C>>,
+}
+
+fn name_of(value: &impl Debug) -> String {
+    format!("{value:?}").chars().take_while(|letter| letter.is_alphanumeric()).collect()
+}
+
+/// Where a refusal stands in the list: the number of its variant, and bounds that depend on something after all that may
+/// be missing.
+fn place(refusal: &Refusal, is_dependent: bool) -> (u8, bool) {
+    if is_dependent { (codec::encode(&Refusal::NoSuchSink)[0], true) } else { (codec::encode(refusal)[0], false) }
+}
+
+/// How many commands a list has, as its decoder says.
+fn variant_count<C: serde::de::DeserializeOwned + Debug>() -> usize {
+    let error = codec::decode::<C>(&[250]).unwrap_err().to_string();
+    let (_, count) = error.split_once("i < ").unwrap_or_else(|| panic!("{error} names no count"));
+    count.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()
+}
+
+/// Checks every row alone, and every two of a command together.
+pub(crate) fn check<W, C>(cases: Vec<Case<W, C>>, base: fn() -> W, ask: fn(&mut W, C) -> Result<Outcome, Refusal>)
+where
+    C: Clone + Debug + serde::de::DeserializeOwned,
+{
+    let mut covered = BTreeSet::new();
+    let mut faults = Vec::new();
+    for Case { command, prepare, rows } in cases {
+        let name = name_of(&command);
+        let play = |chosen: &[&Row<W, C>]| {
+            let (mut world, mut command) = (base(), command.clone());
+            prepare(&mut world);
+            for row in chosen {
+                (row.setup)(&mut world);
+                (row.bend)(&mut command);
+            }
+            ask(&mut world, command)
+        };
+        if let Err(refusal) = play(&[]) {
+            faults.push(format!("{name} as it stands: {refusal:?}"));
+        }
+        let mut placed = Vec::new();
+        for row in &rows {
+            match play(&[row]) {
+                Err(refusal) if name_of(&refusal) == row.wanted => {
+                    placed.push((place(&refusal, row.is_dependent), row))
+                }
+                other => faults.push(format!("{name} with {}: {other:?}", row.wanted)),
+            }
+        }
+        placed.sort_by_key(|(place, _)| *place);
+        for (index, (first_place, first)) in placed.iter().enumerate() {
+            for (second_place, second) in &placed[index + 1..] {
+                let are_apart = first.apart.contains(&second.wanted) || second.apart.contains(&first.wanted);
+                if first_place == second_place || are_apart {
+                    continue;
+                }
+                for chosen in [[*first, *second], [*second, *first]] {
+                    let reply = play(&chosen);
+                    if reply.as_ref().map_err(name_of).err().as_deref() != Some(first.wanted) {
+                        faults.push(format!("{name} with {} and {}: {reply:?}", first.wanted, second.wanted));
+                    }
+                }
+            }
+        }
+        covered.insert(name);
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert_eq!(covered.len(), variant_count::<C>(), "commands with rows: {covered:?}");
+}
