@@ -136,6 +136,15 @@ fn a_cluster_is_backed_up_while_it_sells_and_made_again() {
     assert!(!data.exists());
     drop(old);
 
+    // What is restored is data that can be vouched for; it is not put over anything.
+    let id = ["--id", "1", "--peers", "1=127.0.0.1:1", "--cluster", "second"];
+    let once = [&["ctl", "restore", "--from", text(&file), "--data", text(&data)][..], &id].concat();
+    assert!(vestibule(&once).output().expect("the binary runs").status.success());
+    let checked = vestibule(&["ctl", "verify-data", text(&data)]).output().expect("the binary runs");
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
+    let says = refusal(&once);
+    assert!(says.contains("is not empty"), "{says}");
+
     // A cluster of three, and one of one.
     for (name, nodes) in [("second", 3), ("third", 1)] {
         let new = Cluster::restore(&file, name, nodes);
