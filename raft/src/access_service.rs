@@ -4,6 +4,7 @@ use crate::checkpoint::{Checkpoints, Reading};
 use crate::group::{Group, Groups, Unproposed};
 use crate::machine;
 use crate::metrics::Instruments;
+use crate::proposal_queue::Asker;
 use crate::snapshot;
 use crate::stop::Stop;
 use crate::tls::Guard;
@@ -14,6 +15,7 @@ use openraft::ReadPolicy;
 use openraft::async_runtime::WatchReceiver;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -51,6 +53,8 @@ pub(crate) struct AccessService {
     pub(crate) command_len_max: usize,
     pub(crate) guard: Guard,
     pub(crate) instruments: Arc<Instruments>,
+    /// Sessions so far.
+    pub(crate) sessions: AtomicU64,
     /// Whether the disk is full.
     pub(crate) full: watch::Receiver<bool>,
     /// Turns true when the node stops: sessions and watches end then.
@@ -74,7 +78,7 @@ fn position(id: &LogId) -> v1::Position {
 
 /// Has the group apply a command, and notes what came of it.
 async fn propose(group: &Group, command: bytes::Bytes, asked: &Asked, limits: &Limits) -> Answered {
-    let proposed = try_propose(group, command, asked.patience, limits.command_len_max).await;
+    let proposed = try_propose(group, command, asked.patience, limits).await;
     let outcome = proposed.as_ref().map(|(reply, _)| &reply.result).map_err(v1::Failure::kind);
     let result = limits.instruments.proposed(outcome);
     let (request, group) = (&*asked.request_id, group.id);
@@ -92,10 +96,10 @@ async fn try_propose(
     group: &Group,
     command: bytes::Bytes,
     patience: Duration,
-    command_len_max: usize,
+    limits: &Limits,
 ) -> Result<(Reply, LogId), v1::Failure> {
-    if command.len() > command_len_max {
-        let detail = format!("the command has {} bytes, more than {command_len_max}", command.len());
+    if command.len() > limits.command_len_max {
+        let detail = format!("the command has {} bytes, more than {}", command.len(), limits.command_len_max);
         return Err(failure(Kind::Malformed, detail));
     }
     machine::check_envelope(group.id, &command).map_err(|error| failure(Kind::Malformed, error.to_string()))?;
@@ -110,7 +114,7 @@ async fn try_propose(
         Unproposed::Overloaded => failure(Kind::Overloaded, "the group's queue is full"),
         Unproposed::Unknown(detail) => failure(Kind::UnknownOutcome, detail),
     };
-    let answered = group.propose(command).map_err(explain)?;
+    let answered = group.propose_for(limits.asker, command).map_err(explain)?;
     match tokio::time::timeout(patience, answered).await {
         Ok(Ok(Ok(applied))) => Ok(applied),
         Ok(Ok(Err(why))) => Err(explain(why)),
@@ -155,6 +159,8 @@ struct Asked {
 /// What bounds requests, and where they are counted.
 #[derive(Clone)]
 struct Limits {
+    /// The session, as which all its commands share a turn at the proposers.
+    asker: Asker,
     command_len_max: usize,
     instruments: Arc<Instruments>,
 }
@@ -206,14 +212,16 @@ impl Access for AccessService {
         let mut inbound = request.into_inner();
         let (answers, outbound) = mpsc::channel(ANSWERS_MAX);
         let groups = self.groups.clone();
-        let limits = Limits { command_len_max: self.command_len_max, instruments: self.instruments.clone() };
+        let asker = Asker(self.sessions.fetch_add(1, Ordering::Relaxed) + 1);
+        let limits = Limits { asker, command_len_max: self.command_len_max, instruments: self.instruments.clone() };
         let mut stop = self.stop.clone();
         tokio::spawn(async move {
             let mut under_way = FuturesUnordered::new();
             let mut open = true;
             while open || !under_way.is_empty() {
                 tokio::select! {
-                    message = inbound.message(), if open => match message {
+                    // Refusals wait for the network, too: without room for one, nothing more is read.
+                    message = inbound.message(), if open && under_way.len() < SESSION_LEN_MAX + ANSWERS_MAX => match message {
                         Ok(Some(request)) if under_way.len() < SESSION_LEN_MAX => {
                             let groups = groups.clone();
                             let limits = limits.clone();
@@ -228,6 +236,8 @@ impl Access for AccessService {
                         _ => open = false,
                     },
                     () = stop.stopped() => return,
+                    // Whoever asked has gone: what has not been proposed yet never will be.
+                    () = answers.closed() => return,
                     Some(response) = under_way.next() => {
                         if answers.send(Ok(response)).await.is_err() {
                             return;

@@ -2,6 +2,7 @@
 
 use crate::machine;
 use crate::metrics::Instruments;
+use crate::proposal_queue::{Asker, Bounds, ProposalQueue, Waiting};
 use crate::seams::Clock;
 use crate::state::GroupState;
 use crate::state_machine::MachineStore;
@@ -15,17 +16,17 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 use tonic::Status;
 use vestibule_engine::{GroupId, Reply};
 
-/// Commands that may wait for a group's proposer.
-const QUEUE_LEN_MAX: usize = 8_192;
-/// Commands in one entry.
-const BATCH_LEN_MAX: usize = 1_024;
-/// Bytes of commands after which no further one joins an entry.
-const BATCH_BYTES_MAX: usize = 1 << 20;
+/// What may wait for a group's proposer, and what shares an entry. Venues with their plans are long: a few may wait.
+const BOUNDS: Bounds = Bounds { len_max: 8_192, bytes_max: 32 << 20, batch_len_max: 1_024, batch_bytes_max: 1 << 20 };
+/// How long an entry may take to be applied. A leader that has lost its majority must not keep its proposer for ever.
+const WRITE_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a tick may take before another is proposed.
+const TICK_PATIENCE: Duration = Duration::from_secs(5);
 /// Entries of a group that may be on their way at once. More would make batches smaller, not faster.
 const IN_FLIGHT_MAX: usize = 2;
 /// Ticks are at least this far apart.
@@ -38,7 +39,7 @@ pub(crate) struct Group {
     pub(crate) raft: Raft<TypeConfig, MachineStore>,
     pub(crate) state: Arc<GroupState>,
     pub(crate) log: WalGroup,
-    proposals: mpsc::Sender<Proposal>,
+    proposals: Arc<ProposalQueue<Proposal>>,
     begun: Instant,
     /// When the group's leader was last heard of, in milliseconds since the beginning.
     heard_millis: AtomicU64,
@@ -84,6 +85,22 @@ struct Proposal {
     answer: oneshot::Sender<Proposed>,
 }
 
+impl Waiting for Proposal {
+    fn bytes(&self) -> usize {
+        self.command.len()
+    }
+
+    fn is_forsaken(&self) -> bool {
+        self.answer.is_closed()
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        drop(self.proposals.close());
+    }
+}
+
 impl Group {
     /// Starts the proposer and the ticker of a group.
     pub(crate) fn start(
@@ -95,7 +112,8 @@ impl Group {
         clock: Arc<dyn Clock>,
         instruments: Arc<Instruments>,
     ) -> Arc<Self> {
-        let (proposals, queue) = mpsc::channel(QUEUE_LEN_MAX);
+        let proposals = Arc::new(ProposalQueue::new(BOUNDS));
+        let queue = proposals.clone();
         let (begun, heard_millis) = (Instant::now(), AtomicU64::new(0));
         let group = Arc::new(Self { id, node, raft, state, log, proposals, begun, heard_millis });
         tokio::spawn(propose(Arc::downgrade(&group), queue, clock.clone(), instruments));
@@ -103,10 +121,17 @@ impl Group {
         group
     }
 
-    /// Queues a command; refused at once when the queue is full.
+    /// Queues a command of this node's own.
     pub(crate) fn propose(&self, command: Bytes) -> Result<oneshot::Receiver<Proposed>, Unproposed> {
+        self.propose_for(Asker::NODE, command)
+    }
+
+    /// Queues a command. When there is no room, whoever has the most waiting is refused: at once, or a little later.
+    pub(crate) fn propose_for(&self, asker: Asker, command: Bytes) -> Result<oneshot::Receiver<Proposed>, Unproposed> {
         let (answer, answered) = oneshot::channel();
-        self.proposals.try_send(Proposal { command, answer }).map_err(|_| Unproposed::Overloaded)?;
+        for refused in self.proposals.push(asker, Proposal { command, answer }) {
+            let _ = refused.answer.send(Err(Unproposed::Overloaded));
+        }
         Ok(answered)
     }
 
@@ -135,7 +160,7 @@ impl Group {
 
     /// Commands that wait for the proposer.
     pub(crate) fn queue_len(&self) -> usize {
-        self.proposals.max_capacity() - self.proposals.capacity()
+        self.proposals.len()
     }
 
     /// The node that leads, as far as this one knows, and its address.
@@ -154,32 +179,14 @@ impl Group {
 /// Turns whatever has arrived while earlier entries were on their way into one entry.
 async fn propose(
     group: std::sync::Weak<Group>,
-    mut queue: mpsc::Receiver<Proposal>,
+    queue: Arc<ProposalQueue<Proposal>>,
     clock: Arc<dyn Clock>,
     instruments: Arc<Instruments>,
 ) {
     let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
-    let mut held_back: Option<Proposal> = None;
     loop {
         let Ok(permit) = in_flight.clone().acquire_owned().await else { return };
-        let first = match held_back.take() {
-            Some(proposal) => proposal,
-            None => match queue.recv().await {
-                Some(proposal) => proposal,
-                None => return,
-            },
-        };
-        let mut bytes = first.command.len();
-        let mut proposals = vec![first];
-        while proposals.len() < BATCH_LEN_MAX {
-            let Ok(next) = queue.try_recv() else { break };
-            bytes += next.command.len();
-            if bytes > BATCH_BYTES_MAX {
-                held_back = Some(next);
-                break;
-            }
-            proposals.push(next);
-        }
+        let Some(proposals) = queue.next_batch().await else { return };
         let Some(group) = group.upgrade() else { return };
         let raft = group.raft.clone();
         drop(group);
@@ -187,9 +194,12 @@ async fn propose(
         instruments.batch_commands.observe(commands.len() as u64);
         let batch = Batch::new(clock.now(), &commands);
         tokio::spawn(async move {
-            let written = raft.client_write(batch).await;
+            let written = tokio::time::timeout(WRITE_PATIENCE, raft.client_write(batch)).await;
             drop(permit);
-            answer(proposals, written);
+            match written {
+                Ok(written) => answer(proposals, written),
+                Err(_) => refuse(proposals, &Unproposed::Unknown("the entry was not applied in time".to_owned())),
+            }
         });
     }
 }
@@ -213,10 +223,15 @@ fn answer(proposals: Vec<Proposal>, written: Written) {
                 }
                 other => Unproposed::Unknown(other.to_string()),
             };
-            for proposal in proposals {
-                let _ = proposal.answer.send(Err(why.clone()));
-            }
+            refuse(proposals, &why);
         }
+    }
+}
+
+fn refuse(proposals: Vec<Proposal>, why: &Unproposed) {
+    for proposal in proposals {
+        // Whoever asked may have gone.
+        let _ = proposal.answer.send(Err(why.clone()));
     }
 }
 
@@ -247,7 +262,7 @@ async fn tick(group: std::sync::Weak<Group>, clock: Arc<dyn Clock>) {
                 if let Ok(answered) = strong.propose(machine::tick(id)) {
                     drop(strong);
                     // Whatever became of it: what is still due is seen in the next round.
-                    let _ = answered.await;
+                    let _ = tokio::time::timeout(TICK_PATIENCE, answered).await;
                 }
                 tokio::time::sleep(TICK_INTERVAL_MIN).await;
             }

@@ -14,7 +14,7 @@
 //! - [`state`], [`checkpoint`]: what a group has applied, and how that is kept on disk.
 //! - [`types`], [`log_store`], [`state_machine`], [`transport`]: openraft's view of types, log, state and peers.
 //! - [`tls`]: who may speak to whom.
-//! - `group`: one group on one node, with its proposer. `room`: what a full disk means for it. `consensus_service`,
+//! - `group`, `proposal_queue`: one group on one node, with its proposer. `room`: what a full disk means for it. `consensus_service`,
 //!   `access_service`: what a node answers.
 //! - [`metrics`], [`distribution`]: what is measured on the way.
 //! - [`node`]: wires it all. [`cluster`]: the way in from outside. [`backup`]: a whole cluster in a file, and back.
@@ -39,6 +39,7 @@ pub mod log_store;
 mod machine;
 pub mod metrics;
 pub mod node;
+mod proposal_queue;
 mod room;
 pub mod seams;
 pub mod sled_store;

@@ -22,6 +22,7 @@ use openraft::{Config, Raft, SnapshotPolicy};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -458,6 +459,7 @@ impl Parts {
             command_len_max: wal.entry_len_max() - 64,
             guard,
             instruments,
+            sessions: AtomicU64::new(0),
             full: wal.watch_full(),
             stop: stop.clone(),
         };
