@@ -1,4 +1,4 @@
-//! Any bytes that decode as commands are answered, and leave every invariant standing.
+//! Any bytes that decode as commands, to a shard or to the directory, are answered and leave every invariant standing.
 
 #![no_main]
 
@@ -22,9 +22,8 @@ fn house() -> Arc<SeatMap> {
     Arc::new(SeatMap::new("Fuzz".into(), vec![category("a"), category("b")], vec![section], vec![area]).expect("sound"))
 }
 
-fuzz_target!(|data: &[u8]| {
-    let Some((&method, data)) = data.split_first() else { return };
-    let method = [Method::Passthrough, Method::Fifo, Method::Draw][usize::from(method % 3)];
+/// A shard with one showtime on sale.
+fn shard(method: Method) -> Shard {
     let sale = Sale { method, opens_at: Some(Timestamp(0)), waitlist: true, prevent_orphans: true, ..Sale::default() };
     let euro = Money { amount: 100, currency: Currency(*b"EUR") };
     let create = ShardCommand::CreateShowtime(CreateShowtime {
@@ -37,17 +36,53 @@ fuzz_target!(|data: &[u8]| {
     });
     let mut shard = Shard::new(GroupId(1));
     shard.apply(Timestamp(0), &[Envelope { request: None, command: create }]);
-    // Each command comes with its time, and as many bytes as its length says.
-    let mut rest = data;
+    shard
+}
+
+/// A directory with an organisation, a venue and an event.
+fn directory() -> Directory {
+    let (by, organisation) = (UserId(1), OrganisationId(1));
+    let venue = CreateVenue {
+        by,
+        organisation,
+        name: "Hall".into(),
+        city: String::new(),
+        country: String::new(),
+        map: house(),
+    };
+    let details = EventDetails { title: "Aida".into(), ..EventDetails::default() };
+    let mut directory = Directory::new(GroupId::DIRECTORY);
+    for command in [
+        DirectoryCommand::CreateOrganisation(CreateOrganisation { by, name: "Opera".into() }),
+        DirectoryCommand::CreateVenue(venue),
+        DirectoryCommand::CreateEvent(CreateEvent { by, organisation, details }),
+    ] {
+        directory.apply(Timestamp(0), &[Envelope { request: None, command }]);
+    }
+    directory
+}
+
+/// Applies whatever decodes. Each command comes with its time, and as many bytes as its length says.
+fn play<M: StateMachine>(group: GroupId, mut machine: M, mut rest: &[u8]) {
     while let Some((head, tail)) = rest.split_at_checked(5) {
         let at = u32::from_le_bytes(head[..4].try_into().expect("four bytes"));
         let (bytes, tail) = tail.split_at(usize::from(head[4]).min(tail.len()));
         rest = tail;
-        if let Ok(envelope) = codec::decode::<Envelope<ShardCommand>>(bytes) {
-            shard.apply(Timestamp(at.into()), &[envelope]);
-            shard.audit().expect("every invariant stands");
+        if let Ok(envelope) = codec::decode::<Envelope<M::Command>>(bytes) {
+            machine.apply(Timestamp(at.into()), &[envelope]);
+            machine.audit().expect("every invariant stands");
         }
     }
-    let loaded = Shard::load(GroupId(1), shard.rows().into_iter()).expect("its own rows load");
-    assert_eq!(loaded.rows(), shard.rows());
+    let loaded = M::load(group, machine.rows().into_iter()).expect("its own rows load");
+    assert_eq!(loaded.rows(), machine.rows());
+}
+
+fuzz_target!(|data: &[u8]| {
+    let Some((&machine, data)) = data.split_first() else { return };
+    match machine % 4 {
+        0 => play(GroupId(1), shard(Method::Passthrough), data),
+        1 => play(GroupId(1), shard(Method::Fifo), data),
+        2 => play(GroupId(1), shard(Method::Draw), data),
+        _ => play(GroupId::DIRECTORY, directory(), data),
+    }
 });

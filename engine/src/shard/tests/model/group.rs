@@ -1,0 +1,139 @@
+//! What belongs to no showtime: remembered requests, sinks, bounds, and how long facts are kept.
+
+use super::{Model, bounds, check_len};
+use crate::*;
+
+/// A request that was answered.
+#[derive(Debug, Clone)]
+pub(super) struct Answered {
+    id: RequestId,
+    at: Timestamp,
+    command: ShardCommand,
+    result: Result<Outcome, Refusal>,
+}
+
+/// Who reads the facts.
+#[derive(Debug, Clone)]
+pub(crate) struct ModelSink {
+    acknowledged: Sequence,
+    /// Facts that it has not acknowledged were forgotten.
+    is_lapsed: bool,
+}
+
+/// Facts are forgotten by so many together.
+const PAGE: u64 = 256;
+
+impl Model {
+    /// The answer to a request that was answered before.
+    pub(super) fn answer_again(&self, envelope: &Envelope<ShardCommand>) -> Option<Reply> {
+        let id = envelope.request?;
+        let known = self.answered.iter().find(|known| known.id == id)?;
+        if known.command != envelope.command {
+            return Some(Reply { result: Err(Refusal::RequestIdReused), replayed: false });
+        }
+        Some(Reply { result: known.result.clone(), replayed: true })
+    }
+
+    pub(super) fn remember(&mut self, envelope: &Envelope<ShardCommand>, reply: &Reply) {
+        if let Some(id) = envelope.request {
+            let (command, result) = (envelope.command.clone(), reply.result.clone());
+            self.answered.push(Answered { id, at: self.now, command, result });
+        }
+    }
+
+    /// Forgets requests and facts that are too old or too many.
+    pub(super) fn forget(&mut self) {
+        let is_old = |known: &Answered| known.at + self.request_age_max <= self.now;
+        while self.answered.len() as u64 > self.requests_max || self.answered.first().is_some_and(is_old) {
+            self.answered.remove(0);
+        }
+        let page_end = |model: &Self| (model.forgotten / PAGE + 1) * PAGE;
+        loop {
+            let end = page_end(self);
+            let Some(last) = self.records.get(end as usize - 1) else { break };
+            let is_wanted = self.sinks.values().any(|sink| !sink.is_lapsed && sink.acknowledged < end);
+            if is_wanted || last.at + self.event_age_min > self.now {
+                break;
+            }
+            self.forgotten = end;
+        }
+        while self.last_sequence() - self.forgotten > self.events_max {
+            self.forgotten = page_end(self);
+            for sink in self.sinks.keys().cloned().collect::<Vec<_>>() {
+                let of = self.sinks.get_mut(&sink).unwrap();
+                if !of.is_lapsed && of.acknowledged < self.forgotten {
+                    of.is_lapsed = true;
+                    let acknowledged = of.acknowledged;
+                    self.tell(None, Event::SinkLapsed { sink, acknowledged });
+                }
+            }
+        }
+    }
+
+    pub(super) fn set_limits(&mut self, ask: &SetLimits) -> Result<Outcome, Refusal> {
+        let requests_max = ask.requests_max.unwrap_or(self.requests_max);
+        let request_age_max = ask.request_age_max.unwrap_or(self.request_age_max);
+        let event_age_min = ask.event_age_min.unwrap_or(self.event_age_min);
+        let events_max = ask.events_max.unwrap_or(self.events_max);
+        let tickets_max = ask.tickets_max.unwrap_or(self.tickets_max);
+        let day = 86_400_000;
+        for (field, value, min, max) in [
+            ("requestsMax", requests_max, 1_000, 100_000_000),
+            ("requestAgeMax", request_age_max.0, 1_000, 30 * day),
+            ("eventAgeMin", event_age_min.0, 0, 365 * day),
+            ("eventsMax", events_max, 1_000, 100_000_000),
+            ("ticketsMax", tickets_max, 1, 100_000_000),
+        ] {
+            if value < min || value > max {
+                return Err(bounds(field, format!("{value} is not between {min} and {max}")));
+            }
+        }
+        let told = Event::LimitsChanged { requests_max, request_age_max, event_age_min, events_max, tickets_max };
+        let before = (self.requests_max, self.request_age_max, self.event_age_min, self.events_max, self.tickets_max);
+        if before != (requests_max, request_age_max, event_age_min, events_max, tickets_max) {
+            (self.requests_max, self.request_age_max, self.event_age_min) =
+                (requests_max, request_age_max, event_age_min);
+            (self.events_max, self.tickets_max) = (events_max, tickets_max);
+            self.tell(None, told);
+        }
+        Ok(Outcome::Done)
+    }
+
+    pub(super) fn register_sink(&mut self, ask: &RegisterSink) -> Result<Outcome, Refusal> {
+        check_len("sink", &ask.sink, 1, 100)?;
+        if !self.sinks.contains_key(&ask.sink) && self.sinks.len() == 100 {
+            return Err(Refusal::AtCapacity { what: "sinks".into() });
+        }
+        // One that is there goes on, one that lapsed begins anew.
+        if self.sinks.get(&ask.sink).is_none_or(|sink| sink.is_lapsed) {
+            self.sinks.insert(ask.sink.clone(), ModelSink { acknowledged: self.forgotten, is_lapsed: false });
+        }
+        Ok(Outcome::Done)
+    }
+
+    pub(super) fn acknowledge(&mut self, ask: &AcknowledgeEvents) -> Result<Outcome, Refusal> {
+        check_len("sink", &ask.sink, 1, 100)?;
+        let last = self.last_sequence();
+        if ask.sequence > last {
+            return Err(bounds("sequence", format!("the last event is {last}")));
+        }
+        match self.sinks.get_mut(&ask.sink) {
+            Some(sink) if sink.is_lapsed => return Err(Refusal::SinkLapsed { oldest: self.forgotten + 1 }),
+            Some(sink) => sink.acknowledged = ask.sequence.max(sink.acknowledged),
+            None => return Err(Refusal::NoSuchSink),
+        }
+        Ok(Outcome::Done)
+    }
+
+    pub(crate) fn last_sequence(&self) -> Sequence {
+        self.records.len() as u64
+    }
+
+    /// Facts from a number on, or the oldest that is kept.
+    pub(crate) fn events(&self, from: Sequence) -> Result<&[EventRecord], Sequence> {
+        if from.saturating_sub(1) < self.forgotten {
+            return Err(self.forgotten + 1);
+        }
+        Ok(&self.records[(from.saturating_sub(1) as usize).min(self.records.len())..])
+    }
+}

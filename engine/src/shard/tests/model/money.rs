@@ -1,0 +1,291 @@
+//! Orders and what was paid for them.
+
+use super::show::At;
+use super::{Model, bounds, check_len, size};
+use crate::*;
+
+/// Whether any money has to go back.
+fn owes(order: &OrderView) -> bool {
+    order.refund_due.amount > 0 || order.foreign.iter().any(|foreign| foreign.captured.amount > foreign.refunded.amount)
+}
+
+/// The state of an order that lost its seats.
+fn without_seats(order: &OrderView, otherwise: OrderState) -> OrderState {
+    if owes(order) { OrderState::RefundDue } else { otherwise }
+}
+
+fn check_amount(amount: Money) -> Result<(), Refusal> {
+    let most = 1_000_000_000_000_000;
+    if amount.amount < 0 || amount.amount > most {
+        return Err(bounds("amount", format!("{} is not between 0 and {most}", amount.amount)));
+    }
+    Ok(())
+}
+
+/// Where news of a payment is kept; nothing if it is no news.
+fn slot(
+    order: &OrderView,
+    id: PaymentId,
+    outcome: PaymentOutcome,
+    amount: Money,
+    refund: bool,
+) -> Result<Option<usize>, Refusal> {
+    let Some(index) = order.payments.iter().position(|payment| payment.payment == id) else {
+        if order.payments.len() == 100 {
+            return Err(Refusal::AtCapacity { what: "payments of the order".into() });
+        }
+        return Ok(Some(order.payments.len()));
+    };
+    let known = &order.payments[index];
+    if known.refund != refund || known.outcome == outcome && known.amount != amount {
+        return Err(Refusal::PaymentIdReused);
+    }
+    let is_news = known.outcome == PaymentOutcome::Failed && outcome == PaymentOutcome::Succeeded;
+    Ok(is_news.then_some(index))
+}
+
+fn keep(order: &mut OrderView, slot: usize, payment: PaymentView) {
+    order.payments.truncate(order.payments.len().max(slot));
+    if slot == order.payments.len() {
+        order.payments.push(payment);
+    } else {
+        order.payments[slot] = payment;
+    }
+}
+
+impl Model {
+    pub(super) fn order(&mut self, ask: &PlaceOrder) -> Result<Outcome, Refusal> {
+        check_len("email", &ask.email, 3, 254)?;
+        if !ask.email.contains('@') {
+            return Err(bounds("email", "it is no address"));
+        }
+        let hold = self.hold_of(ask.hold, ask.user)?;
+        if hold.order.is_some() {
+            return Err(Refusal::HoldHasOrder);
+        }
+        let show = &self.shows[&hold.showtime];
+        let id = OrderId::new(super::GROUP, self.orders.len() as u64 + 1);
+        let (pay_by, total) = (self.now + show.sale.payment_ttl, show.price(&hold.places));
+        let order = OrderView {
+            order: id,
+            hold: ask.hold,
+            showtime: hold.showtime,
+            user: ask.user,
+            email: ask.email.clone(),
+            places: hold.places.clone(),
+            channel: hold.channel.clone(),
+            total,
+            state: OrderState::PendingPayment,
+            placed_at: self.now,
+            pay_by,
+            captured: super::eur(0),
+            refund_due: super::eur(0),
+            refunded: super::eur(0),
+            payments: Vec::new(),
+            foreign: Vec::new(),
+        };
+        self.orders.push(order.clone());
+        let held = self.holds.get_mut(&ask.hold).unwrap();
+        held.order = Some(id);
+        held.expires_at = pay_by;
+        let (user, places) = (ask.user, hold.places);
+        self.tell_of(hold.showtime, Event::OrderPlaced { order: id, user, places, total, pay_by });
+        if let Some(entry) = self.take_offer(ask.hold) {
+            self.tell_of(hold.showtime, Event::WaitlistAccepted { entry: entry.id, user: entry.user });
+        }
+        Ok(Outcome::Ordered { order: Box::new(order) })
+    }
+
+    fn order_index(&self, id: OrderId) -> Result<usize, Refusal> {
+        self.orders.iter().position(|order| order.order == id).ok_or(Refusal::NoSuchOrder)
+    }
+
+    /// Takes out the hold of an order.
+    fn drop_order_hold(&mut self, order: OrderId) -> HoldId {
+        let id = *self.holds.iter().find(|(_, hold)| hold.order == Some(order)).unwrap().0;
+        self.holds.remove(&id);
+        id
+    }
+
+    pub(super) fn expire_order(&mut self, id: OrderId) {
+        let hold = self.drop_order_hold(id);
+        let index = self.order_index(id).unwrap();
+        let order = &mut self.orders[index];
+        order.state = without_seats(order, OrderState::Expired);
+        let (showtime, user, places, total) = (order.showtime, order.user, order.places.clone(), order.total);
+        self.tell_of(showtime, Event::OrderExpired { order: id, user, places: places.clone(), total });
+        self.tell_of(showtime, Event::HoldExpired { hold, places: places.clone() });
+        self.blocked_again(showtime, &places);
+    }
+
+    pub(super) fn cancel(&mut self, ask: &CancelOrder) -> Result<Outcome, Refusal> {
+        let index = self.order_index(ask.order)?;
+        let order = self.orders[index].clone();
+        if order.user != ask.user {
+            return Err(Refusal::NoSuchOrder);
+        }
+        match order.state {
+            OrderState::Canceled => return Ok(Outcome::Ordered { order: Box::new(order) }),
+            OrderState::PendingPayment => {}
+            state => return Err(Refusal::WrongOrderState { state }),
+        }
+        let hold = self.drop_order_hold(ask.order);
+        let order = &mut self.orders[index];
+        order.state = without_seats(order, OrderState::Canceled);
+        let order = order.clone();
+        let (showtime, user, places, total) = (order.showtime, order.user, order.places.clone(), order.total);
+        self.tell_of(showtime, Event::OrderCanceled { order: ask.order, user, places: places.clone(), total });
+        self.tell_of(showtime, Event::HoldReleased { hold, places: places.clone() });
+        self.blocked_again(showtime, &places);
+        Ok(Outcome::Ordered { order: Box::new(order) })
+    }
+
+    pub(super) fn pay(&mut self, ask: &RecordPayment) -> Result<Outcome, Refusal> {
+        check_amount(ask.amount)?;
+        let index = self.order_index(ask.order)?;
+        let order = self.orders[index].clone();
+        let Some(slot) = slot(&order, ask.payment, ask.outcome, ask.amount, false)? else {
+            return Ok(Outcome::PaymentKnown { payment: ask.payment, order: Box::new(order) });
+        };
+        let showtime = order.showtime;
+        let is_right = ask.amount == order.total;
+        let is_lost = matches!(order.state, OrderState::Canceled | OrderState::Expired);
+        let completes = is_right && (order.state == OrderState::PendingPayment || is_lost && self.can_rebook(&order));
+
+        let (payment, outcome, amount) = (ask.payment, ask.outcome, ask.amount);
+        let stored = &mut self.orders[index];
+        keep(stored, slot, PaymentView { payment, outcome, amount, at: self.now, refund: false });
+        if ask.outcome == PaymentOutcome::Failed {
+            self.tell_of(showtime, Event::PaymentFailed { order: ask.order, payment, amount });
+            return Ok(Outcome::Ordered { order: Box::new(self.orders[index].clone()) });
+        }
+        if amount.currency == stored.total.currency {
+            stored.captured.amount += amount.amount;
+            if !completes {
+                stored.refund_due.amount += amount.amount;
+            }
+        } else if let Some(foreign) = stored.foreign.iter_mut().find(|f| f.captured.currency == amount.currency) {
+            foreign.captured.amount += amount.amount;
+        } else {
+            stored.foreign.push(ForeignMoney { captured: amount, refunded: Money { amount: 0, ..amount } });
+        }
+        self.tell_of(showtime, Event::PaymentSucceeded { order: ask.order, payment, amount });
+        if completes {
+            self.complete(index);
+        } else {
+            let stored = &mut self.orders[index];
+            if !matches!(stored.state, OrderState::PendingPayment | OrderState::Completed) {
+                stored.state = without_seats(stored, stored.state);
+            }
+            let reason = match order.state {
+                _ if !is_right => "the amount is not that of the order",
+                OrderState::Canceled | OrderState::Expired => "the seats were gone",
+                _ => "the order was paid already",
+            };
+            self.tell_of(showtime, Event::RefundDue { order: ask.order, amount, reason: reason.into() });
+        }
+        Ok(Outcome::Ordered { order: Box::new(self.orders[index].clone()) })
+    }
+
+    /// Whether the seats of an order that lost them can be sold to it all the same.
+    fn can_rebook(&self, order: &OrderView) -> bool {
+        let id = order.showtime;
+        self.in_the_way(id, &order.places.seats, order.channel.as_ref()).is_empty()
+            && order.places.areas.iter().all(|(area, count)| *count <= self.area(id, *area).available())
+            && self.taken(id, order.user) + size(&order.places) <= self.shows[&id].sale.seats_per_buyer_max
+    }
+
+    /// The seats of an order are sold.
+    fn complete(&mut self, index: usize) {
+        let before = self.orders[index].clone();
+        let (id, showtime, user, total) = (before.order, before.showtime, before.user, before.total);
+        self.orders[index].state = OrderState::Completed;
+        self.tell_of(showtime, Event::SeatsPurchased { order: id, places: before.places.clone() });
+        self.tell_of(showtime, Event::OrderCompleted { order: id, user, places: before.places.clone(), total });
+        // Bought through its channel: the block is used up.
+        self.show_mut(showtime).lift(&before.places.seats);
+        if before.state != OrderState::PendingPayment {
+            return;
+        }
+        let ticket = self.holds[&before.hold].ticket;
+        self.drop_order_hold(id);
+        let has_more = self.holds.values().any(|hold| hold.showtime == showtime && hold.user == user);
+        if let Some(number) = ticket
+            && !has_more
+        {
+            let ticket = &mut self.show_mut(showtime).tickets[number.0 as usize - 1];
+            if matches!(ticket.at, At::Shopping(_)) {
+                ticket.at = At::Done;
+                self.tell_of(showtime, Event::AdmissionDone { ticket: number });
+            }
+        }
+    }
+
+    pub(super) fn refund(&mut self, ask: &RefundOrder) -> Result<Outcome, Refusal> {
+        check_len("reason", &ask.reason, 0, 200)?;
+        if ask.seats.as_ref().is_some_and(Vec::is_empty) {
+            return Err(bounds("seats", "0 is not between 1 and 1000"));
+        }
+        let index = self.order_index(ask.order)?;
+        let order = &self.orders[index];
+        if let Some(seat) = ask.seats.iter().flatten().find(|seat| !order.places.seats.contains(seat)) {
+            return Err(Refusal::NoSuchSeat(*seat));
+        }
+        if order.state != OrderState::Completed {
+            return Err(Refusal::WrongOrderState { state: order.state });
+        }
+        let (mut back, mut left) = (order.places.clone(), Places::default());
+        if let Some(seats) = &ask.seats {
+            left.areas = std::mem::take(&mut back.areas);
+            (back.seats, left.seats) = back.seats.into_iter().partition(|seat| seats.contains(seat));
+        }
+        let showtime = order.showtime;
+        let amount = self.shows[&showtime].price(&back);
+        let order = &mut self.orders[index];
+        order.places = left;
+        order.refund_due.amount += amount.amount;
+        if order.places == Places::default() {
+            order.state = without_seats(order, OrderState::Refunded);
+        }
+        let (order, reason) = (order.clone(), ask.reason.clone());
+        self.tell_of(showtime, Event::SeatsReleased { places: back, reason: reason.clone() });
+        self.tell_of(showtime, Event::RefundDue { order: ask.order, amount, reason });
+        Ok(Outcome::Ordered { order: Box::new(order) })
+    }
+
+    pub(super) fn repay(&mut self, ask: &RecordRefund) -> Result<Outcome, Refusal> {
+        check_amount(ask.amount)?;
+        let index = self.order_index(ask.order)?;
+        let order = self.orders[index].clone();
+        let Some(slot) = slot(&order, ask.refund, ask.outcome, ask.amount, true)? else {
+            return Ok(Outcome::PaymentKnown { payment: ask.refund, order: Box::new(order) });
+        };
+        let foreign = order.foreign.iter().position(|f| f.captured.currency == ask.amount.currency);
+        let due = match foreign {
+            _ if ask.amount.currency == order.total.currency => order.refund_due.amount,
+            Some(f) => order.foreign[f].captured.amount - order.foreign[f].refunded.amount,
+            None => 0,
+        };
+        if ask.outcome == PaymentOutcome::Succeeded && ask.amount.amount > due {
+            return Err(bounds("amount", format!("{due} has to go back")));
+        }
+        let (refund, outcome, amount) = (ask.refund, ask.outcome, ask.amount);
+        let stored = &mut self.orders[index];
+        keep(stored, slot, PaymentView { payment: refund, outcome, amount, at: self.now, refund: true });
+        if ask.outcome == PaymentOutcome::Failed {
+            self.tell_of(order.showtime, Event::RefundFailed { order: ask.order, refund, amount });
+        } else {
+            if amount.currency == stored.total.currency {
+                stored.refund_due.amount -= amount.amount;
+                stored.refunded.amount += amount.amount;
+            } else if let Some(f) = foreign {
+                stored.foreign[f].refunded.amount += amount.amount;
+            }
+            if stored.state == OrderState::RefundDue && !owes(stored) {
+                stored.state = OrderState::Refunded;
+            }
+            self.tell_of(order.showtime, Event::PaymentRefunded { order: ask.order, refund, amount });
+        }
+        Ok(Outcome::Ordered { order: Box::new(self.orders[index].clone()) })
+    }
+}

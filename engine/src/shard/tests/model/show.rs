@@ -1,0 +1,221 @@
+//! One showtime, as plainly as it can be said.
+
+use super::house::House;
+use crate::*;
+
+/// Where a ticket stands, spelled out.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum At {
+    InLine,
+    Called(Timestamp),
+    Shopping(Timestamp),
+    Done,
+    Left,
+    /// Called, and not claimed in time.
+    Missed,
+    /// Its session ran out.
+    Expired,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct ModelTicket {
+    pub(crate) user: UserId,
+    pub(crate) at: At,
+}
+
+/// A step of admission whose time to claim is not over.
+#[derive(Debug, Clone)]
+pub(super) struct Call {
+    pub(super) from: u64,
+    pub(super) to: u64,
+    pub(super) claim_by: Timestamp,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct ModelBlock {
+    pub(super) seats: Vec<SeatId>,
+    pub(super) channel: Option<String>,
+    pub(super) reason: String,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Show {
+    pub(super) created: CreateShowtime,
+    pub(crate) house: House,
+    pub(crate) sale: Sale,
+    pub(crate) state: QueueState,
+    pub(super) message: Option<String>,
+    pub(crate) beacon: Option<Vec<u8>>,
+    /// The time to open has come, and the randomness has not.
+    pub(crate) awaits_beacon: bool,
+    pub(super) bundle: Option<DrawBundle>,
+    pub(super) entrants: u64,
+    /// Ticket numbers by place, once places are known.
+    pub(super) line: Vec<u64>,
+    pub(crate) tickets: Vec<ModelTicket>,
+    pub(super) cursor: u64,
+    pub(super) calls: Vec<Call>,
+    pub(super) called: u64,
+    pub(super) claimed: u64,
+    pub(super) credit: u128,
+    pub(super) credit_at: Timestamp,
+    pub(super) stepped_at: Option<Timestamp>,
+    /// The cursor now and then, for the rate really achieved.
+    pub(super) samples: Vec<(Timestamp, u64)>,
+    pub(super) blocks: Vec<ModelBlock>,
+}
+
+/// What one call costs, in the units in which credit grows by the rate every millisecond.
+pub(super) const CALL: u128 = 60_000;
+
+impl Show {
+    pub(super) fn new(created: &CreateShowtime) -> Self {
+        Self {
+            created: created.clone(),
+            house: House::new(&created.seat_map),
+            sale: created.sale.clone(),
+            state: QueueState::Scheduled,
+            message: None,
+            beacon: None,
+            awaits_beacon: false,
+            bundle: None,
+            entrants: 0,
+            line: Vec::new(),
+            tickets: Vec::new(),
+            cursor: 0,
+            calls: Vec::new(),
+            called: 0,
+            claimed: 0,
+            credit: 0,
+            credit_at: Timestamp(0),
+            stepped_at: None,
+            samples: Vec::new(),
+            blocks: Vec::new(),
+        }
+    }
+
+    pub(super) fn is_ahead(&self) -> bool {
+        matches!(self.state, QueueState::Scheduled | QueueState::Prequeue)
+    }
+
+    pub(super) fn has_line(&self) -> bool {
+        matches!(self.sale.method, Method::Fifo | Method::Draw)
+    }
+
+    pub(super) fn lacks_beacon(&self) -> bool {
+        self.sale.method == Method::Draw && self.sale.beacon.is_some() && self.beacon.is_none()
+    }
+
+    pub(super) fn wrong_state(&self) -> Refusal {
+        Refusal::WrongQueueState { state: self.state, opens_at: self.sale.opens_at.filter(|_| self.is_ahead()) }
+    }
+
+    /// What one seat of each category costs.
+    pub(super) fn price(&self, places: &Places) -> Money {
+        let map = &self.created.seat_map;
+        let seats = places.seats.iter().map(|seat| (self.house.spots[seat.0 as usize].category, 1));
+        let areas = places.areas.iter().map(|&(area, count)| (map.areas[usize::from(area.0)].category.0, count));
+        let sum = seats
+            .chain(areas)
+            .map(|(category, count)| self.created.prices[usize::from(category)].amount * i64::from(count));
+        Money { amount: sum.sum(), currency: self.created.prices[0].currency }
+    }
+
+    pub(super) fn block_of(&self, seat: SeatId) -> Option<&ModelBlock> {
+        self.blocks.iter().find(|block| block.seats.contains(&seat))
+    }
+
+    /// No block lies over these seats any more.
+    pub(super) fn lift(&mut self, seats: &[SeatId]) {
+        for block in &mut self.blocks {
+            block.seats.retain(|seat| !seats.contains(seat));
+        }
+    }
+
+    pub(super) fn category_named(&self, name: &str) -> Option<u16> {
+        self.created.seat_map.categories.iter().position(|category| category.name == name).map(|at| at as u16)
+    }
+
+    pub(super) fn section_named(&self, name: &str) -> Option<usize> {
+        self.created.seat_map.sections.iter().position(|section| section.name == name)
+    }
+
+    fn burst(&self) -> u128 {
+        u128::from(self.sale.admission.rate_per_minute / 60).max(1) * CALL
+    }
+
+    /// Counts the credit up to now.
+    pub(super) fn settle_credit(&mut self, now: Timestamp) {
+        let grown = u128::from((now - self.credit_at).0) * u128::from(self.sale.admission.rate_per_minute);
+        self.credit += grown;
+        self.credit_at = now;
+        self.clamp_credit();
+    }
+
+    /// Less than one call above a burst.
+    pub(super) fn clamp_credit(&mut self) {
+        self.credit = self.credit.min(self.burst() + CALL - 1);
+    }
+
+    pub(super) fn full_burst(&mut self, now: Timestamp) {
+        (self.credit, self.credit_at) = (self.burst(), now);
+    }
+
+    pub(super) fn active(&self) -> u64 {
+        self.tickets.iter().filter(|ticket| matches!(ticket.at, At::Called(_) | At::Shopping(_))).count() as u64
+    }
+
+    pub(super) fn count_at(&self, at: At) -> u64 {
+        self.tickets.iter().filter(|ticket| ticket.at == at).count() as u64
+    }
+
+    /// Places that wait, in order.
+    pub(super) fn waiting(&self) -> Vec<u64> {
+        let places =
+            self.line.iter().zip(1..).filter(|(number, _)| self.tickets[**number as usize - 1].at == At::InLine);
+        places.map(|(_, place)| place).collect()
+    }
+
+    pub(super) fn at_place(&mut self, place: u64) -> &mut ModelTicket {
+        let number = self.line[place as usize - 1];
+        &mut self.tickets[number as usize - 1]
+    }
+
+    /// When the next places can be called.
+    pub(super) fn step_at(&self) -> Option<Timestamp> {
+        let is_full = self.active() >= u64::from(self.sale.admission.active_max);
+        if !self.has_line() || self.state != QueueState::Open || is_full || self.waiting().is_empty() {
+            return None;
+        }
+        // The first millisecond at which the credit is there.
+        let missing = CALL.saturating_sub(self.credit).div_ceil(u128::from(self.sale.admission.rate_per_minute));
+        let at = self.credit_at + Millis(missing as u64);
+        Some(self.stepped_at.map_or(at, |stepped| at.max(stepped + Millis(20))))
+    }
+
+    /// The place of a ticket, once places are known.
+    pub(super) fn place_of(&self, number: u64) -> Option<u64> {
+        // Closed without ever having opened, the line is in join order.
+        let place = self.line.iter().position(|other| *other == number).map_or(number, |index| index as u64 + 1);
+        (!self.is_ahead()).then_some(place)
+    }
+
+    pub(super) fn ticket_of(&self, ticket: TicketNumber, user: UserId) -> Result<usize, Refusal> {
+        let index = (ticket.0 as usize).wrapping_sub(1);
+        match self.tickets.get(index) {
+            Some(found) if found.user == user => Ok(index),
+            _ => Err(Refusal::NoSuchTicket),
+        }
+    }
+
+    /// Calls a minute of late, the configured rate until five seconds have told.
+    pub(super) fn rate_achieved(&self, now: Timestamp) -> u32 {
+        let configured = self.sale.admission.rate_per_minute;
+        match self.samples.first() {
+            Some(&(at, cursor)) if (now - at).0 >= 5_000 => {
+                ((self.cursor - cursor) * 60_000 / (now - at).0).clamp(1, u64::from(configured)) as u32
+            }
+            _ => configured,
+        }
+    }
+}
