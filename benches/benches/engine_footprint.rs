@@ -77,12 +77,26 @@ fn line() {
     println!("joined: {BUYERS} in {joined:?}, {:.0} ns each", joined.as_nanos() as f64 / BUYERS as f64);
     println!("memory: {:.1} bytes a place, all told", (resident() - before) as f64 / BUYERS as f64);
 
-    // Opening and calling fall due together; they are told apart by pausing in the same millisecond.
-    let started = Instant::now();
-    ask(&mut shard, 2_000_000, vec![ShardCommand::OpenQueue(OpenQueue { showtime: SHOWTIME })]);
-    println!("opened the draw of {BUYERS} and called the first 100,000: {:?}", started.elapsed());
-    let ShardAnswer::Showtime(Some(view)) = shard.query(&ShardQuery::Showtime(SHOWTIME)) else { return };
-    assert_eq!(view.cursor, 100_000);
+    // Opening and calling are told apart: between the two the room for the first burst is made.
+    let update = |active_max: u32| {
+        let patch = SalePatch { active_max: Some(active_max), ..SalePatch::default() };
+        ShardCommand::UpdateSale(UpdateSale { showtime: SHOWTIME, patch })
+    };
+    let cursor = |shard: &Shard| match shard.query(&ShardQuery::Showtime(SHOWTIME)) {
+        ShardAnswer::Showtime(Some(view)) => view.cursor,
+        _ => 0,
+    };
+    ask(&mut shard, 1_999_998, vec![update(1)]);
+    let started = (Instant::now(), on_processor());
+    ask(&mut shard, 1_999_999, vec![ShardCommand::OpenQueue(OpenQueue { showtime: SHOWTIME })]);
+    let opened = (started.0.elapsed(), on_processor() - started.1);
+    assert_eq!(cursor(&shard), 1);
+    println!("opened the draw of {BUYERS} and called 1: {:?}, {} ns on the processor", opened.0, opened.1);
+    let started = (Instant::now(), on_processor());
+    ask(&mut shard, 2_000_100, vec![update(100_000)]);
+    let called = (started.0.elapsed(), on_processor() - started.1);
+    assert_eq!(cursor(&shard), 100_000);
+    println!("made room and called 99,999 at once: {:?}, {} ns on the processor", called.0, called.1);
     for step in 1..=3 {
         // All of them miss their claim, and the next 100,000 are called.
         let started = Instant::now();
