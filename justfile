@@ -30,6 +30,10 @@ fuzz seconds="15":
     engine/fuzz/run command_decoding {{seconds}}
     engine/fuzz/run row_decoding {{seconds}}
 
+# Breaks each invariant of the engine once, on a copy, and demands that a test fails. Takes hours; not part of `ci`.
+planted words="":
+    engine/planted/run "{{words}}"
+
 # Licenses, banned crates and sources of all dependencies.
 deny:
     cargo deny --locked check bans licenses sources
