@@ -47,13 +47,13 @@ impl Journal {
             let from = bytes.len();
             // An `EventRecord` is these four and the link: see `EventRecord::link`.
             codec::encode_into(&(sequence, at, showtime, event), bytes);
-            *chain = Sha256::new().chain_update(*chain).chain_update(&bytes[from..]).finalize().into();
+            *chain = link(chain, &bytes[from..]);
             bytes.extend_from_slice(chain);
         });
     }
 
     fn record(&self, number: u64) -> Option<EventRecord> {
-        Some(codec::decode(self.records.get(number)?).expect("a record was encoded or checked at load"))
+        Some(decode(self.records.get(number)?).expect("a record was encoded or checked at load"))
     }
 
     /// See [`StateMachine::events`](crate::StateMachine::events).
@@ -123,12 +123,13 @@ impl Journal {
 
     /// Checks every record.
     pub(crate) fn finish_load(&self) -> Result<(), String> {
-        self.audit()
+        self.audit().map(|_| ())
     }
 
     /// Recounts: every event is there under its number, in order of time, the links follow each other, and nothing is gone
-    /// that a sink has yet to acknowledge, unless the sink was told so.
-    pub(crate) fn audit(&self) -> Result<(), String> {
+    /// that a sink has yet to acknowledge, unless the sink was told so. Gives the last link of each chain that has events
+    /// retained.
+    pub(crate) fn audit(&self) -> Result<BTreeMap<Option<ShowtimeId>, [u8; 32]>, String> {
         if !self.records.is_complete() {
             return Err("pages of events are missing".into());
         }
@@ -141,25 +142,33 @@ impl Journal {
         let mut chains = BTreeMap::new();
         let mut last = Timestamp::default();
         for number in self.records.first()..self.records.next() {
-            let record = self.records.get(number).ok_or("an event is missing")?;
-            let record: EventRecord =
-                codec::decode(record).map_err(|error| format!("event {}: {error}", number + 1))?;
+            let bytes = self.records.get(number).ok_or("an event is missing")?;
+            let record = decode(bytes).map_err(|error| format!("event {}: {error}", number + 1))?;
             if record.sequence != number + 1 || record.at < last {
                 return Err(format!("event {} is out of order", number + 1));
             }
             last = record.at;
             if let Some(previous) = chains.insert(record.showtime, record.chain)
-                && record.link(&previous) != record.chain
+                && link(&previous, &bytes[..bytes.len() - LINK_LEN]) != record.chain
             {
                 return Err(format!("event {} does not follow in its chain", number + 1));
             }
         }
-        Ok(())
+        Ok(chains)
     }
+}
 
-    /// The last link of each chain that has events retained.
-    pub(crate) fn last_links(&self) -> BTreeMap<Option<ShowtimeId>, [u8; 32]> {
-        let records = (self.records.first()..self.records.next()).filter_map(|number| self.record(number));
-        records.map(|record| (record.showtime, record.chain)).collect()
-    }
+/// Bytes of the link at the end of each record.
+const LINK_LEN: usize = 32;
+
+/// The link of a record whose encoding, but for its link, is `record`.
+fn link(previous: &[u8; LINK_LEN], record: &[u8]) -> [u8; LINK_LEN] {
+    Sha256::new().chain_update(previous).chain_update(record).finalize().into()
+}
+
+/// A record from its bytes. The link is taken as it stands: byte by byte it would cost as much as all the rest.
+fn decode(bytes: &[u8]) -> Result<EventRecord, codec::DecodeError> {
+    let (head, &chain) = bytes.split_last_chunk().ok_or_else(|| codec::DecodeError("no link".into()))?;
+    let (sequence, at, showtime, event) = codec::decode(head)?;
+    Ok(EventRecord { sequence, at, showtime, event, chain })
 }

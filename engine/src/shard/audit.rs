@@ -10,8 +10,7 @@ use std::collections::BTreeMap;
 impl Shard {
     /// Recounts the whole state, the logs included.
     pub(super) fn audit_all(&self) -> Result<(), String> {
-        self.state.audit()?;
-        for (showtime, link) in self.state.journal.last_links() {
+        for (showtime, link) in self.state.audit()? {
             let chain = match showtime {
                 Some(id) => self.showtimes.get(&id).map(|showtime| showtime.chain),
                 None => Some(self.state.chain),
