@@ -101,6 +101,11 @@ impl Model {
             return Err(bounds("best.quantity", "a wheelchair space and its companion seat are two"));
         }
         let show = self.show(id)?;
+        if let Some(number) = ask.ticket
+            && show.has_line()
+        {
+            show.ticket_of(number, ask.user)?;
+        }
         let mut places = Places::default();
         match &ask.choice {
             SeatChoice::Named(seats) => {
@@ -115,7 +120,9 @@ impl Model {
                 }
                 places.areas = vec![(*area, *quantity)];
             }
-            SeatChoice::Best(_) => {}
+            SeatChoice::Best(best) => {
+                show.best_named(best)?;
+            }
         }
         let ticket = self.admitted(ask)?;
         let sale = &show.sale;
@@ -139,15 +146,7 @@ impl Model {
         }
         match &ask.choice {
             SeatChoice::Best(best) => {
-                let missing = |field: &str| bounds(field, "there is none of this name");
-                let category = match &best.category {
-                    Some(name) => Some(show.category_named(name).ok_or_else(|| missing("best.category"))?),
-                    None => None,
-                };
-                let section = match &best.section {
-                    Some(name) => Some(show.section_named(name).ok_or_else(|| missing("best.section"))?),
-                    None => None,
-                };
+                let (category, section) = show.best_named(best)?;
                 let need = match best {
                     BestSeats { companion: true, .. } => Need::SpaceAndCompanion,
                     BestSeats { accessible: true, .. } => Need::Space,
@@ -180,7 +179,7 @@ impl Model {
             Method::Passthrough if show.state == QueueState::Open => Ok(None),
             Method::Draw | Method::Fifo if matches!(show.state, QueueState::Open | QueueState::Paused) => {
                 let number = ask.ticket.ok_or(Refusal::NotAdmitted)?;
-                let index = show.ticket_of(number, ask.user).map_err(|_| Refusal::NotAdmitted)?;
+                let index = show.ticket_of(number, ask.user)?;
                 match show.tickets[index].at {
                     At::Shopping(_) => Ok(Some(number)),
                     _ => Err(Refusal::NotAdmitted),

@@ -31,9 +31,6 @@ fn slot(
     refund: bool,
 ) -> Result<Option<usize>, Refusal> {
     let Some(index) = order.payments.iter().position(|payment| payment.payment == id) else {
-        if order.payments.len() == 100 {
-            return Err(Refusal::AtCapacity { what: "payments of the order".into() });
-        }
         return Ok(Some(order.payments.len()));
     };
     let known = &order.payments[index];
@@ -42,6 +39,11 @@ fn slot(
     }
     let is_news = known.outcome == PaymentOutcome::Failed && outcome == PaymentOutcome::Succeeded;
     Ok(is_news.then_some(index))
+}
+
+/// An order keeps so many payments and no more.
+fn check_room(slot: usize) -> Result<(), Refusal> {
+    if slot >= 100 { Err(Refusal::AtCapacity { what: "payments of the order".into() }) } else { Ok(()) }
 }
 
 fn keep(order: &mut OrderView, slot: usize, payment: PaymentView) {
@@ -147,6 +149,7 @@ impl Model {
         let Some(slot) = slot(&order, ask.payment, ask.outcome, ask.amount, false)? else {
             return Ok(Outcome::PaymentKnown { payment: ask.payment, order: Box::new(order) });
         };
+        check_room(slot)?;
         let showtime = order.showtime;
         let is_right = ask.amount == order.total;
         let is_lost = matches!(order.state, OrderState::Canceled | OrderState::Expired);
@@ -267,8 +270,9 @@ impl Model {
             None => 0,
         };
         if ask.outcome == PaymentOutcome::Succeeded && ask.amount.amount > due {
-            return Err(bounds("amount", format!("{due} has to go back")));
+            return Err(Refusal::MoreThanDue { due });
         }
+        check_room(slot)?;
         let (refund, outcome, amount) = (ask.refund, ask.outcome, ask.amount);
         let stored = &mut self.orders[index];
         keep(stored, slot, PaymentView { payment: refund, outcome, amount, at: self.now, refund: true });

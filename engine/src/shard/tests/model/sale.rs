@@ -29,6 +29,7 @@ impl Model {
 
     pub(super) fn update_sale(&mut self, ask: &UpdateSale) -> Result<Outcome, Refusal> {
         let now = self.now;
+        ask.patch.validate()?;
         let show = self.show(ask.showtime)?;
         let (old, new) = (&show.sale, ask.patch.apply(&show.sale));
         new.validate()?;
@@ -112,7 +113,7 @@ impl Model {
         let show = self.show(id)?;
         if show.is_ahead() {
             if show.lacks_beacon() {
-                return Err(bounds("beacon", "the planned randomness is not known yet"));
+                return Err(Refusal::BeaconMissing);
             }
             self.open(id);
         } else if show.state != QueueState::Open {

@@ -140,6 +140,19 @@ impl Show {
         self.created.seat_map.sections.iter().position(|section| section.name == name)
     }
 
+    /// The category and the section that are wished for.
+    pub(super) fn best_named(&self, best: &BestSeats) -> Result<(Option<u16>, Option<usize>), Refusal> {
+        let missing = |field: &str| super::bounds(field, "there is none of this name");
+        let (mut category, mut section) = (None, None);
+        if let Some(name) = &best.category {
+            category = Some(self.category_named(name).ok_or_else(|| missing("best.category"))?);
+        }
+        if let Some(name) = &best.section {
+            section = Some(self.section_named(name).ok_or_else(|| missing("best.section"))?);
+        }
+        Ok((category, section))
+    }
+
     fn burst(&self) -> u128 {
         u128::from(self.sale.admission.rate_per_minute / 60).max(1) * CALL
     }

@@ -93,15 +93,6 @@ impl Model {
                 Some(found.ok_or_else(|| bounds("category", "there is none of this name"))?)
             }
         };
-        if !show.sale.waitlist {
-            return Err(bounds("waitlist", "the sale has none"));
-        }
-        if show.sale.method == Method::Reject {
-            return Err(Refusal::SaleRejects);
-        }
-        if !self.offers(id) {
-            return Err(show.wrong_state());
-        }
         let wish = Wish { quantity: ask.quantity, category, together: ask.together };
         if let Some(entry) = self.entries.iter().find(|entry| entry.showtime == id && entry.user == ask.user) {
             if entry.wish != wish {
@@ -109,11 +100,20 @@ impl Model {
             }
             return Ok(Outcome::Waitlisted { entry: entry.id, ahead: self.ahead(id, entry.id) });
         }
+        if show.sale.method == Method::Reject {
+            return Err(Refusal::SaleRejects);
+        }
+        if !show.sale.waitlist {
+            return Err(Refusal::NoWaitlist);
+        }
+        if !self.offers(id) {
+            return Err(show.wrong_state());
+        }
         if !self.may_take(id, ask.user, ask.quantity) {
             return Err(Refusal::BuyerLimit { max: show.sale.seats_per_buyer_max, taken: self.taken(id, ask.user) });
         }
         if self.satisfy(id, wish).is_some() {
-            return Err(bounds("quantity", "free seats fit this wish: they are to be held"));
+            return Err(Refusal::SeatsFit);
         }
         self.entries_made += 1;
         let entry = OfferId::new(super::GROUP, self.entries_made);

@@ -37,9 +37,9 @@ kinds! {
     /// Why a command changed nothing. Elsewhere: those of the directory, and a line of a hundred million.
     RefusalKind of Refusal:
     RequestIdReused OutOfBounds NoSuchShowtime NoSuchTicket NoSuchHold HoldGone NoSuchOrder NoSuchSeat NoSuchArea
-    NoSuchEntry NoSuchSink AlreadyExists SaleRejects NoLine WrongQueueState NotCalledYet TicketOver NotAdmitted TooManySeats
-    BuyerLimit SeatsUnavailable LeavesOrphan NoSeatsFit AreaFull HoldHasOrder HoldTotalReached WrongOrderState
-    PaymentIdReused AtCapacity SinkLapsed QueueFull;
+    NoSuchEntry NoSuchSink AlreadyExists SaleRejects NoLine NoWaitlist WrongQueueState BeaconMissing NotCalledYet TicketOver NotAdmitted TooManySeats
+    BuyerLimit SeatsUnavailable LeavesOrphan NoSeatsFit AreaFull SeatsFit HoldHasOrder HoldTotalReached WrongOrderState
+    PaymentIdReused MoreThanDue AtCapacity SinkLapsed QueueFull;
     elsewhere: NoSuchOrganisation NoSuchVenue NoSuchEvent NoSuchUser NoSuchNode NoSuchGroup VersionMismatch NoGroups
     InUse
 }
