@@ -94,8 +94,8 @@ pub(crate) fn cluster(nodes: &Nodes) -> anyhow::Result<GrpcCluster> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn only_certificates_or_the_flag_let_calls_leave_the_machine() {
+    #[tokio::test]
+    async fn only_certificates_or_the_flag_let_calls_leave_the_machine() {
         let (here, there) = ("127.0.0.1:1".to_owned(), "192.0.2.1:1".to_owned());
         let everywhere: SocketAddr = "0.0.0.0:1".parse().expect("an address");
         let insecure = SecurityArgs { insecure_plaintext: true, ..SecurityArgs::default() };
