@@ -117,7 +117,7 @@ pub(crate) struct NodeArgs {
     #[arg(long, env = "VESTIBULE_METRICS")]
     pub(crate) metrics: Option<SocketAddr>,
     #[command(flatten)]
-    pub(crate) log_sizes: LogSizes,
+    pub(crate) sizes: Sizes,
     #[command(flatten)]
     pub(crate) security: SecurityArgs,
 }
@@ -139,21 +139,25 @@ pub(crate) struct SecurityArgs {
     pub(crate) insecure_plaintext: bool,
 }
 
-/// Sizes of a node's log.
+/// Sizes of what a node keeps, and speeds of what it sends.
 #[derive(Debug, Clone, Copy, Args)]
-pub(crate) struct LogSizes {
+pub(crate) struct Sizes {
     /// MiB of a segment of the log. Half of it bounds the largest command, so a venue's plan has to fit there.
     #[arg(long, env = "VESTIBULE_SEGMENT_MIB", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=1024))]
     pub(crate) segment_mib: u64,
     /// MiB kept back for a full disk. With less than this free a node takes no new commands; 0 switches that off.
     #[arg(long, env = "VESTIBULE_BALLAST_MIB", default_value_t = 32)]
     pub(crate) ballast_mib: u64,
+    /// MiB a second with which snapshots leave the node, all together.
+    #[arg(long, env = "VESTIBULE_SNAPSHOT_MIB_PER_SECOND", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) snapshot_mib_per_second: u64,
 }
 
-impl LogSizes {
-    pub(crate) fn apply(self, config: &mut vestibule_raft::wal::WalConfig) {
-        config.segment_len = self.segment_mib << 20;
-        config.ballast_len = self.ballast_mib << 20;
+impl Sizes {
+    pub(crate) fn apply(self, config: &mut vestibule_raft::node::NodeConfig) {
+        config.wal.segment_len = self.segment_mib << 20;
+        config.wal.ballast_len = self.ballast_mib << 20;
+        config.snapshot_bytes_per_second = self.snapshot_mib_per_second << 20;
     }
 }
 

@@ -82,7 +82,7 @@ pub(crate) async fn run(args: NodeArgs) -> anyhow::Result<ExitCode> {
         None => None,
     };
     let mut config = NodeConfig::new(args.id, args.cluster, args.peers.0, args.groups);
-    args.log_sizes.apply(&mut config.wal);
+    args.sizes.apply(&mut config);
     let running = start(config, &args.data, listener, &security).await?;
     let recovery = &running.node.recovery;
     tracing::info!(

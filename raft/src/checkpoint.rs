@@ -13,6 +13,7 @@
 //! ```
 
 mod meta;
+mod pace;
 mod verify;
 
 pub use meta::{CheckpointMeta, ForeignCheckpoints};
@@ -24,6 +25,7 @@ use crate::state::{Applied, Drained, GroupState};
 use crate::types::{LogId, StoredMembership};
 use crate::wal::{Owner, WalGroup};
 use meta::{IDENTITY_KEY, META_KEY, check_identity, damaged, identity, row_key, seal, unseal};
+use pace::Pace;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
@@ -35,6 +37,10 @@ use vestibule_engine::{GroupId, Row};
 const PAGE_BYTES: usize = 256 << 10;
 /// How long a checkpoint waits for the log.
 const LOG_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a checkpoint may take to be loaded: damaged files can make sled hang. 5 million places take a few seconds.
+const LOAD_PATIENCE: Duration = Duration::from_secs(60);
+/// How long the last changes may take to be written when the node stops.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(60);
 /// Requests that may wait for the checkpointer.
 const REQUESTS_MAX: usize = 256;
 const CATALOG: &str = "catalog";
@@ -76,6 +82,11 @@ impl Reading {
         &self.pinned.meta
     }
 
+    /// Waits until `bytes` more may leave this node.
+    pub(crate) async fn pace(&self, bytes: usize) {
+        self.checkpoints.pace.pass(bytes).await;
+    }
+
     /// The rows behind `after`; none when that was the last.
     pub async fn page(&self, after: Option<Vec<u8>>) -> io::Result<Vec<Row>> {
         let (group, slot) = (self.group, self.pinned.slot);
@@ -98,6 +109,7 @@ pub struct Checkpoints {
     requests: mpsc::Sender<Request>,
     condition: watch::Receiver<Condition>,
     saved: watch::Receiver<BTreeMap<GroupId, u64>>,
+    pace: Arc<Pace>,
 }
 
 impl Checkpoints {
@@ -113,7 +125,7 @@ impl Checkpoints {
         let (save, saved) = watch::channel(BTreeMap::new());
         let (slots, attached) = (BTreeMap::new(), BTreeMap::new());
         let task = Checkpointer { store, owner, is_claimed: false, interval, slots, attached, fail, save };
-        (Self { requests, condition, saved }, task.run(received))
+        (Self { requests, condition, saved, pace: Arc::default() }, task.run(received))
     }
 
     async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> io::Result<T> {
@@ -123,9 +135,21 @@ impl Checkpoints {
         answered.await.map_err(|_| stopped())?
     }
 
-    /// Loads and verifies the checkpoint of a group. `InvalidData` means that it is damaged.
+    async fn ask_within<T>(&self, patience: Duration, request: impl FnOnce(Answer<T>) -> Request) -> io::Result<T> {
+        let late =
+            || io::Error::new(io::ErrorKind::TimedOut, format!("the checkpointer gave no answer in {patience:?}"));
+        tokio::time::timeout(patience, self.ask(request)).await.map_err(|_| late())?
+    }
+
+    /// From now on, checkpoints leave this node with so many bytes a second, all together.
+    pub fn limit_sending(&self, bytes_per_second: u64) {
+        self.pace.set(bytes_per_second);
+    }
+
+    /// Loads and verifies the checkpoint of a group. `InvalidData` means that it is damaged; whatever the error, it is
+    /// of no use.
     pub(crate) async fn load(&self, group: GroupId) -> io::Result<Applied> {
-        self.ask(|answer| Request::Load { group, answer }).await
+        self.ask_within(LOAD_PATIENCE, |answer| Request::Load { group, answer }).await
     }
 
     /// From now on, the state's changes are written, once the entries that they come from are on disk in `log`. What the
@@ -171,7 +195,7 @@ impl Checkpoints {
 
     /// Writes everything that changed and stops.
     pub async fn close(&self) -> io::Result<()> {
-        self.ask(|answer| Request::Close { answer }).await
+        self.ask_within(CLOSE_PATIENCE, |answer| Request::Close { answer }).await
     }
 
     /// Resolves when the store has failed, with the reason. The node must stop then.

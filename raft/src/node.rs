@@ -66,6 +66,8 @@ pub struct NodeConfig {
     pub wal: WalConfig,
     /// How often changes are written to the checkpoint.
     pub checkpoint_interval: Duration,
+    /// How fast snapshots leave the node, all together.
+    pub snapshot_bytes_per_second: u64,
     /// Entries after which a snapshot is declared and the log purged.
     pub snapshot_entries: u64,
     /// Segments of the log above which groups that hold the oldest are made to purge.
@@ -106,6 +108,7 @@ impl NodeConfig {
             timing: Timing::default(),
             wal: WalConfig::default(),
             checkpoint_interval: Duration::from_millis(250),
+            snapshot_bytes_per_second: 64 << 20,
             snapshot_entries: 5_000,
             segments_max: 4,
             tls: None,
@@ -239,6 +242,7 @@ impl Node {
         let instruments = Arc::new(Instruments::default());
         let store = Arc::new(TimedStore { store: seams.store, instruments: instruments.clone() });
         let (checkpoints, task) = Checkpoints::new(store, seams.owner, config.checkpoint_interval);
+        checkpoints.limit_sending(config.snapshot_bytes_per_second);
         seams.spawner.spawn_blocking_task("checkpointer", Box::pin(task))?;
         let deadline = config.timing.election_min.mul_f64(0.8);
         let peers = Peers::new(&config.cluster, config.id, seams.connector, deadline);

@@ -24,7 +24,7 @@ pub(crate) fn header(group: GroupId, vote: Option<&Vote>, meta: &SnapshotMeta) -
     }
 }
 
-/// Sends a checkpoint page by page. Memory holds a few pages at a time.
+/// Sends a checkpoint page by page, as fast as the node may. Memory holds a few pages at a time.
 pub(crate) async fn send(
     reading: &Reading,
     header: v1::SnapshotHeader,
@@ -37,6 +37,7 @@ pub(crate) async fn send(
         row_count += rows.len() as u64;
         after = rows.last().map(|row| row.key.clone());
         let is_last = rows.is_empty();
+        reading.pace(rows.iter().map(|row| row.key.len() + row.value.len()).sum()).await;
         let rows = rows.into_iter().map(|row| v1::Row { key: row.key.into(), value: row.value.into() });
         let row_count = is_last.then_some(row_count);
         let chunk = v1::SnapshotChunk { header: header.take(), rows: rows.collect(), row_count };
