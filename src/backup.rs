@@ -129,7 +129,7 @@ async fn write(cluster: &GrpcCluster, draft: &Path) -> anyhow::Result<()> {
 async fn cluster_name(cluster: &GrpcCluster) -> anyhow::Result<String> {
     let mut error = None;
     for seed in cluster.seeds() {
-        match cluster.status(seed, PAUSE * 4).await {
+        match cluster.status(&seed, PAUSE * 4).await {
             Ok(status) => return Ok(status.cluster),
             Err(status) => error = Some(anyhow::anyhow!("{seed}: {}", status.message())),
         }

@@ -104,9 +104,17 @@ pub(crate) struct NodeArgs {
     /// Where the node keeps its data.
     #[arg(long, env = "VESTIBULE_DATA")]
     pub(crate) data: PathBuf,
-    /// All nodes and the addresses at which they reach each other: `1=host:port,2=host:port,…`. The same on every node.
-    #[arg(long, env = "VESTIBULE_PEERS")]
-    pub(crate) peers: Peers,
+    /// The nodes that form a new cluster together, with the addresses at which they reach each other:
+    /// `1=host:port,2=host:port,…`. The same on each of them.
+    #[arg(long, env = "VESTIBULE_PEERS", conflicts_with = "join")]
+    pub(crate) peers: Option<Peers>,
+    /// Nodes of the cluster to join: `host:port,…`. With neither this nor peers the node waits to be added by `ctl
+    /// add-node`.
+    #[arg(long, env = "VESTIBULE_JOIN", value_delimiter = ',')]
+    pub(crate) join: Vec<String>,
+    /// The address at which others reach this node, if it is neither among the peers nor the one that it listens on.
+    #[arg(long, env = "VESTIBULE_ADVERTISE")]
+    pub(crate) advertise: Option<String>,
     /// How many shard groups; decided when the cluster is first started.
     #[arg(long, env = "VESTIBULE_GROUPS", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) groups: u32,
@@ -210,6 +218,68 @@ pub(crate) enum CtlCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Makes a running node, one that waits to be added, part of the cluster.
+    AddNode {
+        #[command(flatten)]
+        nodes: Nodes,
+        /// The node's number.
+        #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+        id: u64,
+        /// Where it is reached: host:port.
+        address: String,
+        /// Spread the groups over it at once.
+        #[arg(long)]
+        rebalance: bool,
+        #[command(flatten)]
+        until: Until,
+    },
+    /// Has a node give its groups and leaderships to others. It stays a member; `--undo` makes it take groups again.
+    Drain {
+        #[command(flatten)]
+        nodes: Nodes,
+        /// The node's number.
+        id: u64,
+        /// Let the node take groups again.
+        #[arg(long)]
+        undo: bool,
+        /// Even if fewer active nodes than replicas are left.
+        #[arg(long, conflicts_with = "undo")]
+        force: bool,
+        #[command(flatten)]
+        until: Until,
+    },
+    /// Replaces a node, alive or dead, everywhere and removes it. Its number never comes back.
+    RemoveNode {
+        #[command(flatten)]
+        nodes: Nodes,
+        /// The node's number.
+        id: u64,
+        /// Even if fewer active nodes than replicas are left.
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        until: Until,
+    },
+    /// Hands the leadership of a group to one of its voters.
+    Transfer {
+        #[command(flatten)]
+        nodes: Nodes,
+        /// The group: 3 or g3.
+        #[arg(value_parser = parse_group)]
+        group: u32,
+        /// The number of the node that is to lead.
+        to: u64,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Spreads the groups evenly over the active nodes.
+    Rebalance {
+        #[command(flatten)]
+        nodes: Nodes,
+        #[command(flatten)]
+        until: Until,
+    },
     /// Prints a token for an organiser, making the organisation if need be. Whoever reaches the nodes may do this.
     Token {
         #[command(flatten)]
@@ -265,6 +335,24 @@ pub(crate) enum CtlCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// What is waited for, and how the outcome is printed.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Until {
+    /// Return as soon as the wish is noted, not when it has come true.
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+    /// How long it may take to come true.
+    #[arg(long, default_value_t = 600)]
+    pub(crate) timeout_seconds: u64,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn parse_group(text: &str) -> Result<u32, String> {
+    text.strip_prefix('g').unwrap_or(text).parse().map_err(|_| format!("{text:?} is not a group: 3 or g3"))
 }
 
 #[derive(Debug, Args)]

@@ -12,7 +12,7 @@ use vestibule_raft::seams::{SystemClock, SystemIds};
 
 /// A gateway to the cluster that `nodes` belong to.
 pub(crate) fn connect(config: GatewayConfig, nodes: &Nodes) -> anyhow::Result<Gateway> {
-    let cluster: Arc<dyn Cluster> = Arc::new(security::cluster(nodes)?);
+    let cluster: Arc<dyn Cluster> = security::cluster(nodes)?;
     Ok(Gateway::new(config, cluster, Arc::new(SystemClock), Arc::new(SystemIds)))
 }
 

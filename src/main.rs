@@ -11,6 +11,7 @@
 mod backup;
 mod certs;
 mod cli;
+mod cluster_admin;
 mod ctl;
 mod demo;
 mod gateway;

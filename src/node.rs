@@ -27,7 +27,7 @@ pub(crate) async fn start(
     listener: TcpListener,
     security: &Security,
 ) -> anyhow::Result<Running> {
-    security.check_reach(config.peers.values())?;
+    security.check_reach(config.peers.values().chain(&config.join).chain([&config.address]))?;
     let config = NodeConfig { tls: security.tls().cloned(), ..config };
     let id = config.id;
     // Before the directory is claimed for this node.
@@ -73,6 +73,17 @@ pub(crate) async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
 }
 
+fn config(args: &NodeArgs) -> NodeConfig {
+    let address = args.advertise.clone();
+    let mut config = match &args.peers {
+        Some(peers) => NodeConfig::new(args.id, &args.cluster, peers.0.clone(), args.groups),
+        None => NodeConfig::joining(args.id, &args.cluster, args.listen.to_string(), args.join.clone()),
+    };
+    config.address = address.unwrap_or(config.address);
+    args.sizes.apply(&mut config);
+    config
+}
+
 pub(crate) async fn run(args: NodeArgs) -> anyhow::Result<ExitCode> {
     let security = Security::new(&args.security)?;
     security.check_listen(args.listen)?;
@@ -81,9 +92,7 @@ pub(crate) async fn run(args: NodeArgs) -> anyhow::Result<ExitCode> {
         Some(address) => Some(listen(address).await?),
         None => None,
     };
-    let mut config = NodeConfig::new(args.id, args.cluster, args.peers.0, args.groups);
-    args.sizes.apply(&mut config);
-    let running = start(config, &args.data, listener, &security).await?;
+    let running = start(config(&args), &args.data, listener, &security).await?;
     let recovery = &running.node.recovery;
     tracing::info!(
         node = args.id,

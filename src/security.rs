@@ -80,7 +80,7 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
 }
 
 /// The cluster that a gateway or a tool was pointed at.
-pub(crate) fn cluster(nodes: &Nodes) -> anyhow::Result<GrpcCluster> {
+pub(crate) fn cluster(nodes: &Nodes) -> anyhow::Result<Arc<GrpcCluster>> {
     let security = Security::new(&nodes.security)?;
     if let Some(tls) = security.tls() {
         let is_known = [GATEWAY, OPERATOR].into_iter().any(|name| tls.is_named(name));

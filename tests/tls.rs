@@ -48,6 +48,8 @@ struct Caller {
     address: String,
     authority: String,
     pair: Option<Pair>,
+    /// Which life of its data node 2 lives.
+    incarnation: String,
 }
 
 impl Caller {
@@ -64,7 +66,7 @@ impl Caller {
 
     /// Asks node 1 as node `from` for a vote in a group that it does not host.
     async fn vote(&self, from: u64) -> Status {
-        vote(self.channel(), from).await
+        vote(self.channel(), from, &self.incarnation).await
     }
 
     async fn status(&self) -> Result<u64, Status> {
@@ -73,10 +75,11 @@ impl Caller {
     }
 }
 
-async fn vote(channel: Channel, from: u64) -> Status {
+async fn vote(channel: Channel, from: u64, incarnation: &str) -> Status {
     let mut request = Request::new(v1::VoteRequest { group: 999, ..v1::VoteRequest::default() });
     request.metadata_mut().insert("vestibule-cluster", "vestibule".parse().expect("a name"));
     request.metadata_mut().insert("vestibule-from", from.into());
+    request.metadata_mut().insert("vestibule-from-incarnation", incarnation.parse().expect("digits"));
     request.metadata_mut().insert("vestibule-to", 1.into());
     ConsensusClient::new(channel).vote(request).await.expect_err("there is no such group")
 }
@@ -95,7 +98,15 @@ async fn everybody_is_who_their_certificate_says() {
 
     let directory = cluster.certificates();
     let authority = std::fs::read_to_string(directory.join("ca.pem")).expect("it is there");
-    let with = |pair| Caller { address: cluster.node_address(1), authority: authority.clone(), pair };
+    let nodes = cluster.status();
+    let second = nodes.iter().find(|node| node["node"] == 2).expect("node 2 answers");
+    let incarnation = second["incarnation"].as_str().expect("it has one").to_owned();
+    let with = |pair| Caller {
+        address: cluster.node_address(1),
+        authority: authority.clone(),
+        pair,
+        incarnation: incarnation.clone(),
+    };
     let own = |who| with(Some(Pair::read(directory, who)));
 
     // Between nodes: only a node, and only as itself.
@@ -144,12 +155,12 @@ async fn everybody_is_who_their_certificate_says() {
     let tls = Tls::from_pem(authority.as_bytes(), certificate.as_bytes(), key.as_bytes()).expect("they fit");
     let connector = TlsConnector(tls);
     let at = |id| cluster.node_address(id);
-    let status = vote(connector.channel_to_node(1, &at(1)).expect("a channel"), 2).await;
+    let status = vote(connector.channel_to_node(1, &at(1)).expect("a channel"), 2, &incarnation).await;
     assert!(is_let_in(&status), "{status:?}");
-    let status = vote(connector.channel_to_node(1, &at(3)).expect("a channel"), 2).await;
+    let status = vote(connector.channel_to_node(1, &at(3)).expect("a channel"), 2, &incarnation).await;
     assert_eq!(status.code(), Code::Unavailable, "{status:?}");
     // It is there, but not as node 1.
-    let status = vote(connector.channel_to_node(3, &at(3)).expect("a channel"), 2).await;
+    let status = vote(connector.channel_to_node(3, &at(3)).expect("a channel"), 2, &incarnation).await;
     assert!(status.message().contains("this is node 3"), "{status:?}");
 }
 

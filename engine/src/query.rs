@@ -535,6 +535,8 @@ pub struct NodeRecord {
     pub node: NodeNumber,
     /// Where it listens.
     pub address: String,
+    /// Which life of its data directory it lives.
+    pub incarnation: u128,
     /// What it is.
     pub state: NodeState,
     /// 1 when made known, one more at every change.

@@ -127,14 +127,17 @@ states! {
     /// The state of a node.
     ///
     /// ```text
-    /// active ◀──▶ draining ──▶ removed
-    ///    └────────────────────────▲
+    /// active ◀──▶ draining ◀──▶ leaving ──▶ removed
+    ///    ▲                         ▲
+    ///    └─────────────────────────┘
     /// ```
     NodeState {
         /// Takes groups.
         Active => "active",
-        /// Gives its groups away.
+        /// Gives its groups away, and may take some again later.
         Draining => "draining",
+        /// Gives its groups away, and is removed once it has none.
+        Leaving => "leaving",
         /// Gone for good: its id never comes back.
         Removed => "removed",
     }

@@ -1,19 +1,21 @@
 //! What a node answers to gateways and tools.
 
-use crate::checkpoint::{Checkpoints, Reading};
+use crate::checkpoint::Reading;
+use crate::convert;
 use crate::group::{Group, Groups, Unproposed};
+use crate::hosting::Host;
 use crate::machine;
 use crate::metrics::Instruments;
 use crate::proposal_queue::Asker;
+use crate::roster::Known;
 use crate::snapshot;
-use crate::stop::Stop;
+use crate::steps;
 use crate::tls::Guard;
 use crate::types::{LogId, NodeId, SnapshotMeta};
 use futures::stream::{BoxStream, FuturesUnordered};
 use futures::{FutureExt, StreamExt};
-use openraft::ReadPolicy;
 use openraft::async_runtime::WatchReceiver;
-use std::collections::BTreeMap;
+use openraft::{Instant as _, ReadPolicy};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -45,20 +47,12 @@ const BACKUP_PATIENCE: Duration = Duration::from_secs(30);
 const PINNED_PAUSE: Duration = Duration::from_millis(50);
 
 pub(crate) struct AccessService {
-    pub(crate) cluster: String,
-    pub(crate) node: NodeId,
-    pub(crate) groups: Arc<Groups>,
-    pub(crate) checkpoints: Checkpoints,
-    pub(crate) members: BTreeMap<NodeId, String>,
-    pub(crate) command_len_max: usize,
+    pub(crate) host: Host,
     pub(crate) guard: Guard,
-    pub(crate) instruments: Arc<Instruments>,
     /// Sessions so far.
     pub(crate) sessions: AtomicU64,
-    /// Whether the disk is full.
-    pub(crate) full: watch::Receiver<bool>,
-    /// Turns true when the node stops: sessions and watches end then.
-    pub(crate) stop: Stop,
+    /// What keeps the controller of this node from going on.
+    pub(crate) obstacles: watch::Receiver<Vec<String>>,
 }
 
 fn failure(kind: Kind, detail: impl Into<String>) -> v1::Failure {
@@ -111,6 +105,7 @@ async fn try_propose(
     }
     let explain = |why: Unproposed| match why {
         Unproposed::NotLeader(leader) => not_leader(leader),
+        Unproposed::ClockIsWild => failure(Kind::Unavailable, "the clock of this node is off"),
         Unproposed::Overloaded => failure(Kind::Overloaded, "the group's queue is full"),
         Unproposed::Unknown(detail) => failure(Kind::UnknownOutcome, detail),
     };
@@ -211,10 +206,11 @@ impl Access for AccessService {
     async fn session(&self, request: Request<Streaming<v1::Request>>) -> Result<Response<Self::SessionStream>, Status> {
         let mut inbound = request.into_inner();
         let (answers, outbound) = mpsc::channel(ANSWERS_MAX);
-        let groups = self.groups.clone();
+        let groups = self.host.groups.clone();
         let asker = Asker(self.sessions.fetch_add(1, Ordering::Relaxed) + 1);
-        let limits = Limits { asker, command_len_max: self.command_len_max, instruments: self.instruments.clone() };
-        let mut stop = self.stop.clone();
+        let command_len_max = self.host.wal.entry_len_max() - 64;
+        let limits = Limits { asker, command_len_max, instruments: self.host.instruments.clone() };
+        let mut stop = self.host.stop.clone();
         tokio::spawn(async move {
             let mut under_way = FuturesUnordered::new();
             let mut open = true;
@@ -251,9 +247,9 @@ impl Access for AccessService {
 
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let request = request.into_inner();
-        let group = self.groups.get(GroupId(request.group))?;
+        let group = self.host.groups.get(GroupId(request.group))?;
         let (items, outbound) = mpsc::channel(4);
-        let mut stop = self.stop.clone();
+        let mut stop = self.host.stop.clone();
         tokio::spawn(async move {
             let mut progress = group.state.watch();
             let mut next = request.from.max(1);
@@ -288,7 +284,7 @@ impl Access for AccessService {
 
     async fn backup(&self, request: Request<v1::BackupRequest>) -> Result<Response<Self::BackupStream>, Status> {
         self.guard.check_operator(&request)?;
-        let group = self.groups.get(GroupId(request.into_inner().group))?;
+        let group = self.host.groups.get(GroupId(request.into_inner().group))?;
         let confirmed =
             tokio::time::timeout(BACKUP_PATIENCE, group.raft.ensure_linearizable(ReadPolicy::ReadIndex)).await;
         match confirmed {
@@ -301,7 +297,7 @@ impl Access for AccessService {
             SnapshotMeta { last_log_id: reading.meta().last, last_membership: reading.meta().membership.clone() };
         let header = snapshot::header(group.id, None, &meta);
         let (chunks, outbound) = mpsc::channel(2);
-        let instruments = self.instruments.clone();
+        let instruments = self.host.instruments.clone();
         tokio::spawn(async move {
             let begun = Instant::now();
             let sent = snapshot::send(&reading, header, &chunks).await;
@@ -314,11 +310,36 @@ impl Access for AccessService {
     }
 
     async fn status(&self, _request: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
-        let groups = self.groups.all().iter().map(|group| self.group_status(group)).collect();
-        let members =
-            self.members.iter().map(|(node, address)| v1::Member { node: *node, address: address.clone() }).collect();
-        let (cluster, disk_full) = (self.cluster.clone(), *self.full.borrow());
-        Ok(Response::new(v1::StatusResponse { node: self.node, cluster, groups, members, disk_full }))
+        let host = &self.host;
+        let groups = host.groups.all().iter().map(|group| self.group_status(group)).collect();
+        let member = |(node, known): (NodeId, Known)| v1::Member {
+            node,
+            address: known.address,
+            state: known.state.map(|state| state.as_str().to_owned()).unwrap_or_default(),
+        };
+        let clock = host.clock_watch.verdict();
+        Ok(Response::new(v1::StatusResponse {
+            node: host.config.id,
+            cluster: host.config.cluster.clone(),
+            groups,
+            members: host.roster.all().into_iter().map(member).collect(),
+            incarnation: format!("{:032x}", host.roster.incarnation()),
+            clock_ahead_ms: clock.ahead_ms,
+            clock_is_wild: clock.is_wild,
+            obstacles: self.obstacles.borrow().clone(),
+            disk_full: *host.wal.watch_full().borrow(),
+        }))
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<v1::HandOverRequest>,
+    ) -> Result<Response<v1::HandOverResponse>, Status> {
+        self.guard.check_operator(&request)?;
+        let request = request.into_inner();
+        let group = self.host.groups.get(GroupId(request.group))?;
+        steps::transfer(&group, request.to).await.map_err(Status::failed_precondition)?;
+        Ok(Response::new(v1::HandOverResponse {}))
     }
 }
 
@@ -330,8 +351,8 @@ impl AccessService {
         let wanted = group.state.progress().next_index;
         let deadline = Instant::now() + BACKUP_PATIENCE;
         loop {
-            self.checkpoints.save(group.id).await.map_err(failed)?;
-            let reading = self.checkpoints.begin_read(group.id).await.map_err(failed)?;
+            self.host.checkpoints.save(group.id).await.map_err(failed)?;
+            let reading = self.host.checkpoints.begin_read(group.id).await.map_err(failed)?;
             if reading.meta().last.map_or(0, |last| last.index + 1) >= wanted {
                 return Ok(reading);
             }
@@ -345,8 +366,19 @@ impl AccessService {
 
     fn group_status(&self, group: &Group) -> v1::GroupStatus {
         let metrics = group.raft.metrics().borrow_watched().clone();
-        let membership = metrics.membership_config.membership();
+        let stored = &metrics.membership_config;
+        let membership = stored.membership();
         let progress = group.state.progress();
+        let heard = metrics.heartbeat.unwrap_or_default();
+        let follower = |(node, matched): (u64, Option<LogId>)| v1::Follower {
+            node,
+            matched_index: matched.map_or(0, |matched| matched.index),
+            silent_ms: heard
+                .get(&node)
+                .copied()
+                .flatten()
+                .map_or(u64::MAX, |heard| u64::try_from(heard.elapsed().as_millis()).unwrap_or(u64::MAX)),
+        };
         v1::GroupStatus {
             group: group.id.0,
             leader: metrics.current_leader.unwrap_or(0),
@@ -357,7 +389,11 @@ impl AccessService {
             voters: membership.voter_ids().collect(),
             learners: membership.learner_ids().collect(),
             purged_index: metrics.purged.map_or(0, |purged| purged.index),
-            checkpointed_index: self.checkpoints.saved_next_index(group.id).saturating_sub(1),
+            checkpointed_index: self.host.checkpoints.saved_next_index(group.id).saturating_sub(1),
+            is_formed: metrics.last_log_index.is_some() || metrics.current_term > 0,
+            membership: stored.log_id().as_ref().map(convert::log_id_out),
+            is_joint: membership.get_joint_config().len() > 1,
+            followers: metrics.replication.unwrap_or_default().into_iter().map(follower).collect(),
         }
     }
 }

@@ -60,6 +60,7 @@ enum Request {
     BeginReceive { group: GroupId, answer: Answer<Receiving> },
     PutPage { receiving: Receiving, rows: Vec<Row>, answer: Answer<Receiving> },
     Install { receiving: Receiving, meta: Box<CheckpointMeta>, answer: Answer<()> },
+    Forget { group: GroupId, answer: Answer<()> },
     Close { answer: Answer<()> },
 }
 
@@ -193,6 +194,11 @@ impl Checkpoints {
         self.ask(|answer| Request::Install { receiving, meta, answer }).await
     }
 
+    /// Gives up the checkpoint of a group that is hosted here no longer. Nothing of it is written any more.
+    pub async fn forget(&self, group: GroupId) -> io::Result<()> {
+        self.ask(|answer| Request::Forget { group, answer }).await
+    }
+
     /// Writes everything that changed and stops.
     pub async fn close(&self) -> io::Result<()> {
         self.ask_within(CLOSE_PATIENCE, |answer| Request::Close { answer }).await
@@ -311,6 +317,13 @@ impl Checkpointer {
             Request::PutPage { receiving, rows, answer } => drop(answer.send(self.put_page(receiving, rows).await)),
             Request::Install { receiving, meta, answer } => {
                 drop(answer.send(self.install(receiving, *meta).await));
+            }
+            Request::Forget { group, answer } => {
+                let forgotten = self.forget(group).await;
+                if let Err(error) = &forgotten {
+                    self.fail.send_replace(Condition::Failed(error.to_string()));
+                }
+                drop(answer.send(forgotten));
             }
             Request::Close { .. } => unreachable!("handled where requests are received"),
         }
@@ -540,5 +553,24 @@ impl Checkpointer {
             attached.state.replace(applied);
         }
         self.store.clear(&namespace(group, before)).await
+    }
+
+    /// The empty slot takes the place of the full one before that is cleared: at no time is half a checkpoint in place.
+    async fn forget(&mut self, group: GroupId) -> io::Result<()> {
+        self.attached.remove(&group);
+        let full = self.slot(group).await?.number;
+        let empty = 1 - full;
+        self.store.clear(&namespace(group, empty)).await?;
+        self.store.flush().await?;
+        let key = group.to_string().into_bytes();
+        let sealed = seal(&key, &[empty]);
+        self.store.write(CATALOG, vec![(key, Some(sealed))]).await?;
+        self.store.flush().await?;
+        self.slots.remove(&group);
+        self.save.send_modify(|saved| {
+            saved.remove(&group);
+        });
+        self.store.clear(&namespace(group, full)).await?;
+        self.store.flush().await
     }
 }

@@ -10,13 +10,13 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
-use vestibule_engine::{Envelope, EventRecord, GroupId, Reply, Row, Sequence, StateMachine, codec};
+use vestibule_engine::{Envelope, EventRecord, GroupId, NodeState, Reply, Row, Sequence, StateMachine, codec};
 use vestibule_proto::v1;
 use vestibule_proto::v1::access_client::AccessClient;
 use vestibule_proto::v1::failure::Kind;
@@ -144,7 +144,8 @@ pub enum WatchError {
 
 /// The cluster over gRPC: one session a node, made when it is first needed.
 pub struct GrpcCluster {
-    seeds: Vec<String>,
+    /// Addresses of nodes: those that were given, and those that the nodes named since.
+    seeds: Mutex<Vec<String>>,
     connector: Arc<dyn Connector>,
     sessions: Mutex<BTreeMap<String, Session>>,
     /// Where each group's leader was last seen.
@@ -173,6 +174,8 @@ const SESSION_TIMEOUT: Duration = Duration::from_millis(1_000);
 /// Pauses between attempts: doubling from the first to the last.
 const PAUSE_FIRST: Duration = Duration::from_millis(10);
 const PAUSE_LAST: Duration = Duration::from_millis(160);
+/// How often a node is asked which nodes there are.
+const MEMBERS_INTERVAL: Duration = Duration::from_secs(5);
 /// How long a session that broke rests before it is made again.
 const SESSION_REST: Duration = Duration::from_millis(50);
 
@@ -306,16 +309,18 @@ enum Attempt {
 }
 
 impl GrpcCluster {
-    /// The cluster that the nodes at `seeds` (host and port) belong to.
-    pub fn new(seeds: Vec<String>, connector: Arc<dyn Connector>) -> Self {
-        Self {
-            seeds,
+    /// The cluster that the nodes at `seeds` (host and port) belong to. While it lives it follows which nodes there are.
+    pub fn new(seeds: Vec<String>, connector: Arc<dyn Connector>) -> Arc<Self> {
+        let cluster = Arc::new(Self {
+            seeds: Mutex::new(seeds),
             connector,
             sessions: Mutex::default(),
             leaders: Mutex::default(),
             readings: Mutex::default(),
             turn: AtomicUsize::new(0),
-        }
+        });
+        tokio::spawn(follow_members(Arc::downgrade(&cluster)));
+        cluster
     }
 
     /// What a node says of itself and of its groups.
@@ -349,8 +354,8 @@ impl GrpcCluster {
     /// Addresses of those who lead a group, according to the nodes it was told of.
     async fn leader_addresses(&self, group: GroupId) -> Vec<String> {
         let mut found: Vec<String> = Vec::new();
-        for seed in &self.seeds {
-            let Ok(status) = self.status(seed, SESSION_TIMEOUT).await else { continue };
+        for seed in self.seeds() {
+            let Ok(status) = self.status(&seed, SESSION_TIMEOUT).await else { continue };
             let leader = status.groups.iter().find(|entry| entry.group == group.0).map_or(0, |entry| entry.leader);
             let address = status.members.iter().find(|member| member.node == leader).map(|member| &member.address);
             found.extend(address.filter(|address| !found.contains(address)).cloned());
@@ -358,9 +363,49 @@ impl GrpcCluster {
         found
     }
 
-    /// The nodes it was told of.
-    pub fn seeds(&self) -> &[String] {
-        &self.seeds
+    /// Has the node at `address`, which leads the group, hand that to another.
+    pub async fn transfer_leader(
+        &self,
+        address: &str,
+        group: GroupId,
+        to: u64,
+        patience: Duration,
+    ) -> Result<(), tonic::Status> {
+        let channel =
+            self.connector.channel(address).map_err(|error| tonic::Status::invalid_argument(error.to_string()))?;
+        let mut client = AccessClient::new(channel);
+        let asked = client.transfer_leader(v1::HandOverRequest { group: group.0, to });
+        let answered = tokio::time::timeout(patience, asked).await;
+        answered.map_err(|_| tonic::Status::deadline_exceeded("the node gave no answer in time"))?.map(drop)
+    }
+
+    /// The addresses of the nodes it knows of.
+    pub fn seeds(&self) -> Vec<String> {
+        lock(&self.seeds).clone()
+    }
+
+    /// Learns of more nodes.
+    pub fn add_seeds(&self, addresses: impl IntoIterator<Item = String>) {
+        let mut seeds = lock(&self.seeds);
+        for address in addresses {
+            if !address.is_empty() && !seeds.contains(&address) && seeds.len() < SESSIONS_MAX {
+                seeds.push(address);
+            }
+        }
+    }
+
+    /// Takes over which nodes there are from one that says so: removed ones are forgotten, new ones known.
+    fn note_members(&self, members: &[v1::Member]) {
+        let is_removed = |member: &&v1::Member| member.state == NodeState::Removed.as_str();
+        let present: Vec<&v1::Member> = members.iter().filter(|member| !is_removed(member)).collect();
+        let gone: Vec<&str> = members.iter().filter(is_removed).map(|member| member.address.as_str()).collect();
+        // A node that took over the address of a removed one is there all the same.
+        let is_gone = |address: &String| {
+            gone.contains(&address.as_str()) && !present.iter().any(|member| member.address == *address)
+        };
+        lock(&self.seeds).retain(|address| !is_gone(address));
+        lock(&self.sessions).retain(|address, _| !is_gone(address));
+        self.add_seeds(present.into_iter().map(|member| member.address.clone()));
     }
 
     fn session(&self, address: &str) -> Option<Session> {
@@ -378,7 +423,8 @@ impl GrpcCluster {
 
     fn next_seed(&self) -> String {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        self.seeds.get(turn % self.seeds.len().max(1)).cloned().unwrap_or_default()
+        let seeds = lock(&self.seeds);
+        seeds.get(turn % seeds.len().max(1)).cloned().unwrap_or_default()
     }
 
     fn leader(&self, group: GroupId) -> Option<String> {
@@ -525,7 +571,7 @@ impl GrpcCluster {
                 _ => self.leave_read_point(group, &point),
             }
             tried += 1;
-            if tried % self.seeds.len().max(1) == 0 {
+            if tried % lock(&self.seeds).len().max(1) == 0 {
                 tokio::time::sleep(PAUSE_LAST.min(deadline.saturating_duration_since(Instant::now()))).await;
             }
         }
@@ -578,6 +624,18 @@ async fn next_chunk(stream: &mut tonic::Streaming<v1::SnapshotChunk>) -> Result<
         Ok(Ok(None)) => Err(tonic::Status::unavailable("the node ended the backup too early")),
         Ok(Err(status)) => Err(status),
         Err(_) => Err(tonic::Status::deadline_exceeded("the node fell silent")),
+    }
+}
+
+/// Asks one node after another which nodes there are, for as long as the cluster's client lives.
+async fn follow_members(cluster: Weak<GrpcCluster>) {
+    loop {
+        let Some(known) = cluster.upgrade() else { return };
+        if let Ok(status) = known.status(&known.next_seed(), SESSION_TIMEOUT).await {
+            known.note_members(&status.members);
+        }
+        drop(known);
+        tokio::time::sleep(MEMBERS_INTERVAL).await;
     }
 }
 

@@ -1,18 +1,15 @@
 //! What a node answers to its peers.
 
-use crate::checkpoint::Checkpoints;
 use crate::convert;
-use crate::group::Groups;
-use crate::metrics::Instruments;
+use crate::hosting::Host;
 use crate::snapshot;
 use crate::state_machine::{Snapshot, SnapshotHandle};
-use crate::stop::Stop;
-use crate::transport::{CLUSTER_KEY, FROM_KEY, TO_KEY};
-use crate::types::{NodeId, SnapshotMeta};
+use crate::steps;
+use crate::transport::{CLUSTER_KEY, FROM_INCARNATION_KEY, FROM_KEY, TO_INCARNATION_KEY, TO_KEY};
+use crate::types::SnapshotMeta;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use std::pin::Pin;
-use std::sync::Arc;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 use vestibule_engine::GroupId;
@@ -20,13 +17,7 @@ use vestibule_proto::v1;
 use vestibule_proto::v1::consensus_server::Consensus;
 
 pub(crate) struct ConsensusService {
-    pub(crate) cluster: String,
-    pub(crate) node: NodeId,
-    pub(crate) groups: Arc<Groups>,
-    pub(crate) checkpoints: Checkpoints,
-    pub(crate) instruments: Arc<Instruments>,
-    /// Turns when the node stops: append streams end then, which their senders would keep open.
-    pub(crate) stop: Stop,
+    pub(crate) host: Host,
 }
 
 fn stopped(error: impl ToString) -> Status {
@@ -34,24 +25,32 @@ fn stopped(error: impl ToString) -> Status {
 }
 
 impl ConsensusService {
-    /// Refuses calls that are meant for another node or another cluster.
+    /// Refuses calls that are meant for another node or another cluster, and nodes that are not what they were.
     fn check_meant<T>(&self, request: &Request<T>) -> Result<(), Status> {
         let metadata = request.metadata();
         let value = |key: &str| metadata.get(key).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let (cluster, from, to) = (value(CLUSTER_KEY), value(FROM_KEY), value(TO_KEY));
-        if cluster == self.cluster && to == self.node.to_string() {
-            return Ok(());
+        let (own_cluster, own) = (&self.host.config.cluster, self.host.config.id);
+        if cluster != own_cluster || to != own.to_string() {
+            return Err(Status::permission_denied(format!(
+                "this is node {own} of cluster {own_cluster:?}, not node {to:?} of cluster {cluster:?} that node \
+                 {from:?} calls"
+            )));
         }
-        let (own_cluster, own) = (&self.cluster, self.node);
-        Err(Status::permission_denied(format!(
-            "this is node {own} of cluster {own_cluster:?}, not node {to:?} of cluster {cluster:?} that node {from:?} calls"
-        )))
+        let incarnation = |key: &str| u128::from_str_radix(value(key), 16).ok();
+        if let Some(meant) = incarnation(TO_INCARNATION_KEY) {
+            self.host.roster.check_meant(meant)?;
+        }
+        match (from.parse(), incarnation(FROM_INCARNATION_KEY)) {
+            (Ok(from), Some(incarnation)) => self.host.roster.check_caller(from, incarnation),
+            _ => Err(Status::invalid_argument("the caller does not say who it is")),
+        }
     }
 
     async fn receive(&self, inbound: Streaming<v1::SnapshotChunk>) -> Result<Response<v1::SnapshotResponse>, Status> {
-        let is_wanted = |group| self.groups.get(group).map(drop);
-        let received = snapshot::receive(&self.checkpoints, inbound, is_wanted).await?;
-        let group = self.groups.get(received.group)?;
+        let is_wanted = |group| self.host.groups.get(group).map(drop);
+        let received = snapshot::receive(&self.host.checkpoints, inbound, is_wanted).await?;
+        let group = self.host.groups.get(received.group)?;
         let vote = received.vote.ok_or_else(|| Status::invalid_argument("the snapshot has no vote"))?;
         let snapshot = Snapshot { meta: received.meta, snapshot: SnapshotHandle::Received(received.receiving) };
         let response = group.raft.install_full_snapshot(vote, snapshot).await.map_err(stopped)?;
@@ -71,7 +70,7 @@ impl Consensus for ConsensusService {
         request: Request<Streaming<v1::AppendRequest>>,
     ) -> Result<Response<Self::AppendStream>, Status> {
         self.check_meant(&request)?;
-        let groups = self.groups.clone();
+        let groups = self.host.groups.clone();
         let mut inbound = request.into_inner();
         // The first request says which group; the answer to the call must not wait for it.
         let answers = async move {
@@ -105,7 +104,7 @@ impl Consensus for ConsensusService {
                 .boxed();
             answers
         };
-        let mut stop = self.stop.clone();
+        let mut stop = self.host.stop.clone();
         let answers = futures::stream::once(answers).flatten();
         Ok(Response::new(answers.take_until(async move { stop.stopped().await }).boxed()))
     }
@@ -113,7 +112,7 @@ impl Consensus for ConsensusService {
     async fn vote(&self, request: Request<v1::VoteRequest>) -> Result<Response<v1::VoteResponse>, Status> {
         self.check_meant(&request)?;
         let request = request.into_inner();
-        let group = self.groups.get(GroupId(request.group))?;
+        let group = self.host.groups.get(GroupId(request.group))?;
         let response = group.raft.vote(convert::vote_request_in(request)?).await.map_err(stopped)?;
         Ok(Response::new(convert::vote_response_out(&response)))
     }
@@ -121,7 +120,7 @@ impl Consensus for ConsensusService {
     async fn pre_vote(&self, request: Request<v1::VoteRequest>) -> Result<Response<v1::VoteResponse>, Status> {
         self.check_meant(&request)?;
         let request = request.into_inner();
-        let group = self.groups.get(GroupId(request.group))?;
+        let group = self.host.groups.get(GroupId(request.group))?;
         let response = group.raft.pre_vote(convert::vote_request_in(request)?).await.map_err(stopped)?;
         Ok(Response::new(convert::vote_response_out(&response)))
     }
@@ -133,7 +132,7 @@ impl Consensus for ConsensusService {
         self.check_meant(&request)?;
         let begun = Instant::now();
         let received = self.receive(request.into_inner()).await;
-        self.instruments.transferred(&self.instruments.snapshot_receive, begun, &received);
+        self.host.instruments.transferred(&self.host.instruments.snapshot_receive, begun, &received);
         received
     }
 
@@ -143,7 +142,7 @@ impl Consensus for ConsensusService {
     ) -> Result<Response<v1::TransferLeaderResponse>, Status> {
         self.check_meant(&request)?;
         let request = request.into_inner();
-        let group = self.groups.get(GroupId(request.group))?;
+        let group = self.host.groups.get(GroupId(request.group))?;
         let answer = group.raft.handle_transfer_leader(convert::transfer_in(request)?).await.map_err(stopped)?;
         let refusal = answer.err().map(|error| error.to_string()).unwrap_or_default();
         Ok(Response::new(v1::TransferLeaderResponse { refusal }))
@@ -154,16 +153,16 @@ impl Consensus for ConsensusService {
         request: Request<v1::FetchSnapshotRequest>,
     ) -> Result<Response<Self::FetchSnapshotStream>, Status> {
         self.check_meant(&request)?;
-        let group = self.groups.get(GroupId(request.into_inner().group))?;
+        let group = self.host.groups.get(GroupId(request.into_inner().group))?;
         let failed = |error: std::io::Error| Status::internal(error.to_string());
         // As fresh as it can be: the asker's log has to reach back to it.
-        self.checkpoints.save(group.id).await.map_err(failed)?;
-        let reading = self.checkpoints.begin_read(group.id).await.map_err(failed)?;
+        self.host.checkpoints.save(group.id).await.map_err(failed)?;
+        let reading = self.host.checkpoints.begin_read(group.id).await.map_err(failed)?;
         let meta =
             SnapshotMeta { last_log_id: reading.meta().last, last_membership: reading.meta().membership.clone() };
         let header = snapshot::header(group.id, None, &meta);
         let (chunks, outbound) = tokio::sync::mpsc::channel(2);
-        let instruments = self.instruments.clone();
+        let instruments = self.host.instruments.clone();
         tokio::spawn(async move {
             let begun = Instant::now();
             let sent = snapshot::send(&reading, header, &chunks).await;
@@ -173,5 +172,20 @@ impl Consensus for ConsensusService {
             }
         });
         Ok(Response::new(tokio_stream::wrappers::ReceiverStream::new(outbound).map(Ok).boxed()))
+    }
+    async fn ping(&self, request: Request<v1::PingRequest>) -> Result<Response<v1::PingResponse>, Status> {
+        self.check_meant(&request)?;
+        Ok(Response::new(v1::PingResponse { now: self.host.clock.now().0 }))
+    }
+
+    async fn change_group(
+        &self,
+        request: Request<v1::ChangeGroupRequest>,
+    ) -> Result<Response<v1::ChangeGroupResponse>, Status> {
+        self.check_meant(&request)?;
+        let request = request.into_inner();
+        let step = request.step.ok_or_else(|| Status::invalid_argument("the step is missing"))?;
+        steps::take(&self.host, GroupId(request.group), step).await.map_err(Status::failed_precondition)?;
+        Ok(Response::new(v1::ChangeGroupResponse {}))
     }
 }

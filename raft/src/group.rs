@@ -1,8 +1,11 @@
 //! One group on one node: its Raft, its state, and the proposer that feeds it.
 
+use crate::clock_watch::ClockWatch;
+use crate::hosting::Host;
 use crate::machine;
 use crate::metrics::Instruments;
 use crate::proposal_queue::{Asker, Bounds, ProposalQueue, Waiting};
+use crate::roster::Roster;
 use crate::seams::Clock;
 use crate::state::GroupState;
 use crate::state_machine::MachineStore;
@@ -38,6 +41,7 @@ pub(crate) struct Group {
     pub(crate) node: NodeId,
     pub(crate) raft: Raft<TypeConfig, MachineStore>,
     pub(crate) state: Arc<GroupState>,
+    roster: Arc<Roster>,
     pub(crate) log: WalGroup,
     proposals: Arc<ProposalQueue<Proposal>>,
     begun: Instant,
@@ -54,6 +58,10 @@ pub(crate) struct Groups {
 impl Groups {
     pub(crate) fn insert(&self, group: Arc<Group>) {
         self.groups.write().expect("no holder of this lock panics").insert(group.id, group);
+    }
+
+    pub(crate) fn remove(&self, id: GroupId) {
+        self.groups.write().expect("no holder of this lock panics").remove(&id);
     }
 
     pub(crate) fn get(&self, id: GroupId) -> Result<Arc<Group>, Status> {
@@ -73,6 +81,8 @@ pub(crate) enum Unproposed {
     NotLeader(Option<(NodeId, String)>),
     /// Nothing was done: the queue is full.
     Overloaded,
+    /// Nothing was done: this node's clock is off, so it must not stamp.
+    ClockIsWild,
     /// It may take effect yet.
     Unknown(String),
 }
@@ -102,22 +112,26 @@ impl Drop for Group {
 }
 
 impl Group {
-    /// Starts the proposer and the ticker of a group.
+    /// Starts the proposer and the ticker of a group of `host`.
     pub(crate) fn start(
         id: GroupId,
-        node: NodeId,
         raft: Raft<TypeConfig, MachineStore>,
         state: Arc<GroupState>,
-        log: WalGroup,
-        clock: Arc<dyn Clock>,
-        instruments: Arc<Instruments>,
+        host: &Host,
     ) -> Arc<Self> {
         let proposals = Arc::new(ProposalQueue::new(BOUNDS));
         let queue = proposals.clone();
+        let (node, roster, log) = (host.config.id, host.roster.clone(), host.wal.group(id));
         let (begun, heard_millis) = (Instant::now(), AtomicU64::new(0));
-        let group = Arc::new(Self { id, node, raft, state, log, proposals, begun, heard_millis });
-        tokio::spawn(propose(Arc::downgrade(&group), queue, clock.clone(), instruments));
-        tokio::spawn(tick(Arc::downgrade(&group), clock));
+        let group = Arc::new(Self { id, node, raft, state, roster, log, proposals, begun, heard_millis });
+        let weak = Arc::downgrade(&group);
+        let stamps = Stamps {
+            clock: host.clock.clone(),
+            clock_watch: host.clock_watch.clone(),
+            instruments: host.instruments.clone(),
+        };
+        tokio::spawn(propose(weak.clone(), queue, stamps));
+        tokio::spawn(tick(weak, host.clock.clone()));
         group
     }
 
@@ -167,7 +181,8 @@ impl Group {
     pub(crate) fn leader(&self) -> Option<(NodeId, String)> {
         let metrics = self.raft.metrics().borrow_watched().clone();
         let leader = metrics.current_leader?;
-        let address = metrics.membership_config.membership().get_node(&leader).map(|node| node.addr.clone());
+        let as_formed = || metrics.membership_config.membership().get_node(&leader).map(|node| node.addr.clone());
+        let address = self.roster.address(leader).or_else(as_formed);
         Some((leader, address.unwrap_or_default()))
     }
 
@@ -176,28 +191,34 @@ impl Group {
     }
 }
 
-/// Turns whatever has arrived while earlier entries were on their way into one entry.
-async fn propose(
-    group: std::sync::Weak<Group>,
-    queue: Arc<ProposalQueue<Proposal>>,
+/// What the proposer needs of its node. Not all of it: that would keep the group alive that ends the proposer.
+struct Stamps {
     clock: Arc<dyn Clock>,
+    clock_watch: Arc<ClockWatch>,
     instruments: Arc<Instruments>,
-) {
+}
+
+/// Turns whatever has arrived while earlier entries were on their way into one entry.
+async fn propose(group: std::sync::Weak<Group>, queue: Arc<ProposalQueue<Proposal>>, stamps: Stamps) {
     let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
     loop {
         let Ok(permit) = in_flight.clone().acquire_owned().await else { return };
         let Some(proposals) = queue.next_batch().await else { return };
         let Some(group) = group.upgrade() else { return };
-        let raft = group.raft.clone();
+        let (raft, roster) = (group.raft.clone(), group.roster.clone());
         drop(group);
+        if stamps.clock_watch.verdict().is_wild {
+            refuse(proposals, &Unproposed::ClockIsWild);
+            continue;
+        }
         let commands: Vec<Bytes> = proposals.iter().map(|proposal| proposal.command.clone()).collect();
-        instruments.batch_commands.observe(commands.len() as u64);
-        let batch = Batch::new(clock.now(), &commands);
+        stamps.instruments.batch_commands.observe(commands.len() as u64);
+        let batch = Batch::new(stamps.clock.now(), &commands);
         tokio::spawn(async move {
             let written = tokio::time::timeout(WRITE_PATIENCE, raft.client_write(batch)).await;
             drop(permit);
             match written {
-                Ok(written) => answer(proposals, written),
+                Ok(written) => answer(proposals, written, &roster),
                 Err(_) => refuse(proposals, &Unproposed::Unknown("the entry was not applied in time".to_owned())),
             }
         });
@@ -207,7 +228,7 @@ async fn propose(
 type Written =
     Result<openraft::raft::ClientWriteResponse<TypeConfig>, RaftError<TypeConfig, ClientWriteError<TypeConfig>>>;
 
-fn answer(proposals: Vec<Proposal>, written: Written) {
+fn answer(proposals: Vec<Proposal>, written: Written, roster: &Roster) {
     match written {
         Ok(response) => {
             for (proposal, reply) in proposals.into_iter().zip(response.data.0) {
@@ -218,8 +239,10 @@ fn answer(proposals: Vec<Proposal>, written: Written) {
         Err(error) => {
             let why = match error {
                 RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => {
-                    let address = forward.leader_node.map(|node| node.addr);
-                    Unproposed::NotLeader(forward.leader_id.zip(address))
+                    let leader = forward.leader_id;
+                    let address = leader.and_then(|leader| roster.address(leader));
+                    let address = address.or_else(|| forward.leader_node.map(|node| node.addr));
+                    Unproposed::NotLeader(leader.zip(address))
                 }
                 other => Unproposed::Unknown(other.to_string()),
             };

@@ -16,37 +16,47 @@
 //! - [`tls`]: who may speak to whom.
 //! - `group`, `proposal_queue`: one group on one node, with its proposer. `room`: what a full disk means for it. `consensus_service`,
 //!   `access_service`: what a node answers.
+//! - `roster`: which nodes there are. `clock_watch`: whether ours may stamp. `hosting`: which groups are here.
+//! - [`controller`]: brings groups to where the directory wants them, one of the `steps` at a time.
 //! - [`metrics`], [`distribution`]: what is measured on the way.
-//! - [`node`]: wires it all. [`cluster`]: the way in from outside. [`backup`]: a whole cluster in a file, and back.
+//! - [`node`]: wires it all. [`cluster`]: the way in from outside. [`admin`]: what operators do. [`backup`]: a whole
+//!   cluster in a file, and back.
 //! - [`verify`]: looks through the data of a stopped node.
 //!
-//! *Invariant:* no commands are interpreted here. They travel as encoded bytes from the gateway through log and wire to
-//! the machine, so the engine can change without this crate.
+//! *Invariant:* commands of shards are not interpreted here. They travel as encoded bytes from the gateway through log
+//! and wire to the machine, so the engine can change without this crate. What the directory says of nodes and placements
+//! is read, and acted on, by `hosting` and [`controller`] alone.
 //!
 //! *Invariant:* an append or a vote is acknowledged only after the sync that covers it; the first error of a disk stops
 //! the node.
 
 mod access_service;
+pub mod admin;
 pub mod backup;
 pub mod checkpoint;
+mod clock_watch;
 pub mod cluster;
 mod consensus_service;
+pub mod controller;
 mod convert;
 pub mod data_dir;
 pub mod distribution;
 mod group;
+mod hosting;
 pub mod log_store;
 mod machine;
 pub mod metrics;
 pub mod node;
 mod proposal_queue;
 mod room;
+mod roster;
 pub mod seams;
 pub mod sled_store;
 mod snapshot;
 pub mod state;
 pub mod state_machine;
 pub mod std_disk;
+mod steps;
 mod stop;
 pub mod tls;
 pub mod transport;

@@ -2,36 +2,39 @@
 
 use crate::access_service::AccessService;
 use crate::checkpoint::{Checkpoints, ForeignCheckpoints};
+use crate::clock_watch::ClockWatch;
+use crate::cluster::{Cluster, GrpcCluster};
 use crate::consensus_service::ConsensusService;
+use crate::controller::Controller;
+use crate::controller::placing::first_voters;
 use crate::group::{Group, Groups};
-use crate::log_store::LogStore;
+use crate::hosting::Host;
 use crate::metrics::{Instruments, Measured, NodeMetrics, TimedStore};
 use crate::room;
+use crate::roster::Roster;
 use crate::seams::{CheckpointStore, Clock, Connector, Disk, Spawner};
 use crate::state::GroupState;
-use crate::state_machine::MachineStore;
-use crate::stop::{self, Stop};
+use crate::steps;
+use crate::stop;
 use crate::tls::{self, Guard, Tls};
 use crate::transport::{MESSAGE_LEN_MAX, Peers};
 use crate::types::NodeId;
 use crate::wal::{OpenError, Owner, RecoveryReport, Wal, WalConfig, WalStats};
 use futures::Stream;
+use futures::future::join_all;
 use openraft::async_runtime::WatchReceiver;
 use openraft::impls::BasicNode;
-use openraft::{Config, Raft, SnapshotPolicy};
+use openraft::{Config, SnapshotPolicy};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::server::Connected;
-use vestibule_engine::{
-    Directory, DirectoryAnswer, DirectoryCommand, DirectoryQuery, Envelope, GroupId, SetGroups, codec,
-};
+use vestibule_engine::{Directory, DirectoryCommand, Envelope, GroupId, NodeNumber, RegisterNode, Reply};
 use vestibule_proto::v1::access_server::AccessServer;
 use vestibule_proto::v1::consensus_server::ConsensusServer;
 
@@ -45,9 +48,10 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A leader that was silent for this many of the longest waits for an election counts as gone.
 const SILENT_ELECTIONS: u32 = 4;
-
-/// How long a group that lacks a checkpoint waits before it asks its peers again.
-const FETCH_INTERVAL: Duration = Duration::from_millis(500);
+/// How long a node that is asked to stop waits for others to take over what it leads.
+const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the directory may take to register this node before it is asked again.
+const REGISTER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Settings of a node.
 #[derive(Debug, Clone)]
@@ -56,8 +60,13 @@ pub struct NodeConfig {
     pub id: NodeId,
     /// The cluster's name.
     pub cluster: String,
-    /// Every node of the cluster with the address (host and port) that its peers reach it at; this one included.
+    /// The address (host and port) that other nodes and gateways reach this one at.
+    pub address: String,
+    /// The nodes that form a new cluster together, with their addresses, this one included. Empty on a node that joins a
+    /// cluster.
     pub peers: BTreeMap<NodeId, String>,
+    /// Addresses of nodes of the cluster that this node joins. With neither these nor peers it waits to be added.
+    pub join: Vec<String>,
     /// Number of shard groups, from 1 to [`GROUPS_MAX`]. The directory keeps what the cluster was first made with.
     pub groups: u32,
     /// Raft's timing.
@@ -74,6 +83,8 @@ pub struct NodeConfig {
     pub segments_max: usize,
     /// The node's certificates. Without them it speaks plain text and believes what callers say of themselves.
     pub tls: Option<Tls>,
+    /// How long a showtime may be in the making before the controller finishes it: by then its gateway is gone.
+    pub showtime_patience: Duration,
 }
 
 /// Raft's timing.
@@ -81,29 +92,32 @@ pub struct NodeConfig {
 pub struct Timing {
     /// How often a leader that has nothing to say says so.
     pub heartbeat: Duration,
-    /// The shortest silence of a leader after which another may be elected.
+    /// The least that a node waits, once a silent leader's lease is over, before it stands for election.
     pub election_min: Duration,
-    /// The longest such silence; a leader's lease lasts as long.
+    /// The most that it waits; a leader's lease lasts as long. So another leads after [`Self::election_max`] plus
+    /// something between the two.
     pub election_max: Duration,
 }
 
 impl Default for Timing {
     fn default() -> Self {
         Self {
-            heartbeat: Duration::from_millis(150),
-            election_min: Duration::from_millis(500),
-            election_max: Duration::from_millis(900),
+            heartbeat: Duration::from_millis(100),
+            election_min: Duration::from_millis(200),
+            election_max: Duration::from_millis(350),
         }
     }
 }
 
 impl NodeConfig {
-    /// The usual settings of node `id` in a cluster of `peers`.
+    /// The usual settings of node `id` in a cluster that `peers` form.
     pub fn new(id: NodeId, cluster: impl Into<String>, peers: BTreeMap<NodeId, String>, groups: u32) -> Self {
         Self {
             id,
             cluster: cluster.into(),
+            address: peers.get(&id).cloned().unwrap_or_default(),
             peers,
+            join: Vec::new(),
             groups,
             timing: Timing::default(),
             wal: WalConfig::default(),
@@ -112,15 +126,13 @@ impl NodeConfig {
             snapshot_entries: 5_000,
             segments_max: 4,
             tls: None,
+            showtime_patience: Duration::from_secs(10),
         }
     }
 
-    /// The voters of a group: [`REPLICAS`] of the peers, taken in turn so that groups spread evenly. The first is the
-    /// one that forms the group.
-    pub fn placement(&self, group: GroupId) -> Vec<NodeId> {
-        let nodes: Vec<NodeId> = self.peers.keys().copied().collect();
-        let start = group.0 as usize % nodes.len().max(1);
-        nodes.iter().cycle().skip(start).take(REPLICAS.min(nodes.len())).copied().collect()
+    /// The usual settings of node `id`, reached at `address`, that joins a cluster by the nodes at `join`.
+    pub fn joining(id: NodeId, cluster: impl Into<String>, address: String, join: Vec<String>) -> Self {
+        Self { address, join, ..Self::new(id, cluster, BTreeMap::new(), 1) }
     }
 
     /// Whether the settings make sense.
@@ -135,8 +147,11 @@ impl NodeConfig {
         if self.id == 0 || self.peers.contains_key(&0) {
             return bad("node ids start at 1".to_owned());
         }
-        if !self.peers.contains_key(&self.id) {
+        if !self.peers.is_empty() && !self.peers.contains_key(&self.id) {
             return bad(format!("node {} is not among the peers", self.id));
+        }
+        if self.address.is_empty() {
+            return bad("the node's own address is missing".to_owned());
         }
         let names = [tls::NODE.to_owned(), tls::node_name(self.id)];
         if let Some(missing) = names.iter().find(|name| self.tls.as_ref().is_some_and(|tls| !tls.is_named(name))) {
@@ -209,7 +224,7 @@ pub enum StartError {
 }
 
 impl StartError {
-    fn of_checkpoint(error: io::Error) -> Self {
+    pub(crate) fn of_checkpoint(error: io::Error) -> Self {
         match error.get_ref().and_then(|inner| inner.downcast_ref::<ForeignCheckpoints>()) {
             Some(foreign) => Self::ForeignCheckpoints(*foreign),
             None => Self::Checkpoint(error),
@@ -221,7 +236,7 @@ type Server = tokio::task::JoinHandle<Result<(), tonic::transport::Error>>;
 
 /// A running node.
 pub struct Node {
-    parts: Parts,
+    host: Host,
     stop: watch::Sender<bool>,
     failed: watch::Receiver<Option<String>>,
     server: Server,
@@ -238,69 +253,85 @@ impl Node {
     {
         config.check()?;
         let raft_config = config.raft_config()?;
+        let incarnation = seams.owner.incarnation;
         let (wal, recovery) = Wal::open(seams.disk, seams.owner, config.wal.clone(), &*seams.spawner).await?;
         let instruments = Arc::new(Instruments::default());
         let store = Arc::new(TimedStore { store: seams.store, instruments: instruments.clone() });
         let (checkpoints, task) = Checkpoints::new(store, seams.owner, config.checkpoint_interval);
         checkpoints.limit_sending(config.snapshot_bytes_per_second);
         seams.spawner.spawn_blocking_task("checkpointer", Box::pin(task))?;
-        let deadline = config.timing.election_min.mul_f64(0.8);
-        let peers = Peers::new(&config.cluster, config.id, seams.connector, deadline);
+        let roster = Arc::new(Roster::new(config.id, incarnation, &config.peers));
+        // Below what an election takes: the lease and the wait after it.
+        let deadline = config.timing.election_max.mul_f64(0.8);
+        let peers = Peers::new(&config.cluster, roster.clone(), seams.connector.clone(), deadline);
         let peers = peers.map_err(|error| StartError::Config(error.to_string()))?.measured(instruments.clone());
         let peers = Arc::new(peers);
 
         let (stop, follower) = stop::switch();
         let (fail, failed) = watch::channel(None);
-        let groups = Arc::new(Groups::default());
-        let clock = seams.clock;
-        let parts =
-            Parts { config, raft_config, wal, checkpoints, peers, clock, groups, instruments, stop: follower, fail };
-        let gaps = match parts.start_groups().await {
-            Ok(gaps) => gaps,
-            Err(error) => {
-                // Nothing may go on writing to what the caller is going to mend.
-                if let Err(error) = parts.close().await {
-                    tracing::warn!(%error, "the checkpoints were not written");
-                }
-                return Err(error);
-            }
+        let host = Host {
+            config,
+            raft_config,
+            wal,
+            checkpoints,
+            peers,
+            roster,
+            clock: seams.clock,
+            clock_watch: Arc::new(ClockWatch::new()),
+            groups: Arc::new(Groups::default()),
+            in_motion: Arc::default(),
+            instruments,
+            stop: follower,
+            fail,
         };
-        let server = parts.serve(incoming);
-        parts.instruments.groups_waiting.store(gaps.len() as u64, Ordering::Relaxed);
-        for state in gaps {
-            tokio::spawn(parts.clone().close_gap(state));
+        if let Err(error) = host.take_on_all().await {
+            // Nothing may go on writing to what the caller is going to mend.
+            if let Err(error) = host.close().await {
+                tracing::warn!(%error, "the checkpoints were not written");
+            }
+            return Err(error);
         }
-        tokio::spawn(keep_log_short(parts.clone()));
-        let (full, groups, peers) = (parts.wal.watch_full(), parts.groups.clone(), parts.peers.clone());
-        tokio::spawn(room::hand_over_when_full(full, groups, peers, parts.stop.clone()));
-        Ok(Self { parts, stop, failed, server, recovery })
+        let seeds = host.config.peers.values().chain(&host.config.join).cloned().collect();
+        let cluster = GrpcCluster::new(seeds, seams.connector);
+        let (controller, obstacles) = Controller::new(host.clone(), cluster.clone());
+        let server = serve(&host, obstacles, incoming);
+        tokio::spawn(host.clock_watch.clone().run(host.peers.clone(), host.clock.clone(), host.stop.clone()));
+        tokio::spawn(host.clone().follow_directory());
+        tokio::spawn(form_directory(host.clone()));
+        tokio::spawn(register(host.clone(), cluster));
+        tokio::spawn(yield_leaderships(host.clone()));
+        tokio::spawn(controller.run());
+        tokio::spawn(keep_log_short(host.clone()));
+        let (full, groups, peers) = (host.wal.watch_full(), host.groups.clone(), host.peers.clone());
+        tokio::spawn(room::hand_over_when_full(full, groups, peers, host.stop.clone()));
+        Ok(Self { host, stop, failed, server, recovery })
     }
 
     /// The node's settings.
     pub fn config(&self) -> &NodeConfig {
-        &self.parts.config
+        &self.host.config
     }
 
     /// What the log has done since it was opened.
     pub fn wal_stats(&self) -> WalStats {
-        self.parts.wal.stats()
+        self.host.wal.stats()
     }
 
     /// What the node measures.
     pub fn metrics(&self) -> NodeMetrics {
-        let Parts { config, wal, checkpoints, groups, instruments, .. } = self.parts.clone();
+        let Host { config, wal, checkpoints, groups, instruments, .. } = self.host.clone();
         let silence_max = config.timing.election_max * SILENT_ELECTIONS;
         NodeMetrics::new(Measured { wal, checkpoints, groups, instruments, silence_max })
     }
 
     /// The applied state of a group that is hosted here.
     pub fn state(&self, group: GroupId) -> Option<Arc<GroupState>> {
-        self.parts.groups.get(group).ok().map(|group| group.state.clone())
+        self.host.groups.get(group).ok().map(|group| group.state.clone())
     }
 
     /// The node that leads a group, as far as this one knows.
     pub fn leader(&self, group: GroupId) -> Option<NodeId> {
-        Some(self.parts.groups.get(group).ok()?.leader()?.0)
+        Some(self.host.groups.get(group).ok()?.leader()?.0)
     }
 
     /// Resolves when the node can go on no longer, with the reason. It must be stopped then, and its process ended.
@@ -311,16 +342,23 @@ impl Node {
             reason.unwrap_or_else(|| "the node is gone".to_owned())
         };
         tokio::select! {
-            reason = self.parts.wal.failed() => reason,
-            reason = self.parts.checkpoints.failed() => reason,
+            reason = self.host.wal.failed() => reason,
+            reason = self.host.checkpoints.failed() => reason,
+            reason = self.host.roster.shut_out() => reason,
             reason = a_group => reason,
         }
     }
 
-    /// Stops answering, writes everything that changed and closes the files.
+    /// Hands over what it leads, stops answering, writes everything that changed and closes the files.
     pub async fn shutdown(mut self) -> io::Result<()> {
+        let led = self.host.groups.all().into_iter().filter(|group| group.is_leader());
+        let handed = join_all(led.map(|group| async move { hand_over(&group).await }));
+        // Without it the others find out by themselves, a little later.
+        if tokio::time::timeout(HAND_OVER_TIMEOUT, handed).await.is_err() {
+            tracing::warn!(node = self.host.config.id, "not everything that this node led was taken over in time");
+        }
         self.stop.send_replace(true);
-        let saved = self.parts.close().await;
+        let saved = self.host.close().await;
         if tokio::time::timeout(CLOSE_TIMEOUT, &mut self.server).await.is_err() {
             self.server.abort();
         }
@@ -328,225 +366,99 @@ impl Node {
     }
 }
 
-/// What the tasks of a node share.
-#[derive(Clone)]
-struct Parts {
-    config: NodeConfig,
-    raft_config: Arc<Config>,
-    wal: Wal,
-    checkpoints: Checkpoints,
-    peers: Arc<Peers>,
-    clock: Arc<dyn Clock>,
-    groups: Arc<Groups>,
-    instruments: Arc<Instruments>,
-    stop: Stop,
-    fail: watch::Sender<Option<String>>,
-}
-
-impl Parts {
-    /// Loads the state of every group that is hosted here and starts its Raft. Gives those whose checkpoint is older
-    /// than what is left of the log: they need a peer's.
-    async fn start_groups(&self) -> Result<Vec<Arc<GroupState>>, StartError> {
-        let wanted = (0..=self.config.groups).map(GroupId);
-        let wanted = wanted.filter(|group| self.config.placement(*group).contains(&self.config.id));
-        let hosted: BTreeSet<GroupId> = wanted.chain(self.wal.groups()).collect();
-        let mut gaps = Vec::new();
-        for id in hosted {
-            let state = Arc::new(GroupState::open(id, &self.checkpoints).await.map_err(StartError::of_checkpoint)?);
-            self.checkpoints.attach(state.clone(), self.wal.group(id)).await.map_err(StartError::of_checkpoint)?;
-            if self.has_gap(&state) {
-                gaps.push(state);
-            } else {
-                self.start_group(state).await?;
-            }
-        }
-        Ok(gaps)
-    }
-
-    fn has_gap(&self, state: &GroupState) -> bool {
-        let purged = self.wal.group(state.group()).purged();
-        purged.is_some_and(|purged| state.progress().next_index <= purged.index)
-    }
-
-    async fn start_group(&self, state: Arc<GroupState>) -> Result<(), StartError> {
-        let id = state.group();
-        let log = LogStore::new(self.wal.group(id)).measured(self.instruments.clone());
-        let store = MachineStore::new(state.clone(), self.checkpoints.clone()).measured(self.instruments.clone());
-        let raft = Raft::new(self.config.id, self.raft_config.clone(), self.peers.network(id), log, store)
-            .await
-            .map_err(|error| StartError::Raft(error.to_string()))?;
-        let (log, clock, instruments) = (self.wal.group(id), self.clock.clone(), self.instruments.clone());
-        let group = Group::start(id, self.config.id, raft, state, log, clock, instruments);
-        self.groups.insert(group.clone());
-        tokio::spawn(report_failure(group.clone(), self.fail.clone()));
-        tokio::spawn(form(self.config.clone(), group.clone(), self.stop.clone()));
-        if id == GroupId::DIRECTORY {
-            tokio::spawn(keep_groups_set(self.config.groups, group, self.stop.clone()));
-        }
-        Ok(())
-    }
-
-    /// Fetches the checkpoint of a group from one peer after another until one reaches what is left of the log, and
-    /// starts the group on it. The vote and the log are our own, so nothing that this node has promised is forgotten.
-    async fn close_gap(mut self, state: Arc<GroupState>) {
-        let id = state.group();
-        tracing::warn!(node = self.config.id, group = %id, "the checkpoint is behind the log; asking the peers for theirs");
-        loop {
-            for peer in self.config.placement(id) {
-                let Some(address) = self.config.peers.get(&peer).filter(|_| peer != self.config.id) else { continue };
-                match self.fetch(id, peer, address).await {
-                    Ok(()) => break,
-                    Err(error) => tracing::info!(group = %id, peer, error, "no checkpoint from this peer"),
-                }
-            }
-            if !self.has_gap(&state) {
-                break;
-            }
-            tokio::select! {
-                () = tokio::time::sleep(FETCH_INTERVAL) => {}
-                () = self.stop.stopped() => return,
-            }
-        }
-        self.instruments.groups_waiting.fetch_sub(1, Ordering::Relaxed);
-        if let Err(error) = self.start_group(state).await {
-            self.fail.send_replace(Some(format!("{id} cannot start on a peer's checkpoint: {error}")));
-        }
-    }
-
-    async fn fetch(&self, id: GroupId, peer: NodeId, address: &str) -> Result<(), String> {
-        let fetched = self.peers.fetch_snapshot(id, peer, address, &self.checkpoints).await;
-        let received = fetched.map_err(|status| status.message().to_owned())?;
-        let purged = self.wal.group(id).purged().map(|purged| purged.index);
-        if received.meta.last_log_id.map(|last| last.index) < purged {
-            return Err("its checkpoint is older than what is left of the log here".to_owned());
-        }
-        let (last, membership) = (received.meta.last_log_id, received.meta.last_membership);
-        let installed = self.checkpoints.install(received.receiving, last, membership).await;
-        installed.map_err(|error| error.to_string())
-    }
-
-    /// Stops the groups and closes the files.
-    async fn close(&self) -> io::Result<()> {
-        let stops = self.groups.all().into_iter().map(|group| async move {
-            if let Err(error) = group.raft.shutdown().await {
-                tracing::warn!(group = %group.id, %error, "the group did not stop cleanly");
-            }
-        });
-        futures::future::join_all(stops).await;
-        let saved = self.checkpoints.close().await;
-        self.wal.close().await;
-        saved
-    }
-
-    fn serve<I, S>(&self, incoming: I) -> Server
-    where
-        I: Stream<Item = io::Result<S>> + Send + 'static,
-        S: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
-    {
-        let Self { config, wal, checkpoints, groups, stop, instruments, .. } = self.clone();
-        let mut until = stop.clone();
-        let guard = Guard::new(config.tls.as_ref());
-        let consensus = ConsensusService {
-            cluster: config.cluster.clone(),
-            node: config.id,
-            groups: groups.clone(),
-            checkpoints: checkpoints.clone(),
-            instruments: instruments.clone(),
-            stop: stop.clone(),
-        };
-        let access = AccessService {
-            cluster: config.cluster.clone(),
-            node: config.id,
-            groups: groups.clone(),
-            checkpoints: checkpoints.clone(),
-            members: config.peers.clone(),
-            command_len_max: wal.entry_len_max() - 64,
-            guard,
-            instruments,
-            sessions: AtomicU64::new(0),
-            full: wal.watch_full(),
-            stop: stop.clone(),
-        };
-        let consensus = ConsensusServer::new(consensus)
-            .max_decoding_message_size(MESSAGE_LEN_MAX)
-            .max_encoding_message_size(MESSAGE_LEN_MAX);
-        let access = AccessServer::new(access)
-            .max_decoding_message_size(MESSAGE_LEN_MAX)
-            .max_encoding_message_size(MESSAGE_LEN_MAX);
-        let mut server = tonic::transport::Server::builder();
-        if let Some(tls) = &config.tls {
-            server = server.tls_config(tls.server()).expect("making a `Tls` has tried this");
-        }
-        let server = server
-            .tcp_nodelay(true)
-            .initial_connection_window_size(8 << 20)
-            .initial_stream_window_size(8 << 20)
-            .http2_keepalive_interval(Some(Duration::from_secs(2)))
-            .http2_keepalive_timeout(Some(Duration::from_secs(2)))
-            .add_service(InterceptedService::new(consensus, guard.nodes()))
-            .add_service(InterceptedService::new(access, guard.users()));
-        let until = async move { until.stopped().await };
-        tokio::spawn(server.serve_with_incoming_shutdown(incoming, until))
+/// Hands the leadership of a group to whoever can best take it over.
+async fn hand_over(group: &Group) {
+    let Some(successor) = steps::successor(group) else { return };
+    if let Err(error) = steps::transfer(group, successor).await {
+        tracing::info!(group = %group.id, error, "the leadership was not handed over");
     }
 }
 
-/// Tells the node when a group's Raft has failed.
-async fn report_failure(group: Arc<Group>, fail: watch::Sender<Option<String>>) {
-    let mut metrics = group.raft.metrics();
-    let reason = loop {
-        if let Err(fatal) = &metrics.borrow_watched().running_state {
-            break fatal.to_string();
-        }
-        if metrics.changed().await.is_err() {
-            break "its Raft is gone".to_owned();
-        }
-    };
-    fail.send_replace(Some(format!("{} stopped: {reason}", group.id)));
+fn serve<I, S>(host: &Host, obstacles: watch::Receiver<Vec<String>>, incoming: I) -> Server
+where
+    I: Stream<Item = io::Result<S>> + Send + 'static,
+    S: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
+    let tls = host.config.tls.as_ref();
+    let guard = Guard::new(tls);
+    let consensus = ConsensusServer::new(ConsensusService { host: host.clone() })
+        .max_decoding_message_size(MESSAGE_LEN_MAX)
+        .max_encoding_message_size(MESSAGE_LEN_MAX);
+    let access = AccessServer::new(AccessService { host: host.clone(), guard, sessions: AtomicU64::new(0), obstacles })
+        .max_decoding_message_size(MESSAGE_LEN_MAX)
+        .max_encoding_message_size(MESSAGE_LEN_MAX);
+    let mut server = tonic::transport::Server::builder();
+    if let Some(tls) = tls {
+        server = server.tls_config(tls.server()).expect("making a `Tls` has tried this");
+    }
+    let server = server
+        .tcp_nodelay(true)
+        .initial_connection_window_size(8 << 20)
+        .initial_stream_window_size(8 << 20)
+        .http2_keepalive_interval(Some(Duration::from_secs(2)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(2)))
+        .add_service(InterceptedService::new(consensus, guard.nodes()))
+        .add_service(InterceptedService::new(access, guard.users()));
+    let mut until = host.stop.clone();
+    let until = async move { until.stopped().await };
+    tokio::spawn(server.serve_with_incoming_shutdown(incoming, until))
 }
 
-/// Forms a group that nobody has formed yet: its first voter at once, the others if that one does not.
-async fn form(config: NodeConfig, group: Arc<Group>, mut stop: Stop) {
-    let placement = config.placement(group.id);
-    let Some(rank) = placement.iter().position(|node| *node == config.id) else { return };
+/// Forms the directory of a new cluster: its first voter at once, the others if that one does not. All other groups are
+/// formed by the controller.
+async fn form_directory(host: Host) {
+    let Host { config, groups, mut stop, .. } = host;
+    let members: BTreeSet<NodeId> = config.peers.keys().copied().collect();
+    let voters = first_voters(GroupId::DIRECTORY, &members);
+    let Some(rank) = voters.iter().position(|node| *node == config.id) else { return };
     // Several may form it: all write the same first entry.
     let wait = config.timing.election_max * 3 * u32::try_from(rank).unwrap_or(u32::MAX);
     tokio::select! {
         () = tokio::time::sleep(wait) => {}
         () = stop.stopped() => return,
     }
-    if !matches!(group.raft.is_initialized().await, Ok(false)) {
+    // One that waits for a peer's checkpoint was formed long ago.
+    let Ok(directory) = groups.get(GroupId::DIRECTORY) else { return };
+    if !matches!(directory.raft.is_initialized().await, Ok(false)) {
         return;
     }
     let members: BTreeMap<NodeId, BasicNode> =
-        placement.iter().filter_map(|node| Some((*node, BasicNode::new(config.peers.get(node)?)))).collect();
-    if let Err(error) = group.raft.initialize(members).await {
-        tracing::info!(group = %group.id, %error, "the group was formed by another");
+        voters.iter().filter_map(|node| Some((*node, BasicNode::new(config.peers.get(node)?)))).collect();
+    if let Err(error) = directory.raft.initialize(members).await {
+        tracing::info!(%error, "the directory was formed by another");
     }
 }
 
-/// While this node leads the directory: sees that the directory knows how many groups there are.
-async fn keep_groups_set(count: u32, directory: Arc<Group>, mut stop: Stop) {
-    let query = codec::encode(&DirectoryQuery::Groups);
-    let envelope: Envelope<DirectoryCommand> = Envelope {
-        request: None,
-        command: DirectoryCommand::SetGroups(SetGroups { expected_version: Some(0), count }),
+/// Makes this node known to the directory, with its address and the incarnation of its data, unless it is. A node that
+/// was told of nobody waits to be added.
+async fn register(host: Host, cluster: Arc<GrpcCluster>) {
+    let Host { config, roster, mut stop, .. } = host;
+    let ask = RegisterNode {
+        node: NodeNumber(config.id),
+        expected_version: None,
+        address: config.address.clone(),
+        incarnation: roster.incarnation(),
     };
-    let command = bytes::Bytes::from(codec::encode(&envelope));
+    let envelope = Envelope { request: None, command: DirectoryCommand::RegisterNode(ask) };
     loop {
-        if directory.is_leader() {
-            let known = directory.state.query(&query).ok().and_then(|(answer, _)| {
-                match codec::decode::<<Directory as vestibule_engine::StateMachine>::Answer>(&answer) {
-                    Ok(DirectoryAnswer::Groups(groups)) => Some(groups.len()),
-                    _ => None,
+        let known = roster.all().get(&config.id).cloned().unwrap_or_default();
+        let is_known = known.state.is_some();
+        if is_known && known.address == config.address {
+            return;
+        }
+        // An added node has met the others, and learns of them from the directory.
+        cluster.add_seeds(roster.present().into_values().map(|known| known.address));
+        if !cluster.seeds().is_empty() {
+            let registered =
+                (&*cluster as &dyn Cluster).propose::<Directory>(GroupId::DIRECTORY, &envelope, REGISTER_PATIENCE);
+            match registered.await {
+                Ok((Reply { result: Err(refusal), .. }, _)) => {
+                    let id = config.id;
+                    return roster
+                        .shut(format!("the directory refuses to register node {id} with this data: {refusal}"));
                 }
-            });
-            if known.is_some_and(|known| known > 0) {
-                return;
-            }
-            if let Ok(answered) = directory.propose(command.clone()) {
-                // Whether it took effect is seen in the next round.
-                let _ = answered.await;
-                continue;
+                Ok(_) => return,
+                Err(error) => tracing::info!(%error, "the directory has not registered this node yet"),
             }
         }
         tokio::select! {
@@ -556,9 +468,28 @@ async fn keep_groups_set(count: u32, directory: Arc<Group>, mut stop: Stop) {
     }
 }
 
+/// Hands over what this node leads for as long as its clock is off.
+async fn yield_leaderships(host: Host) {
+    let Host { groups, clock_watch, mut stop, .. } = host;
+    let mut verdict = clock_watch.follow();
+    loop {
+        let wild = verdict.wait_for(|verdict| verdict.is_wild);
+        tokio::select! {
+            wild = wild => if wild.is_err() { return },
+            () = stop.stopped() => return,
+        }
+        let led = groups.all().into_iter().filter(|group| group.is_leader());
+        join_all(led.map(|group| async move { hand_over(&group).await })).await;
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(200)) => {}
+            () = stop.stopped() => return,
+        }
+    }
+}
+
 /// Makes groups with little traffic purge when their old entries keep the log from shrinking.
-async fn keep_log_short(parts: Parts) {
-    let Parts { config, wal, groups, mut stop, .. } = parts;
+async fn keep_log_short(host: Host) {
+    let Host { config, wal, groups, mut stop, .. } = host;
     loop {
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(2)) => {}

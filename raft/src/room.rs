@@ -42,15 +42,14 @@ pub(crate) async fn hand_over_when_full(
 }
 
 /// Hands the group to the voter with the most of its log among those whose disk has room.
-async fn offer(group: &Group, peers: &Peers) {
+async fn offer(group: &Group, peers: &Arc<Peers>) {
     let metrics = group.raft.metrics().borrow_watched().clone();
     let membership = metrics.membership_config.membership();
     let matched = metrics.replication.unwrap_or_default();
     let mut voters: Vec<NodeId> = membership.voter_ids().filter(|voter| *voter != group.node).collect();
     voters.sort_by_key(|voter| std::cmp::Reverse(matched.get(voter).copied().flatten().map(|last| last.index)));
     for voter in voters {
-        let Some(node) = membership.get_node(&voter) else { continue };
-        let has_room = peers.status(voter, &node.addr).await.is_ok_and(|status| !status.disk_full);
+        let has_room = peers.status(voter).await.is_some_and(|status| !status.disk_full);
         if has_room {
             tracing::info!(group = %group.id, to = voter, "handing over, because the disk is full");
             if let Err(error) = group.raft.trigger().transfer_leader(voter).await {

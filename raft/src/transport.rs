@@ -7,6 +7,7 @@
 use crate::checkpoint::Checkpoints;
 use crate::convert;
 use crate::metrics::Instruments;
+use crate::roster::Roster;
 use crate::seams::Connector;
 use crate::snapshot::{self, Received};
 use crate::state_machine::{Snapshot, SnapshotHandle};
@@ -45,14 +46,29 @@ pub(crate) const CLUSTER_KEY: &str = "vestibule-cluster";
 pub(crate) const FROM_KEY: &str = "vestibule-from";
 /// Metadata of every call between nodes: who is meant.
 pub(crate) const TO_KEY: &str = "vestibule-to";
+/// Metadata of every call between nodes: which life of its data the caller lives, in hexadecimal.
+pub(crate) const FROM_INCARNATION_KEY: &str = "vestibule-from-incarnation";
+/// Metadata of a call between nodes: the life of its data that the one who is meant has to live, where that is known.
+pub(crate) const TO_INCARNATION_KEY: &str = "vestibule-to-incarnation";
+/// How long a peer may take to say what time it is, or how it is.
+const LOOK_PATIENCE: Duration = Duration::from_millis(1_000);
+/// How long a step of the controller may take: a membership is agreed on twice in it.
+const STEP_PATIENCE: Duration = Duration::from_secs(10);
 /// Delays between attempts to reach a peer that cannot be reached.
 const BACKOFF: [Duration; 4] =
     [Duration::from_millis(20), Duration::from_millis(50), Duration::from_millis(100), Duration::from_millis(200)];
 
+/// Metadata of a refusal that is for good: the caller takes part no longer.
+pub(crate) const SHUT_OUT_KEY: &str = "vestibule-shut-out";
+
+fn hexadecimal(incarnation: u128) -> MetadataValue<Ascii> {
+    format!("{incarnation:032x}").parse().expect("hexadecimal digits make metadata")
+}
+
 /// Connections to the peers of a node, shared by its groups.
 pub struct Peers {
     cluster: MetadataValue<Ascii>,
-    from: NodeId,
+    roster: Arc<Roster>,
     connector: Arc<dyn Connector>,
     /// How long a peer may take to answer.
     deadline: Duration,
@@ -64,24 +80,29 @@ pub struct Peers {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Lane {
     Appends,
-    Snapshots,
+    /// What is long or may wait: snapshots, and the controller's calls.
+    Bulk,
 }
 
 impl Peers {
-    /// Connections from node `from` of `cluster`, made as they are needed.
-    pub fn new(
+    /// Connections to the nodes of `roster`, which are of `cluster`, made as they are needed.
+    pub(crate) fn new(
         cluster: &str,
-        from: NodeId,
+        roster: Arc<Roster>,
         connector: Arc<dyn Connector>,
         deadline: Duration,
     ) -> Result<Self, tonic::metadata::errors::InvalidMetadataValue> {
         let (channels, instruments) = (Mutex::default(), Arc::default());
-        Ok(Self { cluster: cluster.parse()?, from, connector, deadline, channels, instruments })
+        Ok(Self { cluster: cluster.parse()?, roster, connector, deadline, channels, instruments })
     }
 
     /// Notes how long snapshots take.
     pub(crate) fn measured(self, instruments: Arc<Instruments>) -> Self {
         Self { instruments, ..self }
+    }
+
+    pub(crate) fn roster(&self) -> &Roster {
+        &self.roster
     }
 
     fn channel(&self, to: NodeId, address: &str, lane: Lane) -> Result<Channel, String> {
@@ -91,8 +112,55 @@ impl Peers {
             return Ok(channel.clone());
         }
         let channel = self.connector.channel_to_node(to, address).map_err(|error| error.to_string())?;
+        // A node that moved is not reached where it was.
+        channels.retain(|(node, at, _), _| *node != to || at == address);
         channels.insert(key, channel.clone());
         Ok(channel)
+    }
+
+    fn peer(self: &Arc<Self>, group: GroupId, to: NodeId, address: String) -> Peer {
+        Peer { peers: self.clone(), group, to, address }
+    }
+
+    /// What time it is at a node, in milliseconds since the Unix epoch.
+    pub(crate) async fn ping(self: &Arc<Self>, node: NodeId) -> Option<u64> {
+        let peer = self.peer(GroupId::DIRECTORY, node, String::new());
+        let mut client = peer.client(Lane::Appends).ok()?;
+        let asked = client.ping(peer.request(v1::PingRequest {}));
+        match tokio::time::timeout(LOOK_PATIENCE, asked).await.ok()? {
+            Ok(response) => Some(response.into_inner().now),
+            Err(status) => {
+                peer.note_refusal(&status);
+                None
+            }
+        }
+    }
+
+    /// How a node is, and its groups.
+    pub(crate) async fn status(self: &Arc<Self>, node: NodeId) -> Option<v1::StatusResponse> {
+        let address = self.roster.address(node)?;
+        let mut client = AccessClient::new(self.channel(node, &address, Lane::Bulk).ok()?);
+        let asked = client.status(v1::StatusRequest {});
+        let status = tokio::time::timeout(LOOK_PATIENCE, asked).await.ok()?.ok()?.into_inner();
+        // Whoever else listens there now does not speak for the node.
+        (status.node == node).then_some(status)
+    }
+
+    /// Has a node take a step with a group.
+    pub(crate) async fn change_group(
+        self: &Arc<Self>,
+        node: NodeId,
+        group: GroupId,
+        step: v1::change_group_request::Step,
+    ) -> Result<(), String> {
+        let peer = self.peer(group, node, String::new());
+        let mut client = peer.client(Lane::Bulk).map_err(|error| error.to_string())?;
+        let request = peer.request(v1::ChangeGroupRequest { group: group.0, step: Some(step) });
+        match tokio::time::timeout(STEP_PATIENCE, client.change_group(request)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(status)) => Err(status.message().to_owned()),
+            Err(_) => Err("no answer in the time given".to_owned()),
+        }
     }
 
     /// Fetches the durable checkpoint of a group from a peer.
@@ -103,22 +171,14 @@ impl Peers {
         address: &str,
         checkpoints: &Checkpoints,
     ) -> Result<Received, Status> {
-        let peer = Peer { peers: self.clone(), group, to: from, address: address.to_owned() };
-        let mut client = peer.client(Lane::Snapshots).map_err(|error| Status::unavailable(error.to_string()))?;
+        let peer = self.peer(group, from, address.to_owned());
+        let mut client = peer.client(Lane::Bulk).map_err(|error| Status::unavailable(error.to_string()))?;
         let request = peer.request(v1::FetchSnapshotRequest { group: group.0 });
         let chunks = client.fetch_snapshot(request).await?.into_inner();
         let is_wanted = |found: GroupId| {
             if found == group { Ok(()) } else { Err(Status::internal(format!("{found} came for {group}"))) }
         };
         snapshot::receive(checkpoints, chunks, is_wanted).await
-    }
-
-    /// What a peer says of itself.
-    pub(crate) async fn status(&self, of: NodeId, address: &str) -> Result<v1::StatusResponse, Status> {
-        let channel = self.channel(of, address, Lane::Appends).map_err(Status::unavailable)?;
-        let mut client = AccessClient::new(channel).max_decoding_message_size(MESSAGE_LEN_MAX);
-        let status = tokio::time::timeout(self.deadline, client.status(v1::StatusRequest {})).await;
-        Ok(status.map_err(|_| Status::deadline_exceeded("the node gave no answer in time"))??.into_inner())
     }
 
     /// The network of one group.
@@ -137,7 +197,7 @@ impl RaftNetworkFactory<TypeConfig> for GroupNetwork {
     type Network = Peer;
 
     async fn new_client(&mut self, target: NodeId, node: &BasicNode) -> Peer {
-        Peer { peers: self.peers.clone(), group: self.group, to: target, address: node.addr.clone() }
+        self.peers.peer(self.group, target, node.addr.clone())
     }
 }
 
@@ -146,6 +206,7 @@ pub struct Peer {
     peers: Arc<Peers>,
     group: GroupId,
     to: NodeId,
+    /// Where the group's membership has it; the roster may know better.
     address: String,
 }
 
@@ -157,16 +218,18 @@ fn unreachable(reason: impl ToString) -> RPCError<TypeConfig> {
 
 fn failed(status: &Status) -> RPCError<TypeConfig> {
     match status.code() {
-        tonic::Code::Unavailable | tonic::Code::Unimplemented | tonic::Code::PermissionDenied => {
-            unreachable(status.message())
-        }
+        tonic::Code::Unavailable
+        | tonic::Code::Unimplemented
+        | tonic::Code::PermissionDenied
+        | tonic::Code::FailedPrecondition => unreachable(status.message()),
         _ => RPCError::Network(NetworkError::from_string(status.message())),
     }
 }
 
 impl Peer {
     fn client(&self, lane: Lane) -> Rpc<ConsensusClient<Channel>> {
-        let channel = self.peers.channel(self.to, &self.address, lane).map_err(unreachable)?;
+        let address = self.peers.roster.address(self.to).unwrap_or_else(|| self.address.clone());
+        let channel = self.peers.channel(self.to, &address, lane).map_err(unreachable)?;
         Ok(ConsensusClient::new(channel)
             .max_decoding_message_size(MESSAGE_LEN_MAX)
             .max_encoding_message_size(MESSAGE_LEN_MAX))
@@ -176,15 +239,29 @@ impl Peer {
         let mut request = Request::new(message);
         let metadata = request.metadata_mut();
         metadata.insert(CLUSTER_KEY, self.peers.cluster.clone());
-        metadata.insert(FROM_KEY, self.peers.from.into());
+        metadata.insert(FROM_KEY, self.peers.roster.own().into());
         metadata.insert(TO_KEY, self.to.into());
+        metadata.insert(FROM_INCARNATION_KEY, hexadecimal(self.peers.roster.incarnation()));
+        if let Some(incarnation) = self.peers.roster.registered(self.to) {
+            metadata.insert(TO_INCARNATION_KEY, hexadecimal(incarnation));
+        }
         request
+    }
+
+    /// Some refusals are for good, and about this node.
+    fn note_refusal(&self, status: &Status) {
+        if let Some(reason) = status.metadata().get(SHUT_OUT_KEY).map(|_| status.message()) {
+            self.peers.roster.shut(format!("node {} refuses this one: {reason}", self.to));
+        }
     }
 
     async fn within<T>(&self, call: impl Future<Output = Result<tonic::Response<T>, Status>>) -> Rpc<T> {
         match tokio::time::timeout(self.peers.deadline, call).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(failed(&status)),
+            Ok(Err(status)) => {
+                self.note_refusal(&status);
+                Err(failed(&status))
+            }
             Err(_) => Err(unreachable(format!("node {} gave no answer in {:?}", self.to, self.peers.deadline))),
         }
     }
@@ -214,7 +291,7 @@ impl Peer {
         let header = snapshot::header(self.group, Some(&vote), &snapshot.meta);
         let (chunks, outbound) = tokio::sync::mpsc::channel(2);
         let feed = async move { snapshot::send(&reading, header, &chunks).await };
-        let mut client = self.client(Lane::Snapshots).map_err(|error| Status::unavailable(error.to_string()))?;
+        let mut client = self.client(Lane::Bulk).map_err(|error| Status::unavailable(error.to_string()))?;
         let outbound = tokio_stream::wrappers::ReceiverStream::new(outbound);
         let (fed, answer) = tokio::join!(feed, client.install_snapshot(self.request(outbound)));
         // What the receiver says explains more than that it has gone.

@@ -60,7 +60,7 @@ impl Nodes {
         }
         let address = |listener: &TcpListener| listener.local_addr().expect("it is bound").to_string();
         let addresses: Addresses = held.iter().map(|(id, listener)| (*id, address(listener))).collect();
-        let cluster = Arc::new(GrpcCluster::new(addresses.values().cloned().collect(), Arc::new(TcpConnector)));
+        let cluster = GrpcCluster::new(addresses.values().cloned().collect(), Arc::new(TcpConnector));
         Self { name, addresses, running: BTreeMap::new(), cluster }
     }
 

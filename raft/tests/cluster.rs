@@ -1,69 +1,11 @@
 //! Three nodes in this process, over real sockets and files.
 
+mod support;
+
 use futures::{StreamExt, TryStreamExt};
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
-use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
-use vestibule_engine::{
-    CreateOrganisation, Directory, DirectoryAnswer, DirectoryCommand, DirectoryQuery, Envelope, GroupId, RequestId,
-    UserId,
-};
-use vestibule_raft::cluster::{Cluster, Consistency, GrpcCluster};
-use vestibule_raft::data_dir::DataDir;
-use vestibule_raft::node::{Node, NodeConfig, NodeSeams};
-use vestibule_raft::seams::{SystemClock, SystemIds, TcpConnector, ThreadSpawner};
-use vestibule_raft::wal::WalConfig;
-
-const PATIENCE: Duration = Duration::from_secs(20);
-
-struct Running {
-    node: Node,
-    _data: DataDir,
-}
-
-async fn start(root: &Path, id: u64, listener: TcpListener, peers: &BTreeMap<u64, String>) -> Running {
-    let data = DataDir::open(&root.join(format!("node{id}")), "test", id, &SystemIds).expect("a data directory");
-    let mut config = NodeConfig::new(id, "test", peers.clone(), 4);
-    config.wal = WalConfig { segment_len: 1 << 20, ..WalConfig::default() };
-    config.checkpoint_interval = Duration::from_millis(30);
-    config.snapshot_entries = 50;
-    let seams = NodeSeams {
-        clock: Arc::new(SystemClock),
-        connector: Arc::new(TcpConnector),
-        spawner: Arc::new(ThreadSpawner),
-        disk: data.wal_disk().expect("a disk"),
-        store: data.checkpoint_store().expect("sled opens"),
-        owner: data.owner(),
-    };
-    let node = Node::start(config, seams, TcpListenerStream::new(listener)).await.expect("the node starts");
-    Running { node, _data: data }
-}
-
-async fn listen(addresses: &BTreeMap<u64, String>, id: u64) -> TcpListener {
-    TcpListener::bind(&addresses[&id]).await.expect("the port is free")
-}
-
-/// Three addresses on loopback, with listeners that hold them.
-async fn addresses() -> (BTreeMap<u64, String>, BTreeMap<u64, TcpListener>) {
-    let mut addresses = BTreeMap::new();
-    let mut listeners = BTreeMap::new();
-    for id in 1..=3 {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
-        addresses.insert(id, listener.local_addr().expect("it is bound").to_string());
-        listeners.insert(id, listener);
-    }
-    (addresses, listeners)
-}
-
-async fn create(cluster: &dyn Cluster, request: u128) -> vestibule_engine::Reply {
-    let command =
-        DirectoryCommand::CreateOrganisation(CreateOrganisation { by: UserId(7), name: format!("House {request}") });
-    let envelope = Envelope { request: Some(RequestId(request)), command };
-    cluster.propose::<Directory>(GroupId::DIRECTORY, &envelope, PATIENCE).await.expect("a reply comes").0
-}
+use support::{GROUPS, PATIENCE, World, create, eventually};
+use vestibule_engine::{Directory, DirectoryAnswer, DirectoryQuery, GroupId};
+use vestibule_raft::cluster::{Cluster, Consistency};
 
 async fn group_count(cluster: &dyn Cluster) -> usize {
     let query =
@@ -76,44 +18,27 @@ async fn group_count(cluster: &dyn Cluster) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_nodes_agree_survive_one_and_remember_across_a_restart() {
-    // `RUST_LOG=info cargo test …` shows what the nodes say.
-    let _ = tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).try_init();
-    let root = tempfile::tempdir().expect("a temporary directory");
-    let (addresses, mut listeners) = addresses().await;
-    let mut nodes = BTreeMap::new();
-    for id in 1..=3 {
-        let listener = listeners.remove(&id).expect("bound above");
-        nodes.insert(id, start(root.path(), id, listener, &addresses).await);
-    }
-    let cluster: Arc<dyn Cluster> =
-        Arc::new(GrpcCluster::new(addresses.values().cloned().collect(), Arc::new(TcpConnector)));
+    let mut world = World::of(3).await;
+    let cluster = world.client_of_all();
 
     let first = create(&*cluster, 1).await;
     assert!(first.result.is_ok(), "{first:?}");
     assert_eq!(create(&*cluster, 1).await, vestibule_engine::Reply { replayed: true, ..first.clone() });
-    while group_count(&*cluster).await != 4 {
-        tokio::task::yield_now().await;
-    }
+    let groups = GROUPS as usize;
+    eventually("all groups are known", || async { (group_count(&*cluster).await == groups).then_some(()) }).await;
 
     // Without the directory's leader the others go on, for so long that they purge what it lacks.
-    let leader = nodes[&1].node.leader(GroupId::DIRECTORY).expect("there is a leader");
-    nodes.remove(&leader).expect("it runs").node.shutdown().await.expect("it stops cleanly");
+    let leader = world.leader(GroupId::DIRECTORY).await;
+    world.stop(leader).await;
     for request in 2..300 {
         assert!(create(&*cluster, request).await.result.is_ok());
     }
     assert_eq!(create(&*cluster, 1).await, vestibule_engine::Reply { replayed: true, ..first.clone() });
 
     // It comes back, and catches up with what it missed by a snapshot: the entries are gone.
-    nodes.insert(leader, start(root.path(), leader, listen(&addresses, leader).await, &addresses).await);
-    let (other, _) = nodes.iter().find(|(id, _)| **id != leader).expect("two others run");
-    loop {
-        let here = nodes[&leader].node.state(GroupId::DIRECTORY).expect("it hosts the directory").digest();
-        let there = nodes[other].node.state(GroupId::DIRECTORY).expect("it hosts the directory").digest();
-        if here == there {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    world.start_again(leader).await;
+    let other = *world.nodes.keys().find(|id| **id != leader).expect("two others run");
+    agree(&world, leader, other).await;
 
     // The feed is gapless on whichever replica, and resumes anywhere.
     let all: Vec<_> = cluster.watch(GroupId::DIRECTORY, 1).take(200).try_collect().await.expect("events come");
@@ -128,24 +53,27 @@ async fn three_nodes_agree_survive_one_and_remember_across_a_restart() {
     assert_eq!(before, last.sequence + 1);
 
     // All stop, all start again: everything is still there. One of them has lost its checkpoint, and its log was purged.
-    for (_, running) in std::mem::take(&mut nodes) {
-        running.node.shutdown().await.expect("it stops cleanly");
-    }
-    std::fs::remove_dir_all(root.path().join("node1/checkpoint")).expect("it can be removed");
     for id in 1..=3 {
-        nodes.insert(id, start(root.path(), id, listen(&addresses, id).await, &addresses).await);
+        world.stop(id).await;
+    }
+    std::fs::remove_dir_all(world.directory_of(1).join("checkpoint")).expect("it can be removed");
+    for id in 1..=3 {
+        world.start_again(id).await;
     }
     assert_eq!(create(&*cluster, 1).await, vestibule_engine::Reply { replayed: true, ..first });
-    assert_eq!(group_count(&*cluster).await, 4);
-    while nodes[&1].node.state(GroupId::DIRECTORY).is_none_or(|state| {
-        Some(state.digest()) != nodes[&2].node.state(GroupId::DIRECTORY).map(|state| state.digest())
-    }) {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    for running in nodes.values() {
+    assert_eq!(group_count(&*cluster).await, groups);
+    agree(&world, 1, 2).await;
+    for running in world.nodes.values() {
         running.node.state(GroupId::DIRECTORY).expect("it hosts the directory").audit().expect("the audit is clean");
     }
-    for (_, running) in nodes {
-        running.node.shutdown().await.expect("it stops cleanly");
-    }
+    world.stop_all().await;
+}
+
+/// Waits until two nodes have the same directory.
+async fn agree(world: &World, one: u64, other: u64) {
+    let digest = |id: u64| Some(world.nodes[&id].node.state(GroupId::DIRECTORY)?.digest());
+    eventually("the same directory", || async {
+        digest(one).zip(digest(other)).filter(|(one, other)| one == other).map(drop)
+    })
+    .await;
 }

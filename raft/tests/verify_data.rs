@@ -35,7 +35,7 @@ async fn fill(path: &Path, snapshot_entries: u64, commands: u128) {
     };
     let node = Node::start(config, seams, TcpListenerStream::new(listener)).await.expect("the node starts");
     assert!(matches!(look(path), Err(VerifyError::InUse(_))), "a node that runs must be left alone");
-    let cluster: Arc<dyn Cluster> = Arc::new(GrpcCluster::new(vec![address], Arc::new(TcpConnector)));
+    let cluster: Arc<dyn Cluster> = GrpcCluster::new(vec![address], Arc::new(TcpConnector));
     for request in 1..commands {
         let name = format!("House {request} {}", "x".repeat(150));
         let command = DirectoryCommand::CreateOrganisation(CreateOrganisation { by: UserId(7), name });

@@ -345,6 +345,8 @@ pub struct RegisterNode {
     pub expected_version: Option<u64>,
     /// Where it listens, 1 to 300 bytes.
     pub address: String,
+    /// Which life of its data directory it lives. It never changes: a node that lost its data comes under a new number.
+    pub incarnation: u128,
 }
 
 /// Drains a node, takes it back in, or removes it for good. A node that a placement names cannot be removed.

@@ -19,7 +19,7 @@ impl Directory {
             return Err(Refusal::out_of_bounds("nodeId", "nodes are numbered from 1"));
         }
         let before = self.nodes.get(&ask.node);
-        if before.is_some_and(|node| node.state == NodeState::Removed) {
+        if before.is_some_and(|node| node.state == NodeState::Removed || node.incarnation != ask.incarnation) {
             return Err(Refusal::AlreadyExists);
         }
         check_version(ask.expected_version, before.map_or(0, |node| node.version))?;
@@ -32,7 +32,10 @@ impl Directory {
             check_room("nodes", self.nodes.len(), NODES_MAX)?;
         }
 
-        self.nodes.insert(ask.node, NodeRecord { node: ask.node, address: ask.address.clone(), state, version });
+        self.nodes.insert(
+            ask.node,
+            NodeRecord { node: ask.node, address: ask.address.clone(), incarnation: ask.incarnation, state, version },
+        );
         self.dirty.insert(Dirty::Node(ask.node));
         events.push_group(Event::NodeChanged { node: ask.node, state });
         Ok(Outcome::Stored { version })

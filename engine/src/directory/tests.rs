@@ -292,6 +292,7 @@ fn nodes_come_drain_and_never_come_back() {
             expected_version: None,
             node: NodeNumber(node),
             address: address.into(),
+            incarnation: u128::from(node),
         })
     };
     let state = |node, state| {
@@ -306,6 +307,9 @@ fn nodes_come_drain_and_never_come_back() {
     }
     assert_eq!(world.run(register(4, "b:1")), Ok(Outcome::Stored { version: 2 }));
     assert!(world.run(register(0, "a:1")).is_err());
+    // Other data under the same number is another node.
+    let lost = RegisterNode { expected_version: None, node: NodeNumber(4), address: "b:1".into(), incarnation: 5 };
+    assert_eq!(world.run(DirectoryCommand::RegisterNode(lost)), Err(Refusal::AlreadyExists));
     assert_eq!(world.run(place(Some(0), &[3, 1, 2])), Ok(Outcome::Stored { version: 1 }));
     assert_eq!(world.run(place(Some(0), &[1])), Err(Refusal::VersionMismatch { expected: 0, actual: 1 }));
     assert_eq!(world.run(place(None, &[9])), Err(Refusal::NoSuchNode));
@@ -316,7 +320,9 @@ fn nodes_come_drain_and_never_come_back() {
     assert_eq!(world.run(state(3, NodeState::Draining)), Ok(Outcome::Stored { version: 2 }));
     assert!(world.run(place(None, &[1, 2, 3])).is_err(), "a draining node takes no group");
     assert_eq!(world.run(place(Some(1), &[1, 2, 4])), Ok(Outcome::Stored { version: 2 }));
-    assert_eq!(world.run(state(3, NodeState::Removed)), Ok(Outcome::Stored { version: 3 }));
+    assert_eq!(world.run(state(3, NodeState::Leaving)), Ok(Outcome::Stored { version: 3 }));
+    assert!(world.run(place(None, &[1, 2, 3])).is_err(), "a leaving node takes no group");
+    assert_eq!(world.run(state(3, NodeState::Removed)), Ok(Outcome::Stored { version: 4 }));
     assert_eq!(world.run(state(3, NodeState::Active)), Err(Refusal::AlreadyExists));
     assert_eq!(world.run(register(3, "a:1")), Err(Refusal::AlreadyExists));
 }
@@ -395,7 +401,7 @@ fn a_directory_that_is_restored_knows_no_nodes_and_makes_no_id_twice() {
     }
     let mut world = World::furnished();
     let address = "node-1:7101".to_owned();
-    let node = RegisterNode { node: NodeNumber(1), address, expected_version: None };
+    let node = RegisterNode { node: NodeNumber(1), address, expected_version: None, incarnation: 1 };
     world.run(DirectoryCommand::RegisterNode(node)).unwrap();
     let voters = vec![NodeNumber(1)];
     let placement = SetPlacement { group: GroupId(1), voters, expected_version: None };

@@ -11,9 +11,10 @@ mod tests;
 pub use format::{BackupError, BackupHead, BackupReader, BackupWriter, GroupEnd, GroupHead, Part, Written};
 
 use crate::checkpoint::Checkpoints;
+use crate::controller::placing::first_voters;
 use crate::machine::{self, Machine};
 use crate::node::{NodeConfig, NodeSeams};
-use crate::types::{Membership, StoredMembership, to_log_id};
+use crate::types::{Membership, NodeId, StoredMembership, to_log_id};
 use crate::wal::{LogPosition, Wal};
 use openraft::impls::BasicNode;
 use std::collections::{BTreeMap, BTreeSet};
@@ -152,11 +153,12 @@ pub async fn restore<R: Read>(
 ) -> Result<(), RestoreError> {
     let (checkpoints, task) = Checkpoints::new(seams.store, seams.owner, config.checkpoint_interval);
     seams.spawner.spawn_blocking_task("checkpointer", Box::pin(task))?;
+    let members: BTreeSet<NodeId> = config.peers.keys().copied().collect();
     let hosted: BTreeSet<GroupId> = verified
         .groups
         .iter()
         .map(|group| group.head.group)
-        .filter(|group| config.placement(*group).contains(&config.id))
+        .filter(|group| first_voters(*group, &members).contains(&config.id))
         .collect();
     let mut reader = BackupReader::open(input)?;
     while let Some(part) = reader.next_part()? {
@@ -197,8 +199,8 @@ async fn put_group<R: Read>(
             receiving = checkpoints.put_page(receiving, rows).await?;
         }
     }
-    let nodes: BTreeMap<u64, BasicNode> = config
-        .placement(group)
+    let members: BTreeSet<NodeId> = config.peers.keys().copied().collect();
+    let nodes: BTreeMap<u64, BasicNode> = first_voters(group, &members)
         .into_iter()
         .filter_map(|node| Some((node, BasicNode::new(config.peers.get(&node)?))))
         .collect();

@@ -16,6 +16,7 @@ pub(super) fn samples() -> Vec<DirectoryCommand> {
             expected_version: None,
             node: NodeNumber(node),
             address: address.into(),
+            incarnation: 0x0123_4567_89ab_cdef,
         })
     };
     let sink = |sink: &str| DirectoryCommand::RegisterSink(RegisterSink { sink: sink.into() });

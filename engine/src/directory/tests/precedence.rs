@@ -66,7 +66,7 @@ fn grant(organisation: u64) -> DirectoryCommand {
 
 fn node(id: u64) -> DirectoryCommand {
     let node = NodeNumber(id);
-    DirectoryCommand::RegisterNode(RegisterNode { node, expected_version: None, address: "a:1".into() })
+    DirectoryCommand::RegisterNode(RegisterNode { node, expected_version: None, address: "a:1".into(), incarnation: 1 })
 }
 
 fn node_state(node: u64, state: NodeState) -> DirectoryCommand {

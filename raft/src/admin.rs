@@ -1,0 +1,223 @@
+//! What operators do with a cluster: look at it, add nodes and take them out, and say where leaders are to be.
+//!
+//! Wishes go into the directory, and its controller fulfils them; only a transfer of leadership is done at once.
+
+use crate::cluster::{Cluster, Consistency, GrpcCluster, ProposeError, QueryError};
+use crate::controller::placing::{self, Voters};
+use crate::node::REPLICAS;
+use crate::types::NodeId;
+use futures::future::join_all;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use vestibule_engine::{
+    Directory, DirectoryAnswer, DirectoryCommand, DirectoryQuery, Envelope, GroupId, NodeNumber, NodeRecord, NodeState,
+    Outcome, PlacementRecord, Refusal, RegisterNode, SetNodeState, SetPlacement,
+};
+use vestibule_proto::v1;
+
+/// How long a node may take to say how it is.
+const STATUS_PATIENCE: Duration = Duration::from_secs(2);
+/// How long the directory may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why an operator's wish was not met.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// The directory refuses.
+    #[error("the directory refuses: {0}")]
+    Refused(Refusal),
+    /// The directory gave no answer; the wish may be noted yet. Asking again is safe.
+    #[error(transparent)]
+    NotProposed(#[from] ProposeError),
+    /// The directory could not be read.
+    #[error(transparent)]
+    NotRead(#[from] QueryError),
+    /// There is no such node.
+    #[error("there is no node {0}")]
+    NoSuchNode(NodeId),
+    /// Too few nodes would be left.
+    #[error(
+        "without node {node} there are {left} active nodes, fewer than the {REPLICAS} that a group is kept on; add a \
+         node first, or force it"
+    )]
+    TooFewNodes {
+        /// The node that is to go.
+        node: NodeId,
+        /// How many would be left.
+        left: usize,
+    },
+    /// The node did not do it, or could not be asked.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// The whole of a cluster as it says it is.
+#[derive(Debug, Clone)]
+pub struct Overview {
+    /// Nodes as the directory has them, removed ones included; nothing when the directory gives no answer.
+    pub nodes: BTreeMap<NodeId, NodeRecord>,
+    /// Where groups are to be.
+    pub placements: BTreeMap<GroupId, PlacementRecord>,
+    /// What each address that was asked said.
+    pub reports: Vec<(String, Result<v1::StatusResponse, String>)>,
+}
+
+/// Looks after a cluster.
+#[derive(Clone)]
+pub struct Admin {
+    cluster: Arc<GrpcCluster>,
+}
+
+impl Admin {
+    /// Looks after the cluster behind `cluster`.
+    pub fn new(cluster: Arc<GrpcCluster>) -> Self {
+        Self { cluster }
+    }
+
+    async fn ask(&self, query: DirectoryQuery) -> Result<DirectoryAnswer, QueryError> {
+        let cluster: &dyn Cluster = &*self.cluster;
+        Ok(cluster.query::<Directory>(GroupId::DIRECTORY, &query, Consistency::Linearizable, PATIENCE).await?.0)
+    }
+
+    async fn tell(&self, command: DirectoryCommand) -> Result<Outcome, AdminError> {
+        let cluster: &dyn Cluster = &*self.cluster;
+        let envelope = Envelope { request: None, command };
+        let (reply, _) = cluster.propose::<Directory>(GroupId::DIRECTORY, &envelope, PATIENCE).await?;
+        reply.result.map_err(AdminError::Refused)
+    }
+
+    /// All nodes that the directory knows, removed ones included.
+    pub async fn nodes(&self) -> Result<BTreeMap<NodeId, NodeRecord>, AdminError> {
+        match self.ask(DirectoryQuery::Nodes).await? {
+            DirectoryAnswer::Nodes(nodes) => Ok(nodes.into_iter().map(|node| (node.node.0, node)).collect()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Where groups are to be.
+    pub async fn placements(&self) -> Result<BTreeMap<GroupId, PlacementRecord>, AdminError> {
+        match self.ask(DirectoryQuery::Placements).await? {
+            DirectoryAnswer::Placements(placements) => {
+                Ok(placements.into_iter().map(|placement| (placement.group, placement)).collect())
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn node(&self, node: NodeId) -> Result<NodeRecord, AdminError> {
+        self.nodes().await?.remove(&node).ok_or(AdminError::NoSuchNode(node))
+    }
+
+    /// Asks every node that is known how it is, and the directory what it wants. Gives what it got.
+    pub async fn overview(&self) -> Overview {
+        let nodes = self.nodes().await.unwrap_or_default();
+        let placements = self.placements().await.unwrap_or_default();
+        let present = nodes.values().filter(|node| node.state != NodeState::Removed);
+        let mut addresses: Vec<String> = present.map(|node| node.address.clone()).collect();
+        let gone: BTreeSet<&String> =
+            nodes.values().filter(|node| node.state == NodeState::Removed).map(|node| &node.address).collect();
+        for seed in self.cluster.seeds() {
+            if !addresses.contains(&seed) && !gone.contains(&seed) {
+                addresses.push(seed);
+            }
+        }
+        let asked = addresses.into_iter().map(|address| async {
+            let answer = self.cluster.status(&address, STATUS_PATIENCE).await;
+            (address, answer.map_err(|status| status.message().to_owned()))
+        });
+        Overview { reports: join_all(asked).await, nodes, placements }
+    }
+
+    /// Makes a running node, which waits at `address` under the number `node`, part of the cluster.
+    pub async fn add_node(&self, node: NodeId, address: &str) -> Result<NodeRecord, AdminError> {
+        let status = self.cluster.status(address, STATUS_PATIENCE).await;
+        let status = status.map_err(|status| AdminError::Failed(format!("{address}: {}", status.message())))?;
+        if status.node != node {
+            return Err(AdminError::Failed(format!("node {} listens at {address}, not node {node}", status.node)));
+        }
+        let incarnation = u128::from_str_radix(&status.incarnation, 16)
+            .map_err(|_| AdminError::Failed(format!("{address} does not say which data it has")))?;
+        let (number, address) = (NodeNumber(node), address.to_owned());
+        let ask = RegisterNode { node: number, expected_version: None, address, incarnation };
+        self.tell(DirectoryCommand::RegisterNode(ask)).await?;
+        self.node(node).await
+    }
+
+    /// Has a node give its groups and leaderships away. It stays a member and can be made active again.
+    pub async fn drain(&self, node: NodeId, force: bool) -> Result<NodeRecord, AdminError> {
+        self.retire(node, NodeState::Draining, force).await
+    }
+
+    /// Has a node, which may be dead, replaced everywhere and then removed for good.
+    pub async fn remove_node(&self, node: NodeId, force: bool) -> Result<NodeRecord, AdminError> {
+        self.retire(node, NodeState::Leaving, force).await
+    }
+
+    async fn retire(&self, node: NodeId, state: NodeState, force: bool) -> Result<NodeRecord, AdminError> {
+        let nodes = self.nodes().await?;
+        let record = nodes.get(&node).ok_or(AdminError::NoSuchNode(node))?;
+        let is_other = |other: &&NodeRecord| other.node.0 != node && other.state == NodeState::Active;
+        let left = nodes.values().filter(is_other).count();
+        if !force && record.state == NodeState::Active && left < REPLICAS {
+            return Err(AdminError::TooFewNodes { node, left });
+        }
+        self.set_state(record, state).await
+    }
+
+    /// Makes a draining node active again.
+    pub async fn activate(&self, node: NodeId) -> Result<NodeRecord, AdminError> {
+        self.set_state(&self.node(node).await?, NodeState::Active).await
+    }
+
+    async fn set_state(&self, record: &NodeRecord, state: NodeState) -> Result<NodeRecord, AdminError> {
+        let ask = SetNodeState { node: record.node, expected_version: Some(record.version), state };
+        self.tell(DirectoryCommand::SetNodeState(ask)).await?;
+        self.node(record.node.0).await
+    }
+
+    /// Spreads the groups evenly over the active nodes. Gives the placements that are wanted now and were not before.
+    pub async fn rebalance(&self) -> Result<Vec<PlacementRecord>, AdminError> {
+        let nodes = self.nodes().await?;
+        let active: BTreeSet<NodeId> =
+            nodes.values().filter(|node| node.state == NodeState::Active).map(|node| node.node.0).collect();
+        let placements = self.placements().await?;
+        let wanted: Voters = placements
+            .iter()
+            .map(|(group, placement)| (*group, placement.voters.iter().map(|voter| voter.0).collect()))
+            .collect();
+        let mut changed = Vec::new();
+        for (group, voters) in placing::balance(&wanted, &active) {
+            if !voters.is_subset(&active) {
+                return Err(AdminError::Failed(format!("too few active nodes to place {group} on")));
+            }
+            let voters: Vec<NodeNumber> = voters.into_iter().map(NodeNumber).collect();
+            let expected_version = placements.get(&group).map(|placement| placement.version);
+            let ask = SetPlacement { group, voters: voters.clone(), expected_version };
+            match self.tell(DirectoryCommand::SetPlacement(ask)).await? {
+                Outcome::Stored { version } => changed.push(PlacementRecord { group, voters, version }),
+                other => return Err(AdminError::Failed(format!("an unexpected outcome: {other:?}"))),
+            }
+        }
+        Ok(changed)
+    }
+
+    /// Hands the leadership of a group to a node; returns once it leads.
+    pub async fn transfer(&self, group: GroupId, to: NodeId) -> Result<(), AdminError> {
+        let overview = self.overview().await;
+        let led = overview.reports.iter().filter_map(|(address, report)| {
+            let report = report.as_ref().ok()?;
+            let status = report.groups.iter().find(|status| status.group == group.0)?;
+            (status.leader == report.node).then_some((status.term, address))
+        });
+        let Some((_, address)) = led.max() else {
+            return Err(AdminError::Failed(format!("{group} has no leader that answers")));
+        };
+        let transferred = self.cluster.transfer_leader(address, group, to, PATIENCE).await;
+        transferred.map_err(|status| AdminError::Failed(status.message().to_owned()))
+    }
+}
+
+fn unexpected(answer: &DirectoryAnswer) -> AdminError {
+    AdminError::Failed(format!("an unexpected answer of the directory: {answer:?}"))
+}

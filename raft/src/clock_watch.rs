@@ -1,0 +1,158 @@
+//! Watches this node's clock against those of the others.
+//!
+//! Log time is what a leader stamps, and everything that expires does so by it: one wild clock could expire every hold.
+//! So nodes ask each other for the time, and one whose clock is ahead of or behind the median of them all by more than
+//! [`WILD_MS`] stamps nothing and hands its leaderships over, until it is within [`TAME_MS`] again.
+//!
+//! With only one other clock known nobody can tell which of two is wrong. The lower of the middle two counts as the
+//! median, so that it is the clock that is ahead that is distrusted: a time that is too late can never be taken back,
+//! one that is too early expires nothing.
+
+use crate::seams::Clock;
+use crate::stop::Stop;
+use crate::transport::Peers;
+use crate::types::NodeId;
+use futures::future::join_all;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// How far a clock may be off, in milliseconds.
+pub(crate) const WILD_MS: i64 = 500;
+/// How near it must have come to be trusted again, in milliseconds.
+const TAME_MS: i64 = 250;
+/// How often the others are asked.
+const INTERVAL: Duration = Duration::from_millis(500);
+/// How long what another said counts.
+const SAMPLE_AGE_MAX: Duration = Duration::from_secs(10);
+/// An answer that took longer says too little.
+const ROUND_TRIP_MAX: Duration = Duration::from_millis(400);
+
+/// What is thought of this node's clock.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    /// How far it is ahead of the median, in milliseconds.
+    pub(crate) ahead_ms: i64,
+    /// Whether it must not be used.
+    pub(crate) is_wild: bool,
+}
+
+/// The watch on one node's clock.
+pub(crate) struct ClockWatch {
+    /// By how many milliseconds each other clock is ahead of ours, and when that was seen.
+    samples: Mutex<BTreeMap<NodeId, (i64, Instant)>>,
+    verdict: watch::Sender<Verdict>,
+}
+
+impl ClockWatch {
+    pub(crate) fn new() -> Self {
+        Self { samples: Mutex::default(), verdict: watch::Sender::new(Verdict::default()) }
+    }
+
+    pub(crate) fn verdict(&self) -> Verdict {
+        *self.verdict.borrow()
+    }
+
+    /// Follows what is thought of the clock.
+    pub(crate) fn follow(&self) -> watch::Receiver<Verdict> {
+        self.verdict.subscribe()
+    }
+
+    /// Asks the others for the time, again and again, until the node stops.
+    pub(crate) async fn run(self: Arc<Self>, peers: Arc<Peers>, clock: Arc<dyn Clock>, mut stop: Stop) {
+        loop {
+            let others = peers.roster().present().into_keys().filter(|node| *node != peers.roster().own());
+            let asked = others.map(|node| ask(&peers, &*clock, node));
+            let answers = join_all(asked).await;
+            let now = Instant::now();
+            {
+                let mut samples = self.samples.lock().expect("no holder of this lock panics");
+                samples.extend(answers.into_iter().flatten().map(|(node, ahead)| (node, (ahead, now))));
+                samples.retain(|_, (_, seen)| now.duration_since(*seen) < SAMPLE_AGE_MAX);
+            }
+            self.judge();
+            tokio::select! {
+                () = tokio::time::sleep(INTERVAL) => {}
+                () = stop.stopped() => return,
+            }
+        }
+    }
+
+    fn judge(&self) {
+        let samples = self.samples.lock().expect("no holder of this lock panics");
+        let others: Vec<i64> = samples.values().map(|(ahead, _)| *ahead).collect();
+        drop(samples);
+        self.verdict.send_if_modified(|verdict| {
+            let next = judge(&others, verdict.is_wild);
+            if next.is_wild != verdict.is_wild {
+                let ahead_ms = next.ahead_ms;
+                if next.is_wild {
+                    tracing::error!(ahead_ms, "this node's clock is off: it leads no group until that is mended");
+                } else {
+                    tracing::warn!(ahead_ms, "this node's clock is right again");
+                }
+            }
+            std::mem::replace(verdict, next) != next
+        });
+    }
+}
+
+/// By how many milliseconds a node's clock is ahead of ours; `None` when it gave no answer that says so.
+async fn ask(peers: &Arc<Peers>, clock: &dyn Clock, node: NodeId) -> Option<(NodeId, i64)> {
+    let (started, sent) = (Instant::now(), clock.now().0);
+    let there = peers.ping(node).await?;
+    if started.elapsed() > ROUND_TRIP_MAX {
+        return None;
+    }
+    let received = clock.now().0;
+    let here = sent / 2 + received / 2;
+    Some((node, there.cast_signed().saturating_sub(here.cast_signed())))
+}
+
+/// Judges our clock by how far the others are ahead of it.
+fn judge(others_ahead: &[i64], was_wild: bool) -> Verdict {
+    let mut ahead: Vec<i64> = others_ahead.iter().copied().chain([0]).collect();
+    ahead.sort_unstable();
+    let median = ahead[(ahead.len() - 1) / 2];
+    let ahead_ms = median.saturating_neg();
+    let limit = if was_wild { TAME_MS } else { WILD_MS };
+    Verdict { ahead_ms, is_wild: ahead_ms.saturating_abs() > limit }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_that_is_off_is_the_one_distrusted() {
+        for (others, is_wild) in [
+            (&[][..], false),
+            (&[0, 1], false),
+            (&[400, 450], false),
+            // Ours is an hour behind, or ahead, of two that agree.
+            (&[3_600_000, 3_600_010], true),
+            (&[-3_600_000, -3_600_010], true),
+            // One of the others is off.
+            (&[3_600_000, 3], false),
+            (&[-3_600_000, 3], false),
+            // Of two, the one that is ahead.
+            (&[3_600_000], false),
+            (&[-3_600_000], true),
+            (&[5, -5, 3_600_000, -3_600_000], false),
+            (&[i64::MIN, i64::MIN], true),
+        ] {
+            assert_eq!(judge(others, false).is_wild, is_wild, "{others:?}");
+        }
+    }
+
+    #[test]
+    fn a_clock_is_trusted_again_only_when_it_is_well_within_the_limit() {
+        assert!(judge(&[-501, -501], false).is_wild);
+        assert!(!judge(&[-499, -499], false).is_wild);
+        assert!(judge(&[-251, -251], true).is_wild);
+        assert!(!judge(&[-250, -250], true).is_wild);
+        assert_eq!(judge(&[-251, -251], true).ahead_ms, 251);
+    }
+}

@@ -1,0 +1,431 @@
+//! What the controller does next: a pure function of what it sees.
+//!
+//! ```text
+//!   wanted, not there ──add learner──▶ learner ──caught up──▶ voter (joint change, an unwanted voter leaves in it)
+//!   unwanted leader ──transfer──▶ voter ──change──▶ no member ──drop──▶ gone
+//! ```
+//!
+//! At most [`MOVES_MAX`] groups move at a time, and a group takes one step at a time.
+
+use super::placing::{self, Voters};
+use super::view::{Led, SeenGroup, View};
+use crate::types::NodeId;
+use std::collections::{BTreeMap, BTreeSet};
+use vestibule_engine::{GroupId, NodeState};
+use vestibule_proto::v1;
+
+/// Groups that may change their members at a time.
+const MOVES_MAX: usize = 2;
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Step {
+    /// Note in the directory where a group is to be.
+    Place { group: GroupId, voters: BTreeSet<NodeId>, expected: u64 },
+    /// Have a node write the first entry of a group.
+    Form { group: GroupId, on: NodeId, voters: BTreeSet<NodeId> },
+    /// Send the group to one more node.
+    AddLearner { group: GroupId, leader: NodeId, node: NodeId },
+    /// Change the voters; with none, bring a change that was left half-way to its end.
+    SetVoters { group: GroupId, leader: NodeId, voters: BTreeSet<NodeId>, seen: v1::LogId },
+    /// Send the group to one node less.
+    RemoveLearner { group: GroupId, leader: NodeId, node: NodeId, seen: v1::LogId },
+    /// Hand leadership over.
+    Transfer { group: GroupId, leader: NodeId, to: NodeId },
+    /// Have a node give up what it has of a group.
+    Drop { group: GroupId, on: NodeId, seen: v1::LogId },
+    /// Note in the directory that a node is gone.
+    Remove { node: NodeId, expected: u64 },
+}
+
+/// What to do, and what stands in the way of what is wanted.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Decision {
+    pub(crate) steps: Vec<Step>,
+    pub(crate) obstacles: Vec<String>,
+}
+
+/// Decides on the next steps. `may_place` says whether groups that are placed nowhere may be placed now.
+pub(crate) fn decide(view: &View, may_place: bool) -> Decision {
+    let mut decision = Decision::default();
+    place(view, may_place, &mut decision);
+    let mut moving = 0;
+    for (id, group) in &view.groups {
+        if group.wanted.is_empty() {
+            continue;
+        }
+        let Some(led) = &group.led else {
+            form(view, *id, group, &mut decision);
+            continue;
+        };
+        if moving < MOVES_MAX || *id == GroupId::DIRECTORY {
+            match next_move(view, *id, group, led) {
+                Next::Settled => {}
+                Next::Step(step) => {
+                    moving += 1;
+                    decision.steps.push(step);
+                    continue;
+                }
+                Next::Waits(reason) => {
+                    moving += 1;
+                    decision.obstacles.push(reason);
+                    continue;
+                }
+            }
+        }
+        give_up(view, *id, group, led, &mut decision);
+    }
+    if decision.steps.is_empty() {
+        decision.steps.extend(spread_leaders(view));
+    }
+    remove(view, &mut decision);
+    decision
+}
+
+fn wanted(view: &View) -> Voters {
+    let placed = view.groups.iter().filter(|(_, group)| !group.wanted.is_empty());
+    placed.map(|(id, group)| (*id, group.wanted.clone())).collect()
+}
+
+fn place(view: &View, may_place: bool, decision: &mut Decision) {
+    let active = view.active();
+    if active.is_empty() {
+        return;
+    }
+    let wanted = wanted(view);
+    let mut changes = placing::repair(&wanted, &active);
+    if may_place {
+        for (id, group) in view.groups.iter().filter(|(_, group)| group.wanted.is_empty()) {
+            // A group that is there already, as the directory at first, is wanted where it is.
+            let there = group.led.as_ref().map(|led| led.voters.clone());
+            changes.insert(*id, there.unwrap_or_else(|| placing::first_voters(*id, &active)));
+        }
+    }
+    for (id, group) in &view.groups {
+        let next = changes.get(id).unwrap_or(&group.wanted);
+        for node in next.difference(&active) {
+            decision.obstacles.push(format!("no other node can take {id} over from node {node}"));
+        }
+    }
+    decision.steps.extend(
+        changes.into_iter().filter(|(_, voters)| voters.is_subset(&active)).map(|(group, voters)| Step::Place {
+            group,
+            voters,
+            expected: view.groups[&group].version,
+        }),
+    );
+}
+
+/// A group that nobody has formed is formed, once all its voters are ready.
+fn form(view: &View, id: GroupId, group: &SeenGroup, decision: &mut Decision) {
+    let is_pristine = group.hosts.values().all(|formed| !formed);
+    let are_ready = group.wanted.iter().all(|node| view.answers(*node) && group.hosts.contains_key(node));
+    if id == GroupId::DIRECTORY || !is_pristine {
+        decision.obstacles.push(format!("{id} has no leader that answers"));
+    } else if are_ready {
+        let turn = id.0 as usize % group.wanted.len();
+        let on = group.wanted.iter().nth(turn).copied().expect("a turn is less than their number");
+        decision.steps.push(Step::Form { group: id, on, voters: group.wanted.clone() });
+    } else {
+        decision.obstacles.push(format!("{id} waits for its nodes to be ready to form it"));
+    }
+}
+
+enum Next {
+    Settled,
+    Step(Step),
+    Waits(String),
+}
+
+fn next_move(view: &View, id: GroupId, group: &SeenGroup, led: &Led) -> Next {
+    let (leader, seen) = (led.leader, led.membership);
+    let set = |voters: BTreeSet<NodeId>| Next::Step(Step::SetVoters { group: id, leader, voters, seen });
+    if led.is_joint {
+        // No other voters than those that the change was for: it is only brought to its end.
+        return set(BTreeSet::new());
+    }
+    let mut members: BTreeSet<NodeId> = group.wanted.clone();
+    if id == GroupId::DIRECTORY {
+        // Every node has a copy of the directory.
+        members.extend(view.present());
+    }
+    let missing = members.iter().find(|node| !led.voters.contains(node) && !led.learners.contains(node));
+    if let Some(node) = missing.filter(|node| view.nodes.contains_key(node)) {
+        return Next::Step(Step::AddLearner { group: id, leader, node: *node });
+    }
+    if let Some(node) = led.learners.iter().find(|node| !members.contains(node)) {
+        return Next::Step(Step::RemoveLearner { group: id, leader, node: *node, seen });
+    }
+    let arriving: Vec<NodeId> = group.wanted.difference(&led.voters).copied().collect();
+    // Voters that do not answer go first; the leader goes last.
+    let mut leaving: Vec<NodeId> = led.voters.difference(&group.wanted).copied().collect();
+    leaving.sort_by_key(|node| (*node == leader, view.answers(*node), *node));
+    if arriving.is_empty() && leaving.is_empty() {
+        return Next::Settled;
+    }
+    let ready = arriving.iter().find(|node| view.answers(**node) && led.has_caught_up(**node));
+    if !arriving.is_empty() && ready.is_none() {
+        return Next::Waits(format!("{id} waits for {} to catch up", names(&arriving)));
+    }
+    let mut voters = led.voters.clone();
+    if let Some(node) = ready {
+        voters.insert(*node);
+    }
+    if let Some(node) = leaving.first() {
+        if *node == leader {
+            let heir =
+                led.voters.intersection(&group.wanted).find(|heir| view.answers(**heir) && led.has_caught_up(**heir));
+            return match heir {
+                Some(heir) => Next::Step(Step::Transfer { group: id, leader, to: *heir }),
+                // Nobody else is wanted yet: the newcomer votes first.
+                None if ready.is_some() => set(voters),
+                None => Next::Waits(format!("{id} waits for a voter that can take over from node {leader}")),
+            };
+        }
+        voters.remove(node);
+    }
+    set(voters)
+}
+
+fn names(nodes: &[NodeId]) -> String {
+    let names: Vec<String> = nodes.iter().map(|node| format!("node {node}")).collect();
+    names.join(", ")
+}
+
+/// What nodes have of a group that is settled elsewhere.
+fn give_up(view: &View, id: GroupId, group: &SeenGroup, led: &Led, decision: &mut Decision) {
+    let is_settled = !led.is_joint && led.voters == group.wanted;
+    if id == GroupId::DIRECTORY || !is_settled {
+        return;
+    }
+    let strangers = group
+        .hosts
+        .keys()
+        .filter(|node| view.answers(**node) && !led.voters.contains(node) && !led.learners.contains(node));
+    let drops = strangers.map(|node| Step::Drop { group: id, on: *node, seen: led.membership });
+    decision.steps.extend(drops);
+}
+
+/// Evens out who leads: one transfer at a time, from the one that leads most to the one that leads least. A difference
+/// of two is left alone, so that what an operator transferred stays where it is, unless a node leads nothing.
+fn spread_leaders(view: &View) -> Option<Step> {
+    let mut leads: BTreeMap<NodeId, usize> =
+        view.nodes.keys().filter(|node| view.may_lead(**node)).map(|node| (*node, 0)).collect();
+    let leaders = view.groups.values().filter_map(|group| group.led.as_ref()).map(|led| led.leader);
+    for leader in leaders {
+        if let Some(count) = leads.get_mut(&leader) {
+            *count += 1;
+        }
+    }
+    let settled = view.groups.iter().filter_map(|(id, group)| {
+        let led = group.led.as_ref()?;
+        (!led.is_joint && led.voters == group.wanted).then_some((*id, led))
+    });
+    let moves = settled.flat_map(|(id, led)| {
+        let leads = &leads;
+        led.voters.iter().filter_map(move |to| {
+            let gain = match (leads.get(&led.leader), leads.get(to)) {
+                (Some(from), Some(to)) => {
+                    let gain_min = if *to == 0 { 2 } else { 3 };
+                    from.checked_sub(*to).filter(|gain| *gain >= gain_min)?
+                }
+                // A leader that may not lead hands over to whoever may.
+                (None, Some(to)) => usize::MAX - *to,
+                _ => return None,
+            };
+            led.has_caught_up(*to).then_some((gain, Step::Transfer { group: id, leader: led.leader, to: *to }))
+        })
+    });
+    // The first of the greatest gain, so that the same view gives the same step.
+    moves
+        .fold(None, |best: Option<(usize, Step)>, next| match best {
+            Some(best) if best.0 >= next.0 => Some(best),
+            _ => Some(next),
+        })
+        .map(|(_, step)| step)
+}
+
+/// Nodes that are to go and have nothing left are gone.
+fn remove(view: &View, decision: &mut Decision) {
+    for (id, node) in view.nodes.iter().filter(|(_, node)| node.state == NodeState::Leaving) {
+        let is_needed = view.groups.values().any(|group| {
+            group.wanted.contains(id)
+                // Of a group that nobody leads, nothing is known.
+                || (!group.wanted.is_empty() && group.led.as_ref().is_none_or(|led| led.voters.contains(id)))
+        });
+        if !is_needed {
+            decision.steps.push(Step::Remove { node: *id, expected: node.version });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::view::SeenNode;
+    use super::*;
+
+    fn nodes(ids: impl IntoIterator<Item = NodeId>) -> BTreeSet<NodeId> {
+        ids.into_iter().collect()
+    }
+
+    fn node(state: NodeState) -> SeenNode {
+        SeenNode { state, version: 7, address: String::new(), answers: true, is_fit: true }
+    }
+
+    fn membership(index: u64) -> v1::LogId {
+        v1::LogId { leader: None, index }
+    }
+
+    /// A group that is led by `leader`, with `voters` who all have everything.
+    fn group(wanted: &[NodeId], leader: NodeId, voters: &[NodeId]) -> SeenGroup {
+        SeenGroup {
+            wanted: nodes(wanted.iter().copied()),
+            version: 1,
+            led: Some(Led {
+                leader,
+                term: 1,
+                voters: nodes(voters.iter().copied()),
+                learners: BTreeSet::new(),
+                is_joint: false,
+                membership: membership(5),
+                last_log_index: 1_000,
+                matched: voters.iter().map(|voter| (*voter, 1_000)).collect(),
+            }),
+            hosts: voters.iter().map(|voter| (*voter, true)).collect(),
+        }
+    }
+
+    fn view(states: &[(NodeId, NodeState)], groups: Vec<SeenGroup>) -> View {
+        View {
+            nodes: states.iter().map(|(id, state)| (*id, node(*state))).collect(),
+            group_count: u32::try_from(groups.len()).expect("few") - 1,
+            groups: (0..).map(GroupId).zip(groups).collect(),
+            directory_applied: 9,
+        }
+    }
+
+    const ACTIVE: NodeState = NodeState::Active;
+    const THREE: [(NodeId, NodeState); 3] = [(1, ACTIVE), (2, ACTIVE), (3, ACTIVE)];
+
+    fn steps(view: &View) -> Vec<Step> {
+        decide(view, true).steps
+    }
+
+    #[test]
+    fn a_new_cluster_is_placed_and_then_formed() {
+        let mut directory = group(&[], 1, &[1, 2, 3]);
+        directory.version = 0;
+        let mut young = view(&THREE, vec![directory, SeenGroup::default(), SeenGroup::default()]);
+        assert_eq!(decide(&young, false).steps, []);
+        let all = nodes([1, 2, 3]);
+        let place = |group| Step::Place { group: GroupId(group), voters: all.clone(), expected: 0 };
+        assert_eq!(steps(&young), [place(0), place(1), place(2)]);
+
+        for group in young.groups.values_mut() {
+            group.wanted.clone_from(&all);
+        }
+        assert_eq!(decide(&young, true).obstacles.len(), 2, "they are not ready");
+        for id in [1, 2] {
+            let hosts = young.groups.get_mut(&GroupId(id)).expect("it is there");
+            hosts.hosts = all.iter().map(|node| (*node, false)).collect();
+        }
+        let form = |group, on| Step::Form { group: GroupId(group), on, voters: all.clone() };
+        assert_eq!(steps(&young), [form(1, 2), form(2, 3)]);
+        // One that is formed somewhere is never formed again.
+        young.groups.get_mut(&GroupId(2)).expect("it is there").hosts.insert(3, true);
+        assert_eq!(steps(&young), [form(1, 2)]);
+    }
+
+    #[test]
+    fn a_replica_moves_one_safe_step_at_a_time() {
+        let states = [(1, ACTIVE), (2, ACTIVE), (3, ACTIVE), (4, ACTIVE)];
+        let mut directory = group(&[1, 2, 3], 2, &[1, 2, 3]);
+        directory.led.as_mut().expect("led").learners.insert(4);
+        let mut moving = view(&states, vec![directory, group(&[1, 2, 4], 3, &[1, 2, 3])]);
+        let id = GroupId(1);
+        let led = |view: &mut View, change: &dyn Fn(&mut Led)| {
+            change(view.groups.get_mut(&id).and_then(|group| group.led.as_mut()).expect("led"));
+        };
+        assert_eq!(steps(&moving), [Step::AddLearner { group: id, leader: 3, node: 4 }]);
+        led(&mut moving, &|led| led.learners.extend([4]));
+        assert!(steps(&moving).is_empty(), "it has not caught up");
+        led(&mut moving, &|led| led.matched.extend([(4, 799)]));
+        assert!(steps(&moving).is_empty(), "it has not caught up");
+        led(&mut moving, &|led| led.matched.extend([(4, 800)]));
+        // The leader is to go: first another leads.
+        assert_eq!(steps(&moving), [Step::Transfer { group: id, leader: 3, to: 1 }]);
+        led(&mut moving, &|led| led.leader = 1);
+        let set = |voters| Step::SetVoters { group: id, leader: 1, voters, seen: membership(5) };
+        assert_eq!(steps(&moving), [set(nodes([1, 2, 4]))]);
+        // Half-way through, it is brought to its end.
+        led(&mut moving, &|led| {
+            led.voters = nodes([1, 2, 3, 4]);
+            led.learners.clear();
+            led.is_joint = true;
+        });
+        assert_eq!(steps(&moving), [set(nodes([]))]);
+        led(&mut moving, &|led| {
+            led.voters = nodes([1, 2, 4]);
+            led.is_joint = false;
+        });
+        assert_eq!(steps(&moving), [Step::Drop { group: id, on: 3, seen: membership(5) }]);
+        moving.groups.get_mut(&id).expect("it is there").hosts.remove(&3);
+        assert_eq!(decide(&moving, true), Decision::default());
+    }
+
+    #[test]
+    fn a_dead_node_that_leaves_is_replaced_and_removed() {
+        let states = [(1, ACTIVE), (2, ACTIVE), (3, NodeState::Leaving), (4, ACTIVE)];
+        let mut directory = group(&[1, 2, 3], 1, &[1, 2, 3]);
+        directory.led.as_mut().expect("led").learners.insert(4);
+        let mut dying = view(&states, vec![directory]);
+        dying.nodes.get_mut(&3).expect("it is there").answers = false;
+        let place = Step::Place { group: GroupId(0), voters: nodes([1, 2, 4]), expected: 1 };
+        assert_eq!(steps(&dying), [place]);
+
+        let directory = dying.groups.get_mut(&GroupId(0)).expect("it is there");
+        directory.wanted = nodes([1, 2, 4]);
+        directory.led.as_mut().expect("led").matched.insert(4, 1_000);
+        let seen = membership(5);
+        let swap = Step::SetVoters { group: GroupId(0), leader: 1, voters: nodes([1, 2, 4]), seen };
+        assert_eq!(steps(&dying), [swap]);
+
+        let led = dying.groups.get_mut(&GroupId(0)).and_then(|group| group.led.as_mut()).expect("led");
+        led.voters = nodes([1, 2, 4]);
+        led.learners = nodes([3]);
+        assert_eq!(steps(&dying), [Step::Remove { node: 3, expected: 7 }]);
+
+        dying.nodes.get_mut(&3).expect("it is there").state = NodeState::Removed;
+        assert_eq!(steps(&dying), [Step::RemoveLearner { group: GroupId(0), leader: 1, node: 3, seen }]);
+    }
+
+    #[test]
+    fn leaders_are_spread_and_leave_nodes_that_are_not_fit() {
+        let groups = |leaders: &[NodeId]| leaders.iter().map(|leader| group(&[1, 2, 3], *leader, &[1, 2, 3])).collect();
+        let transfer = |group, leader, to| Step::Transfer { group: GroupId(group), leader, to };
+        assert_eq!(steps(&view(&THREE, groups(&[1, 1, 1]))), [transfer(0, 1, 2)]);
+        assert_eq!(steps(&view(&THREE, groups(&[1, 2, 3]))), []);
+        assert_eq!(steps(&view(&THREE, groups(&[1, 1, 1, 2, 2, 3]))), [], "a difference of two is left alone");
+        assert_eq!(steps(&view(&THREE, groups(&[1, 1, 1, 1, 2, 3]))), [transfer(0, 1, 2)]);
+        let mut wild = view(&THREE, groups(&[1, 2, 3]));
+        wild.nodes.get_mut(&3).expect("it is there").is_fit = false;
+        assert_eq!(steps(&wild), [transfer(2, 3, 1)]);
+        let mut silent = view(&THREE, groups(&[1, 1, 1]));
+        silent.nodes.get_mut(&2).expect("it is there").answers = false;
+        assert_eq!(steps(&silent), [transfer(0, 1, 3)]);
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_said() {
+        let states = [(1, ACTIVE), (2, NodeState::Draining)];
+        let stuck = decide(&view(&states, vec![group(&[2], 2, &[2])]), true);
+        // One active node can take it.
+        assert_eq!(stuck.steps[0], Step::Place { group: GroupId(0), voters: nodes([1]), expected: 1 });
+        let none = decide(&view(&[(2, NodeState::Draining)], vec![group(&[2], 2, &[2])]), true);
+        assert!(none.steps.is_empty());
+        let mut leaderless = group(&[1, 2, 3], 1, &[1, 2, 3]);
+        leaderless.led = None;
+        let lost = decide(&view(&THREE, vec![leaderless]), true);
+        assert_eq!(lost.obstacles, ["g0 has no leader that answers"]);
+    }
+}

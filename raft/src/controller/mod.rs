@@ -1,0 +1,227 @@
+//! The controller: it brings what is to where the directory wants it.
+//!
+//! It runs on every node and acts on the one that leads the directory. In each round it asks all nodes how they are,
+//! puts that beside the directory's wishes ([`view`]), decides on a few steps ([`decide`]) and takes them. It keeps
+//! nothing that matters between rounds: whoever leads the directory next sees the same and goes on.
+
+mod decide;
+pub mod placing;
+mod view;
+
+use crate::cluster::{Cluster, GrpcCluster, Position, ProposeError};
+use crate::group::Group;
+use crate::hosting::{Host, ask_directory, read_plan};
+use crate::types::NodeId;
+use decide::{Decision, Step};
+use futures::future::join_all;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use vestibule_engine::{
+    ActivateShowtime, CreateShowtime, Directory, DirectoryAnswer, DirectoryCommand, DirectoryQuery, Envelope, GroupId,
+    NodeNumber, NodeState, Reply, SetGroups, SetNodeState, SetPlacement, Shard, ShardCommand, ShowtimeId,
+    ShowtimeRecord,
+};
+use vestibule_proto::v1;
+use view::View;
+
+/// How long a round waits for the next when there was nothing to do.
+const IDLE_INTERVAL: Duration = Duration::from_millis(500);
+/// How long when there was, or when something is awaited.
+const BUSY_INTERVAL: Duration = Duration::from_millis(50);
+/// How long the first placement waits for nodes that have not been heard of.
+const FIRST_PLACEMENT_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the directory or a group may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The controller of one node.
+pub(crate) struct Controller {
+    host: Host,
+    cluster: Arc<GrpcCluster>,
+    obstacles: watch::Sender<Vec<String>>,
+    /// Since when this node has led the directory.
+    leading_since: Option<Instant>,
+    /// Showtimes in the making, and when they were first seen.
+    unfinished: BTreeMap<ShowtimeId, Instant>,
+}
+
+impl Controller {
+    /// The controller of `host`, which speaks to the groups through `cluster`; and where it says what holds it up.
+    pub(crate) fn new(host: Host, cluster: Arc<GrpcCluster>) -> (Self, watch::Receiver<Vec<String>>) {
+        let (obstacles, seen) = watch::channel(Vec::new());
+        (Self { host, cluster, obstacles, leading_since: None, unfinished: BTreeMap::new() }, seen)
+    }
+
+    /// Controls while this node leads the directory, until the node stops.
+    pub(crate) async fn run(mut self) {
+        let mut stop = self.host.stop.clone();
+        loop {
+            let pause = tokio::select! {
+                pause = self.round() => pause,
+                () = stop.stopped() => return,
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = stop.stopped() => return,
+            }
+        }
+    }
+
+    /// One round; gives how long to wait before the next.
+    async fn round(&mut self) -> Duration {
+        let directory = self.host.groups.get(GroupId::DIRECTORY).ok().filter(|directory| directory.is_leader());
+        let Some(directory) = directory else {
+            self.leading_since = None;
+            self.unfinished.clear();
+            self.obstacles.send_replace(Vec::new());
+            return BUSY_INTERVAL;
+        };
+        let leading_since = *self.leading_since.get_or_insert_with(Instant::now);
+        let view = self.look(&directory).await;
+        if view.group_count == 0 {
+            let command =
+                DirectoryCommand::SetGroups(SetGroups { expected_version: Some(0), count: self.host.config.groups });
+            self.tell_directory("set groups", command).await;
+            return BUSY_INTERVAL / 5;
+        }
+        let everyone_is_here = self.host.config.peers.keys().all(|peer| view.nodes.contains_key(peer));
+        let may_place = everyone_is_here || leading_since.elapsed() > FIRST_PLACEMENT_PATIENCE;
+        let Decision { steps, obstacles } = decide::decide(&view, may_place);
+        let is_idle = steps.is_empty() && obstacles.is_empty();
+        self.obstacles.send_if_modified(|known| {
+            let is_news = *known != obstacles;
+            for obstacle in obstacles.iter().filter(|obstacle| !known.contains(obstacle)) {
+                tracing::info!(obstacle, "the controller waits");
+            }
+            *known = obstacles;
+            is_news
+        });
+        join_all(steps.into_iter().map(|step| self.take(&view, step))).await;
+        self.finish_showtimes(&directory).await;
+        if is_idle && everyone_is_here { IDLE_INTERVAL } else { BUSY_INTERVAL }
+    }
+
+    async fn look(&self, directory: &Group) -> View {
+        let plan = read_plan(&directory.state);
+        let directory_applied = directory.state.progress().next_index.saturating_sub(1);
+        let group_count = match ask_directory(&directory.state, &DirectoryQuery::Groups) {
+            Some(DirectoryAnswer::Groups(groups)) => u32::try_from(groups.len()).unwrap_or(u32::MAX),
+            _ => 0,
+        };
+        let present = plan.nodes.iter().filter(|node| node.state != NodeState::Removed);
+        let asked = present.map(|node| async {
+            let id = node.node.0;
+            Some((id, self.host.peers.status(id).await?))
+        });
+        let reports: BTreeMap<NodeId, v1::StatusResponse> = join_all(asked).await.into_iter().flatten().collect();
+        View::new(plan, &reports, group_count, directory_applied)
+    }
+
+    async fn take(&self, view: &View, step: Step) {
+        use v1::change_group_request::Step as Wire;
+        let address = |node: NodeId| view.nodes.get(&node).map(|node| node.address.clone()).unwrap_or_default();
+        tracing::info!(?step, "the controller takes a step");
+        let (group, on, wire) = match step {
+            Step::Place { group, voters, expected } => {
+                let voters = voters.into_iter().map(NodeNumber).collect();
+                let ask = SetPlacement { group, voters, expected_version: Some(expected) };
+                return self.tell_directory("place a group", DirectoryCommand::SetPlacement(ask)).await;
+            }
+            Step::Remove { node, expected } => {
+                let ask = SetNodeState {
+                    node: NodeNumber(node),
+                    state: NodeState::Removed,
+                    expected_version: Some(expected),
+                };
+                return self.tell_directory("remove a node", DirectoryCommand::SetNodeState(ask)).await;
+            }
+            Step::Form { group, on, voters } => {
+                let voters = voters.into_iter().map(|node| (node, address(node))).collect();
+                (group, on, Wire::Form(v1::Form { voters }))
+            }
+            Step::AddLearner { group, leader, node } => {
+                (group, leader, Wire::AddLearner(v1::AddLearner { node, address: address(node) }))
+            }
+            Step::SetVoters { group, leader, voters, seen } => {
+                let retain = group == GroupId::DIRECTORY;
+                let voters = voters.into_iter().collect();
+                (group, leader, Wire::SetVoters(v1::SetVoters { voters, retain, seen: Some(seen) }))
+            }
+            Step::RemoveLearner { group, leader, node, seen } => {
+                (group, leader, Wire::RemoveLearner(v1::RemoveLearner { node, seen: Some(seen) }))
+            }
+            Step::Transfer { group, leader, to } => (group, leader, Wire::TransferTo(to)),
+            Step::Drop { group, on, seen } => {
+                let directory_applied = view.directory_applied;
+                (group, on, Wire::Drop(v1::Drop { seen: Some(seen), directory_applied }))
+            }
+        };
+        if let Err(error) = self.host.peers.change_group(on, group, wire).await {
+            // What is still wanted in the next round is tried again.
+            tracing::info!(%group, node = on, error, "a step of the controller was not taken");
+        }
+    }
+
+    async fn tell_directory(&self, what: &str, command: DirectoryCommand) {
+        let envelope = Envelope { request: None, command };
+        let told: Result<(Reply, Position), ProposeError> =
+            (&*self.cluster as &dyn Cluster).propose::<Directory>(GroupId::DIRECTORY, &envelope, PATIENCE).await;
+        match told {
+            Ok((Reply { result: Err(refusal), .. }, _)) => tracing::info!(what, %refusal, "the directory refuses"),
+            Ok(_) => {}
+            Err(error) => tracing::info!(what, %error, "the directory gave no answer"),
+        }
+    }
+
+    /// Finishes showtimes that whoever scheduled them did not: the group creates them, the directory activates them.
+    async fn finish_showtimes(&mut self, directory: &Group) {
+        let Some(DirectoryAnswer::Showtimes(records)) = ask_directory(&directory.state, &DirectoryQuery::Provisioning)
+        else {
+            return;
+        };
+        let now = Instant::now();
+        let ids: BTreeSet<ShowtimeId> = records.iter().map(|record| record.showtime).collect();
+        self.unfinished.retain(|id, _| ids.contains(id));
+        for record in records {
+            let seen = *self.unfinished.entry(record.showtime).or_insert(now);
+            if now.duration_since(seen) < self.host.config.showtime_patience {
+                continue;
+            }
+            // Again only after a while, whatever comes of it.
+            self.unfinished.insert(record.showtime, now);
+            self.finish_showtime(directory, record).await;
+        }
+    }
+
+    async fn finish_showtime(&self, directory: &Group, record: ShowtimeRecord) {
+        let (showtime, group) = (record.showtime, record.showtime.group());
+        let query = DirectoryQuery::SeatMap { venue: record.venue, version: record.seat_map_version };
+        let Some(DirectoryAnswer::SeatMap(Some(seat_map))) = ask_directory(&directory.state, &query) else {
+            tracing::error!(%showtime, "a showtime in the making has no seat map");
+            return;
+        };
+        let create = CreateShowtime {
+            showtime,
+            organisation: record.organisation,
+            seat_map,
+            prices: record.prices,
+            sale: record.sale,
+            draw_secret: record.draw_secret,
+        };
+        let envelope = Envelope { request: None, command: ShardCommand::CreateShowtime(create) };
+        let created = (&*self.cluster as &dyn Cluster).propose::<Shard>(group, &envelope, PATIENCE).await;
+        match created {
+            Ok((Reply { result: Ok(_), .. }, _)) => {
+                tracing::warn!(%showtime, "a showtime was left half made; it is finished now");
+                let activate = ActivateShowtime { showtime, expected_version: None };
+                self.tell_directory("activate a showtime", DirectoryCommand::ActivateShowtime(activate)).await;
+            }
+            Ok((Reply { result: Err(refusal), .. }, _)) => {
+                tracing::error!(%showtime, %refusal, "a showtime in the making is refused by its group");
+            }
+            Err(error) => tracing::info!(%showtime, %error, "a showtime in the making has to wait"),
+        }
+    }
+}

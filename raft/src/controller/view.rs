@@ -1,0 +1,142 @@
+//! What the controller sees: the directory's wishes beside what the nodes report.
+
+use crate::hosting::Plan;
+use crate::types::NodeId;
+use std::collections::{BTreeMap, BTreeSet};
+use vestibule_engine::{GroupId, NodeState};
+use vestibule_proto::v1;
+
+/// A node as the controller sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct SeenNode {
+    pub(crate) state: NodeState,
+    pub(crate) version: u64,
+    pub(crate) address: String,
+    /// Whether it has just said how it is.
+    pub(crate) answers: bool,
+    /// Whether its clock is right and its disk has room, so that it may lead.
+    pub(crate) is_fit: bool,
+}
+
+/// A group's membership, as its leader has it.
+#[derive(Debug, Clone)]
+pub(crate) struct Led {
+    pub(crate) leader: NodeId,
+    pub(crate) term: u64,
+    pub(crate) voters: BTreeSet<NodeId>,
+    pub(crate) learners: BTreeSet<NodeId>,
+    pub(crate) is_joint: bool,
+    /// Where the membership was decided.
+    pub(crate) membership: v1::LogId,
+    pub(crate) last_log_index: u64,
+    /// What each other member is known to have.
+    pub(crate) matched: BTreeMap<NodeId, u64>,
+}
+
+/// Entries that a learner may be behind and still become a voter.
+const LAG_MAX: u64 = 200;
+
+impl Led {
+    /// Whether a member has all but the last few entries.
+    pub(crate) fn has_caught_up(&self, node: NodeId) -> bool {
+        node == self.leader
+            || self.matched.get(&node).is_some_and(|matched| matched + LAG_MAX >= self.last_log_index && *matched > 0)
+    }
+}
+
+/// A group as the controller sees it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SeenGroup {
+    pub(crate) wanted: BTreeSet<NodeId>,
+    pub(crate) version: u64,
+    /// Nothing while it has no leader that answers.
+    pub(crate) led: Option<Led>,
+    /// Who hosts it, and whether it has a first entry there.
+    pub(crate) hosts: BTreeMap<NodeId, bool>,
+}
+
+/// All that the controller decides by.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct View {
+    pub(crate) nodes: BTreeMap<NodeId, SeenNode>,
+    pub(crate) groups: BTreeMap<GroupId, SeenGroup>,
+    /// How many shard groups the directory knows.
+    pub(crate) group_count: u32,
+    /// How far the directory has come here.
+    pub(crate) directory_applied: u64,
+}
+
+impl View {
+    /// Puts together what the directory wants and what the nodes said.
+    pub(crate) fn new(
+        plan: Plan,
+        reports: &BTreeMap<NodeId, v1::StatusResponse>,
+        group_count: u32,
+        directory_applied: u64,
+    ) -> Self {
+        let seen_node = |record: vestibule_engine::NodeRecord| {
+            let report = reports.get(&record.node.0);
+            let seen = SeenNode {
+                state: record.state,
+                version: record.version,
+                address: record.address,
+                answers: report.is_some(),
+                is_fit: report.is_some_and(|report| !report.clock_is_wild && !report.disk_full),
+            };
+            (record.node.0, seen)
+        };
+        let nodes = plan.nodes.into_iter().map(seen_node).collect();
+        let mut groups: BTreeMap<GroupId, SeenGroup> =
+            (0..=group_count).map(|group| (GroupId(group), SeenGroup::default())).collect();
+        for (id, placement) in plan.placements {
+            let group = groups.entry(id).or_default();
+            group.wanted = placement.voters.iter().map(|voter| voter.0).collect();
+            group.version = placement.version;
+        }
+        for (node, report) in reports {
+            for status in &report.groups {
+                let group = groups.entry(GroupId(status.group)).or_default();
+                group.hosts.insert(*node, status.is_formed);
+                if status.leader == *node && group.led.as_ref().is_none_or(|led| led.term < status.term) {
+                    group.led = led(*node, status);
+                }
+            }
+        }
+        Self { nodes, groups, group_count, directory_applied }
+    }
+
+    /// Nodes that replicas may be placed on.
+    pub(crate) fn active(&self) -> BTreeSet<NodeId> {
+        let active = self.nodes.iter().filter(|(_, node)| node.state == NodeState::Active);
+        active.map(|(id, _)| *id).collect()
+    }
+
+    /// Nodes that belong to the cluster.
+    pub(crate) fn present(&self) -> BTreeSet<NodeId> {
+        let present = self.nodes.iter().filter(|(_, node)| node.state != NodeState::Removed);
+        present.map(|(id, _)| *id).collect()
+    }
+
+    pub(crate) fn answers(&self, node: NodeId) -> bool {
+        self.nodes.get(&node).is_some_and(|node| node.answers)
+    }
+
+    /// Whether a node may be given a leadership.
+    pub(crate) fn may_lead(&self, node: NodeId) -> bool {
+        self.nodes.get(&node).is_some_and(|node| node.answers && node.is_fit && node.state == NodeState::Active)
+    }
+}
+
+fn led(leader: NodeId, status: &v1::GroupStatus) -> Option<Led> {
+    let matched = status.followers.iter().map(|follower| (follower.node, follower.matched_index)).collect();
+    Some(Led {
+        leader,
+        term: status.term,
+        voters: status.voters.iter().copied().collect(),
+        learners: status.learners.iter().copied().collect(),
+        is_joint: status.is_joint,
+        membership: status.membership?,
+        last_log_index: status.last_log_index,
+        matched,
+    })
+}

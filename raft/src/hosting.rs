@@ -1,0 +1,327 @@
+//! Which groups this node hosts, and how it takes one on and gives one up.
+//!
+//! ```text
+//!            the directory wants it here, or data of it is here
+//!   not hosted ────────────────────────────────────────────────▶ hosted
+//!       ▲        (first a peer's checkpoint, where the own one      │
+//!       │         does not reach what is left of the log)          │
+//!       └──── the controller says drop, and nothing contradicts ◀──┘
+//! ```
+//!
+//! The directory is hosted by every node. What is given up leaves its vote and its purge point behind: a node that
+//! comes back to a group must not have forgotten whom it voted for.
+
+use crate::checkpoint::Checkpoints;
+use crate::clock_watch::ClockWatch;
+use crate::group::{Group, Groups};
+use crate::log_store::LogStore;
+use crate::metrics::Instruments;
+use crate::node::{NodeConfig, StartError};
+use crate::roster::Roster;
+use crate::seams::Clock;
+use crate::state::GroupState;
+use crate::state_machine::MachineStore;
+use crate::stop::Stop;
+use crate::transport::Peers;
+use crate::types::{LogId, NodeId, to_position};
+use crate::wal::Wal;
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::Fatal;
+use openraft::{Config, Raft};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use tokio::sync::watch;
+use vestibule_engine::{
+    Directory, DirectoryAnswer, DirectoryQuery, GroupId, NodeNumber, NodeRecord, PlacementRecord, StateMachine, codec,
+};
+
+/// How long a group that lacks a checkpoint waits before it asks its peers again.
+const FETCH_INTERVAL: Duration = Duration::from_millis(500);
+/// How long a node waits for its own copy of the directory to come as far as the controller's.
+const DIRECTORY_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the tasks of a node share.
+#[derive(Clone)]
+pub(crate) struct Host {
+    pub(crate) config: NodeConfig,
+    pub(crate) raft_config: Arc<Config>,
+    pub(crate) wal: Wal,
+    pub(crate) checkpoints: Checkpoints,
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) roster: Arc<Roster>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) clock_watch: Arc<ClockWatch>,
+    pub(crate) groups: Arc<Groups>,
+    /// Groups that wait for a peer's checkpoint, or are being given up.
+    pub(crate) in_motion: Arc<Mutex<BTreeSet<GroupId>>>,
+    pub(crate) instruments: Arc<Instruments>,
+    pub(crate) stop: Stop,
+    pub(crate) fail: watch::Sender<Option<String>>,
+}
+
+/// What the directory says of nodes and placements, as one node has it.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    pub(crate) nodes: Vec<NodeRecord>,
+    pub(crate) placements: BTreeMap<GroupId, PlacementRecord>,
+}
+
+/// What the directory, as applied here, answers.
+pub(crate) fn ask_directory(state: &GroupState, query: &DirectoryQuery) -> Option<DirectoryAnswer> {
+    let (answer, _) = state.query(&codec::encode(query)).ok()?;
+    codec::decode::<<Directory as StateMachine>::Answer>(&answer).ok()
+}
+
+/// What the directory, as applied here, says of nodes and placements.
+pub(crate) fn read_plan(state: &GroupState) -> Plan {
+    let mut plan = Plan::default();
+    if let Some(DirectoryAnswer::Nodes(nodes)) = ask_directory(state, &DirectoryQuery::Nodes) {
+        plan.nodes = nodes;
+    }
+    if let Some(DirectoryAnswer::Placements(placements)) = ask_directory(state, &DirectoryQuery::Placements) {
+        plan.placements = placements.into_iter().map(|placement| (placement.group, placement)).collect();
+    }
+    plan
+}
+
+impl Plan {
+    /// Whether a group is wanted on a node.
+    pub(crate) fn wants(&self, group: GroupId, node: NodeId) -> bool {
+        group == GroupId::DIRECTORY
+            || self.placements.get(&group).is_some_and(|placement| placement.voters.contains(&NodeNumber(node)))
+    }
+}
+
+impl Host {
+    /// Takes on the directory, and then every group that is wanted here or has data here.
+    pub(crate) async fn take_on_all(&self) -> Result<(), StartError> {
+        let directory = self.open_state(GroupId::DIRECTORY).await?;
+        let plan = read_plan(&directory);
+        self.roster.update(&plan.nodes);
+        self.take_on_state(directory).await?;
+        let here = plan.placements.keys().copied().filter(|group| plan.wants(*group, self.config.id));
+        let groups: BTreeSet<GroupId> = here.chain(self.wal.groups()).collect();
+        for group in groups.into_iter().filter(|group| *group != GroupId::DIRECTORY) {
+            let state = self.open_state(group).await?;
+            // Without a checkpoint that reaches the log this is either what was left when the group was given up, or
+            // the directory will tell.
+            if !self.has_gap(&state) || plan.wants(group, self.config.id) {
+                self.take_on_state(state).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes on a group, unless it is here or on its way. Gives whether it was in motion: then it is to be seen again.
+    async fn take_on(&self, group: GroupId) -> Result<bool, StartError> {
+        if self.lock_in_motion().contains(&group) {
+            return Ok(true);
+        }
+        if self.groups.get(group).is_err() {
+            self.take_on_state(self.open_state(group).await?).await?;
+        }
+        Ok(false)
+    }
+
+    fn lock_in_motion(&self) -> MutexGuard<'_, BTreeSet<GroupId>> {
+        self.in_motion.lock().expect("no holder of this lock panics")
+    }
+
+    async fn open_state(&self, group: GroupId) -> Result<Arc<GroupState>, StartError> {
+        Ok(Arc::new(GroupState::open(group, &self.checkpoints).await.map_err(StartError::of_checkpoint)?))
+    }
+
+    async fn take_on_state(&self, state: Arc<GroupState>) -> Result<(), StartError> {
+        let id = state.group();
+        self.checkpoints.attach(state.clone(), self.wal.group(id)).await.map_err(StartError::of_checkpoint)?;
+        if !self.has_gap(&state) {
+            return self.start_group(state).await;
+        }
+        self.lock_in_motion().insert(id);
+        self.instruments.groups_waiting.fetch_add(1, Ordering::Relaxed);
+        tokio::spawn(self.clone().close_gap(state));
+        Ok(())
+    }
+
+    fn has_gap(&self, state: &GroupState) -> bool {
+        let purged = self.wal.group(state.group()).purged();
+        purged.is_some_and(|purged| state.progress().next_index <= purged.index)
+    }
+
+    async fn start_group(&self, state: Arc<GroupState>) -> Result<(), StartError> {
+        let id = state.group();
+        let log = LogStore::new(self.wal.group(id)).measured(self.instruments.clone());
+        let store = MachineStore::new(state.clone(), self.checkpoints.clone()).measured(self.instruments.clone());
+        let raft = Raft::new(self.config.id, self.raft_config.clone(), self.peers.network(id), log, store)
+            .await
+            .map_err(|error| StartError::Raft(error.to_string()))?;
+        let group = Group::start(id, raft, state, self);
+        self.groups.insert(group.clone());
+        tokio::spawn(report_failure(group, self.fail.clone()));
+        Ok(())
+    }
+
+    /// Fetches the checkpoint of a group from one peer after another until one reaches what is left of the log, and
+    /// starts the group on it. The vote and the log are our own, so nothing that this node has promised is forgotten.
+    async fn close_gap(mut self, state: Arc<GroupState>) {
+        let id = state.group();
+        tracing::warn!(node = self.config.id, group = %id, "the checkpoint is behind the log; asking the peers for theirs");
+        while self.has_gap(&state) {
+            for (peer, known) in self.roster.present() {
+                if peer == self.config.id || !self.has_gap(&state) {
+                    continue;
+                }
+                if let Err(error) = self.fetch(id, peer, &known.address).await {
+                    tracing::info!(group = %id, peer, error, "no checkpoint from this peer");
+                }
+            }
+            if !self.has_gap(&state) {
+                break;
+            }
+            // What the directory was thought to want may have been long ago.
+            if self
+                .groups
+                .get(GroupId::DIRECTORY)
+                .is_ok_and(|directory| !read_plan(&directory.state).wants(id, self.config.id))
+            {
+                break;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(FETCH_INTERVAL) => {}
+                () = self.stop.stopped() => return,
+            }
+        }
+        self.instruments.groups_waiting.fetch_sub(1, Ordering::Relaxed);
+        let started = if self.has_gap(&state) { Ok(()) } else { self.start_group(state).await };
+        self.lock_in_motion().remove(&id);
+        if let Err(error) = started {
+            self.fail.send_replace(Some(format!("{id} cannot start on a peer's checkpoint: {error}")));
+        }
+    }
+
+    async fn fetch(&self, id: GroupId, peer: NodeId, address: &str) -> Result<(), String> {
+        let fetched = self.peers.fetch_snapshot(id, peer, address, &self.checkpoints).await;
+        let received = fetched.map_err(|status| status.message().to_owned())?;
+        let purged = self.wal.group(id).purged().map(|purged| purged.index);
+        if received.meta.last_log_id.map(|last| last.index) < purged {
+            return Err("its checkpoint is older than what is left of the log here".to_owned());
+        }
+        let (last, membership) = (received.meta.last_log_id, received.meta.last_membership);
+        let installed = self.checkpoints.install(received.receiving, last, membership).await;
+        installed.map_err(|error| error.to_string())
+    }
+
+    /// Gives a group up, if this node is in no membership of it that is newer than `seen`, and the directory, having
+    /// come at least to `directory_applied`, does not want it here.
+    pub(crate) async fn give_up(&self, id: GroupId, seen: LogId, directory_applied: u64) -> Result<(), String> {
+        if id == GroupId::DIRECTORY {
+            return Err("the directory is hosted by every node".to_owned());
+        }
+        let directory = self.groups.get(GroupId::DIRECTORY).map_err(|status| status.message().to_owned())?;
+        let mut progress = directory.state.watch();
+        let reached = progress.wait_for(|now| now.next_index > directory_applied);
+        if !matches!(tokio::time::timeout(DIRECTORY_PATIENCE, reached).await, Ok(Ok(_))) {
+            return Err("the directory here is behind".to_owned());
+        }
+        if read_plan(&directory.state).wants(id, self.config.id) {
+            return Err("the directory wants the group here".to_owned());
+        }
+        let group = self.groups.get(id).map_err(|status| status.message().to_owned())?;
+        let metrics = group.raft.metrics().borrow_watched().clone();
+        let is_member = metrics.membership_config.membership().get_node(&self.config.id).is_some();
+        if metrics.membership_config.log_id().is_some_and(|here| here.index > seen.index) && is_member {
+            return Err("this node has become a member again".to_owned());
+        }
+
+        tracing::info!(node = self.config.id, group = %id, "the group lives elsewhere now; what is here of it is given up");
+        if !self.lock_in_motion().insert(id) {
+            return Err("the group is being taken on or given up".to_owned());
+        }
+        let forgotten = self.forget(&group).await;
+        self.lock_in_motion().remove(&id);
+        forgotten
+    }
+
+    async fn forget(&self, group: &Group) -> Result<(), String> {
+        self.groups.remove(group.id);
+        group.raft.shutdown().await.map_err(|error| error.to_string())?;
+        let log = self.wal.group(group.id);
+        let applied = group.state.applied().0.as_ref().map(to_position);
+        let forget = async {
+            // Entries that were never agreed on must not hide behind the purge point.
+            log.truncate(applied).await?;
+            if let Some(applied) = applied {
+                log.purge(applied).await?;
+            }
+            self.checkpoints.forget(group.id).await
+        };
+        forget.await.map_err(|error: io::Error| error.to_string())
+    }
+
+    /// Keeps up with the directory: which nodes there are, and which groups are wanted here.
+    pub(crate) async fn follow_directory(mut self) {
+        let mut last_sequence = None;
+        let mut again = false;
+        loop {
+            let Ok(directory) = self.groups.get(GroupId::DIRECTORY) else {
+                // It waits for a peer's checkpoint.
+                tokio::select! {
+                    () = tokio::time::sleep(Duration::from_millis(50)) => continue,
+                    () = self.stop.stopped() => return,
+                }
+            };
+            let mut progress = directory.state.watch();
+            let sequence = progress.borrow_and_update().last_sequence;
+            if last_sequence.replace(sequence) != Some(sequence) || std::mem::take(&mut again) {
+                let plan = read_plan(&directory.state);
+                self.roster.update(&plan.nodes);
+                for group in plan.placements.keys().filter(|group| plan.wants(**group, self.config.id)) {
+                    match self.take_on(*group).await {
+                        Ok(is_in_motion) => again |= is_in_motion,
+                        Err(error) => {
+                            self.fail.send_replace(Some(format!("{group} cannot be taken on: {error}")));
+                            return;
+                        }
+                    }
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(FETCH_INTERVAL), if again => {}
+                changed = progress.changed() => if changed.is_err() { return },
+                () = self.stop.stopped() => return,
+            }
+        }
+    }
+
+    /// Stops the groups and closes the files.
+    pub(crate) async fn close(&self) -> io::Result<()> {
+        let stops = self.groups.all().into_iter().map(|group| async move {
+            if let Err(error) = group.raft.shutdown().await {
+                tracing::warn!(group = %group.id, %error, "the group did not stop cleanly");
+            }
+        });
+        futures::future::join_all(stops).await;
+        let saved = self.checkpoints.close().await;
+        self.wal.close().await;
+        saved
+    }
+}
+
+/// Tells the node when a group's Raft has failed. One that was stopped on purpose has not.
+async fn report_failure(group: Arc<Group>, fail: watch::Sender<Option<String>>) {
+    let mut metrics = group.raft.metrics();
+    let reason = loop {
+        match &metrics.borrow_watched().running_state {
+            Err(Fatal::Stopped) => return,
+            Err(fatal) => break fatal.to_string(),
+            Ok(()) => {}
+        }
+        if metrics.changed().await.is_err() {
+            return;
+        }
+    };
+    fail.send_replace(Some(format!("{} stopped: {reason}", group.id)));
+}

@@ -1,0 +1,111 @@
+//! What a node does when the controller, or an operator, asks for one step with a group.
+//!
+//! Every step is safe whoever asks for it and however late: changes of a membership name the one that they were made
+//! for, and openraft refuses them when another has taken its place.
+
+use crate::convert;
+use crate::group::Group;
+use crate::hosting::Host;
+use crate::types::{LogId, NodeId, TypeConfig};
+use openraft::async_runtime::WatchReceiver;
+use openraft::impls::BasicNode;
+use openraft::raft::Precondition;
+use openraft::{ChangeMembers, Instant as _};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use vestibule_engine::GroupId;
+use vestibule_proto::v1;
+use vestibule_proto::v1::change_group_request::Step;
+
+/// How long a transfer of leadership may take until the new leader is known here.
+const TRANSFER_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Takes a step; `Err` says why it was not taken.
+pub(crate) async fn take(host: &Host, id: GroupId, step: Step) -> Result<(), String> {
+    let find = || host.groups.get(id).map_err(|status| status.message().to_owned());
+    match step {
+        Step::Form(form) => {
+            let voters: BTreeMap<NodeId, BasicNode> =
+                form.voters.into_iter().map(|(node, address)| (node, BasicNode::new(address))).collect();
+            find()?.raft.initialize(voters).await.map_err(|error| error.to_string())
+        }
+        Step::AddLearner(ask) => {
+            let added = find()?.raft.add_learner(ask.node, BasicNode::new(ask.address), false).await;
+            added.map(drop).map_err(|error| error.to_string())
+        }
+        Step::SetVoters(ask) => {
+            let voters: BTreeSet<NodeId> = ask.voters.into_iter().collect();
+            let members = match voters.is_empty() {
+                true => ChangeMembers::AddVoterIds(voters),
+                false => ChangeMembers::ReplaceAllVoters(voters),
+            };
+            change(&*find()?, members, ask.retain, seen(ask.seen)?).await
+        }
+        Step::RemoveLearner(ask) => {
+            change(&*find()?, ChangeMembers::RemoveNodes(BTreeSet::from([ask.node])), true, seen(ask.seen)?).await
+        }
+        Step::TransferTo(node) => transfer(&*find()?, node).await,
+        Step::Drop(ask) => host.give_up(id, seen(ask.seen)?, ask.directory_applied).await,
+    }
+}
+
+fn seen(membership: Option<v1::LogId>) -> Result<LogId, String> {
+    let membership = membership.ok_or("the membership that the step is made for is missing")?;
+    convert::log_id_in(membership).map_err(|status| status.message().to_owned())
+}
+
+async fn change(
+    group: &Group,
+    members: ChangeMembers<NodeId, BasicNode>,
+    retain: bool,
+    seen: LogId,
+) -> Result<(), String> {
+    let still = Precondition::<TypeConfig>::LastMembershipLogId { last_membership_log_id: Some(seen) };
+    let changed = group.raft.change_membership_if(members, retain, [still]).await;
+    changed.map(drop).map_err(|error| error.to_string())
+}
+
+/// Hands the leadership of a group that is led here to another voter; returns once that one leads.
+pub(crate) async fn transfer(group: &Group, to: NodeId) -> Result<(), String> {
+    let mut metrics = group.raft.metrics();
+    let now = metrics.borrow_watched().clone();
+    if now.current_leader == Some(to) {
+        return Ok(());
+    }
+    if now.current_leader != Some(group.node) {
+        return Err(format!("this node does not lead {}: {:?} does", group.id, now.current_leader));
+    }
+    if !now.membership_config.membership().voter_ids().any(|voter| voter == to) {
+        return Err(format!("node {to} is no voter of {}", group.id));
+    }
+    group.raft.trigger().transfer_leader(to).await.map_err(|error| error.to_string())?;
+    let done = async {
+        loop {
+            if metrics.changed().await.is_err() {
+                return Err("the group has stopped".to_owned());
+            }
+            match metrics.borrow_watched().current_leader {
+                Some(leader) if leader == to => return Ok(()),
+                Some(leader) if leader != group.node => return Err(format!("node {leader} leads instead")),
+                _ => {}
+            }
+        }
+    };
+    let patience = tokio::time::timeout(TRANSFER_PATIENCE, done).await;
+    patience.unwrap_or_else(|_| Err(format!("node {to} did not take over in {TRANSFER_PATIENCE:?}")))
+}
+
+/// The voter that can best take over a group that is led here: the one known to have most, of those heard of lately.
+pub(crate) fn successor(group: &Group) -> Option<NodeId> {
+    let metrics = group.raft.metrics().borrow_watched().clone();
+    let heard = metrics.heartbeat.unwrap_or_default();
+    let is_alive = |node: &NodeId| {
+        heard.get(node).copied().flatten().is_some_and(|heard| heard.elapsed() < Duration::from_secs(1))
+    };
+    let voters: BTreeSet<NodeId> = metrics.membership_config.membership().voter_ids().collect();
+    let followers = metrics.replication.unwrap_or_default().into_iter();
+    followers
+        .filter(|(node, _)| *node != group.node && voters.contains(node) && is_alive(node))
+        .max_by_key(|(node, matched)| (matched.map_or(0, |matched| matched.index), std::cmp::Reverse(*node)))
+        .map(|(node, _)| node)
+}

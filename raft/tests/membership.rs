@@ -1,0 +1,233 @@
+//! Nodes come and go while the cluster works.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use support::{GROUPS, PATIENCE, World, create, eventually};
+use vestibule_engine::{
+    CreateEvent, CreateOrganisation, CreateVenue, Currency, Directory, DirectoryAnswer, DirectoryCommand,
+    DirectoryQuery, Envelope, EventDetails, GroupId, Money, NodeState, Outcome, RequestId, Sale, ScheduleShowtime,
+    ShowtimeState, Timestamp, UserId, plan,
+};
+use vestibule_raft::admin::AdminError;
+use vestibule_raft::cluster::{Cluster, Consistency};
+
+/// The voters of a group, as its leader has them.
+async fn voters(world: &World, group: GroupId) -> Option<BTreeSet<u64>> {
+    let overview = world.admin().overview().await;
+    let reports = overview.reports.iter().filter_map(|(_, report)| report.as_ref().ok());
+    let led = reports.filter_map(|report| {
+        let status = report.groups.iter().find(|status| status.group == group.0)?;
+        (status.leader == report.node && !status.is_joint).then_some((status.term, status.voters.clone()))
+    });
+    led.max().map(|(_, voters)| voters.into_iter().collect())
+}
+
+/// Waits until all groups are where they are wanted, and nowhere else.
+async fn settled(world: &World) {
+    eventually("every group is where it is wanted", || async {
+        let placements =
+            world.admin().placements().await.ok().filter(|placements| placements.len() > GROUPS as usize)?;
+        for (group, placement) in placements {
+            let wanted: BTreeSet<u64> = placement.voters.iter().map(|voter| voter.0).collect();
+            if voters(world, group).await? != wanted {
+                return None;
+            }
+            let hosts = world.nodes.iter().filter(|(_, running)| running.node.state(group).is_some());
+            let hosts: BTreeSet<u64> = hosts.map(|(id, _)| *id).collect();
+            if group != GroupId::DIRECTORY && !hosts.is_subset(&wanted) {
+                return None;
+            }
+        }
+        Some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_joins_takes_its_share_and_replaces_one_that_leaves() {
+    let mut world = World::of(3).await;
+    settled(&world).await;
+    let cluster = world.client();
+    for request in 0..100 {
+        assert!(create(&*cluster, request).await.result.is_ok());
+    }
+    // Three are as many as a group is kept on.
+    let refused = world.admin().drain(2, false).await;
+    assert!(matches!(refused, Err(AdminError::TooFewNodes { node: 2, left: 2 })), "{refused:?}");
+    assert!(matches!(world.admin().drain(9, false).await, Err(AdminError::NoSuchNode(9))));
+
+    world.join(4).await;
+    eventually("the node is known", || async { world.admin().nodes().await.ok()?.remove(&4) }).await;
+    let moved = world.admin().rebalance().await.expect("the directory takes it");
+    assert!(!moved.is_empty());
+    settled(&world).await;
+    assert!(
+        world.admin().rebalance().await.expect("the directory answers").is_empty(),
+        "there is nothing more to move"
+    );
+    let taken = (1..=GROUPS).filter(|group| world.nodes[&4].node.state(GroupId(*group)).is_some()).count();
+    assert!(taken >= 2, "node 4 has {taken} groups");
+
+    // One of the first goes, with all that it leads; what was said before is known after.
+    world.admin().remove_node(1, false).await.expect("there are enough others");
+    eventually("the node is removed", || async {
+        let node = world.admin().nodes().await.ok()?.remove(&1)?;
+        (node.state == NodeState::Removed).then_some(())
+    })
+    .await;
+    let reason = tokio::time::timeout(PATIENCE, world.nodes[&1].node.failed()).await.expect("it hears of it");
+    assert!(reason.contains("removed"), "{reason}");
+    world.stop(1).await;
+    settled(&world).await;
+    // The client knew no other node than that one at first.
+    assert!(create(&*cluster, 7).await.replayed);
+    assert!(create(&*cluster, 1_000).await.result.is_ok());
+    for running in world.nodes.values() {
+        running.node.state(GroupId::DIRECTORY).expect("every node has it").audit().expect("the audit is clean");
+    }
+    world.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_node_is_replaced_under_a_new_number_and_cannot_come_back_without_its_data() {
+    let mut world = World::of(3).await;
+    settled(&world).await;
+    let cluster = world.client_of_all();
+    assert!(create(&*cluster, 1).await.result.is_ok());
+    world.stop(3).await;
+    std::fs::remove_dir_all(world.directory_of(3)).expect("it can be removed");
+
+    // Under its old number it is refused: it may have promised what it has forgotten.
+    world.start_again(3).await;
+    let reason = tokio::time::timeout(PATIENCE, world.nodes[&3].node.failed()).await.expect("it is told");
+    assert!(reason.contains("new id"), "{reason}");
+    world.stop(3).await;
+
+    world.join(4).await;
+    eventually("the node is known", || async { world.admin().nodes().await.ok()?.remove(&4) }).await;
+    world.admin().remove_node(3, false).await.expect("there are enough others");
+    eventually("the node is removed", || async {
+        let node = world.admin().nodes().await.ok()?.remove(&3)?;
+        (node.state == NodeState::Removed).then_some(())
+    })
+    .await;
+    settled(&world).await;
+    assert!(create(&*cluster, 1).await.replayed);
+    world.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_a_wild_clock_hands_over_and_stamps_nothing() {
+    let world = World::of(3).await;
+    settled(&world).await;
+    let cluster = world.client_of_all();
+    let leader = world.leader(GroupId::DIRECTORY).await;
+    world.clocks[&leader].0.store(3_600_000, Ordering::SeqCst);
+    eventually("another leads", || async {
+        let all = (0..=GROUPS).map(GroupId);
+        let others_lead = |group| world.nodes.values().all(|running| running.node.leader(group) != Some(leader));
+        all.into_iter().all(others_lead).then_some(())
+    })
+    .await;
+    // Log time is not an hour ahead, so a tick of the honest ones moves it.
+    assert!(create(&*cluster, 1).await.result.is_ok());
+    let report = eventually("the watch says so", || async {
+        let overview = world.admin().overview().await;
+        overview.reports.into_iter().filter_map(|(_, report)| report.ok()).find(|report| report.clock_is_wild)
+    })
+    .await;
+    assert_eq!(report.node, leader);
+    assert!((3_590_000..3_610_000).contains(&report.clock_ahead_ms), "{}", report.clock_ahead_ms);
+
+    world.clocks[&leader].0.store(0, Ordering::SeqCst);
+    eventually("it is trusted again", || async {
+        let overview = world.admin().overview().await;
+        let wild = |report: &vestibule_proto::v1::StatusResponse| report.clock_is_wild;
+        let reports: Vec<_> = overview.reports.into_iter().filter_map(|(_, report)| report.ok()).collect();
+        (reports.len() == 3 && !reports.iter().any(wild)).then_some(())
+    })
+    .await;
+    world.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leadership_is_transferred_on_request() {
+    let world = World::of(3).await;
+    settled(&world).await;
+    let leader = world.leader(GroupId(1)).await;
+    let to = *world.nodes.keys().find(|id| **id != leader).expect("there are others");
+    world.admin().transfer(GroupId(1), to).await.expect("it takes over");
+    assert_eq!(world.leader(GroupId(1)).await, to);
+    let refused = world.admin().transfer(GroupId(1), 77).await;
+    assert!(matches!(&refused, Err(AdminError::Failed(reason)) if reason.contains("no voter")), "{refused:?}");
+    world.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_showtime_whose_gateway_died_is_finished() {
+    let world = World::of(3).await;
+    settled(&world).await;
+    let cluster = world.client_of_all();
+    let by = UserId(7);
+    let tell = |request: u128, command: DirectoryCommand| {
+        let cluster = cluster.clone();
+        async move {
+            let envelope = Envelope { request: Some(RequestId(request)), command };
+            let cluster: &dyn Cluster = &*cluster;
+            let proposed = cluster.propose::<Directory>(GroupId::DIRECTORY, &envelope, PATIENCE).await;
+            proposed.expect("a reply comes").0.result.expect("it is not refused")
+        }
+    };
+    let ask = CreateOrganisation { by, name: "House".to_owned() };
+    let Outcome::OrganisationCreated { organisation } = tell(1, DirectoryCommand::CreateOrganisation(ask)).await else {
+        panic!("an organisation is created");
+    };
+    let seat_map = plan::import(plan::theatre().as_bytes()).expect("the theatre is a good plan");
+    let categories = seat_map.categories.len();
+    let ask = CreateVenue {
+        by,
+        organisation,
+        name: "Theatre".to_owned(),
+        city: "Vienna".to_owned(),
+        country: "AT".to_owned(),
+        map: seat_map.into(),
+    };
+    let Outcome::VenueCreated { venue, .. } = tell(2, DirectoryCommand::CreateVenue(ask)).await else {
+        panic!("a venue is created");
+    };
+    let details = EventDetails { title: "Play".to_owned(), ..EventDetails::default() };
+    let ask = CreateEvent { by, organisation, details };
+    let Outcome::EventStored { event, .. } = tell(3, DirectoryCommand::CreateEvent(ask)).await else {
+        panic!("an event is created");
+    };
+    let price = Money { amount: 1_000, currency: Currency::new("EUR").expect("a currency") };
+    let ask = ScheduleShowtime {
+        by,
+        event,
+        venue,
+        seat_map_version: None,
+        starts_at: Timestamp(4_000_000_000_000),
+        prices: vec![price; categories],
+        sale: Sale::default(),
+        draw_secret: [7; 32],
+    };
+    let Outcome::ShowtimeStored { showtime } = tell(4, DirectoryCommand::ScheduleShowtime(ask)).await else {
+        panic!("a showtime is scheduled");
+    };
+    assert_eq!(showtime.state, ShowtimeState::Provisioning);
+    // Nobody does the rest.
+    eventually("the showtime is active", || async {
+        let cluster: &dyn Cluster = &*cluster;
+        let query = DirectoryQuery::Showtime(showtime.showtime);
+        let asked = cluster.query::<Directory>(GroupId::DIRECTORY, &query, Consistency::Linearizable, PATIENCE).await;
+        match asked.ok()?.0 {
+            DirectoryAnswer::Showtime(Some(found)) => (found.state == ShowtimeState::Active).then_some(()),
+            _ => None,
+        }
+    })
+    .await;
+    tokio::time::timeout(Duration::from_secs(30), world.stop_all()).await.expect("they stop");
+}
