@@ -29,7 +29,8 @@ pub(crate) struct Case<W, C> {
     pub(crate) rows: Vec<Row<W, C>>,
 }
 
-fn name_of(value: &impl Debug) -> String {
+/// The name of a value's variant.
+pub(crate) fn name_of(value: &impl Debug) -> String {
     format!("{value:?}").chars().take_while(|letter| letter.is_alphanumeric()).collect()
 }
 
@@ -40,7 +41,7 @@ fn place(refusal: &Refusal, is_dependent: bool) -> (u8, bool) {
 }
 
 /// How many commands a list has, as its decoder says.
-fn variant_count<C: serde::de::DeserializeOwned + Debug>() -> usize {
+pub(crate) fn variant_count<C: serde::de::DeserializeOwned + Debug>() -> usize {
     let error = codec::decode::<C>(&[250]).unwrap_err().to_string();
     let (_, count) = error.split_once("i < ").unwrap_or_else(|| panic!("{error} names no count"));
     count.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()

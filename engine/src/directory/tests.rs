@@ -1,6 +1,7 @@
 //! The directory: what is made, who is refused, and that rows give it back.
 
 mod golden;
+mod model;
 mod precedence;
 
 use super::*;
@@ -59,6 +60,10 @@ fn map() -> Arc<SeatMap> {
     let category = Category { name: "all".into(), color: String::new() };
     let area = Area { name: "floor".into(), capacity: 10, category: CategoryId(0) };
     Arc::new(SeatMap::new("Hall".into(), vec![category], Vec::new(), vec![area]).unwrap())
+}
+
+fn new_map(seats: u32) -> Arc<SeatMap> {
+    Arc::new((*map()).clone().with_area("balcony", seats, "all").unwrap())
 }
 
 fn create_venue(organisation: OrganisationId) -> DirectoryCommand {

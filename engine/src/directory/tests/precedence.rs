@@ -1,7 +1,7 @@
 //! Every command, every reason to refuse it, and every two of them at once.
 
 use super::*;
-use crate::precedence::{Case, Row, check};
+use crate::precedence::{Case, Row, check, name_of};
 
 type Prepare = fn(&mut Directory);
 type DirectoryRow = Row<Directory, DirectoryCommand>;
@@ -77,10 +77,6 @@ fn node_state(node: u64, state: NodeState) -> DirectoryCommand {
 fn place(group: u32, voters: &[u64]) -> DirectoryCommand {
     let voters = voters.iter().copied().map(NodeNumber).collect();
     DirectoryCommand::SetPlacement(SetPlacement { group: GroupId(group), expected_version: None, voters })
-}
-
-fn new_map(seats: u32) -> Arc<SeatMap> {
-    Arc::new((*map()).clone().with_area("balcony", seats, "all").unwrap())
 }
 
 fn update_venue(map: Option<Arc<SeatMap>>) -> DirectoryCommand {
@@ -401,6 +397,15 @@ fn cases() -> Vec<DirectoryCase> {
         (DirectoryCommand::RemoveSink(RemoveSink { sink: "broker".into() }), nothing),
     ];
     commands.into_iter().map(|(command, prepare)| Case { rows: rows(&command), command, prepare }).collect()
+}
+
+/// Every command with every reason to refuse it.
+pub(super) fn reasons() -> Vec<(String, String)> {
+    let reasons = cases().into_iter().map(|case| {
+        let name = name_of(&case.command);
+        case.rows.iter().map(move |row| (name.clone(), row.wanted.to_owned())).collect::<Vec<_>>()
+    });
+    reasons.flatten().collect()
 }
 
 #[test]
