@@ -157,6 +157,12 @@ impl Admin {
     async fn retire(&self, node: NodeId, state: NodeState, force: bool) -> Result<NodeRecord, AdminError> {
         let nodes = self.nodes().await?;
         let record = nodes.get(&node).ok_or(AdminError::NoSuchNode(node))?;
+        if record.state == NodeState::Removed {
+            return match state {
+                NodeState::Leaving => Ok(record.clone()),
+                _ => Err(AdminError::Failed(format!("node {node} was removed"))),
+            };
+        }
         let is_other = |other: &&NodeRecord| other.node.0 != node && other.state == NodeState::Active;
         let left = nodes.values().filter(is_other).count();
         if !force && record.state == NodeState::Active && left < REPLICAS {

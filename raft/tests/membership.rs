@@ -78,6 +78,8 @@ async fn a_node_joins_takes_its_share_and_replaces_one_that_leaves() {
         (node.state == NodeState::Removed).then_some(())
     })
     .await;
+    assert_eq!(world.admin().remove_node(1, false).await.expect("it is gone").state, NodeState::Removed);
+    assert!(world.admin().drain(1, false).await.is_err(), "what is gone cannot be drained");
     let reason = tokio::time::timeout(PATIENCE, world.nodes[&1].node.failed()).await.expect("it hears of it");
     assert!(reason.contains("removed"), "{reason}");
     world.stop(1).await;
