@@ -30,6 +30,10 @@ fuzz seconds="15":
     engine/fuzz/run command_decoding {{seconds}}
     engine/fuzz/run row_decoding {{seconds}}
 
+# The bad days of docs/operations/bad-days.md in full numbers. Some need root. Takes about half an hour; `test` has a short form.
+bad-days:
+    VESTIBULE_BAD_DAYS=full cargo test --locked --test bad_days -- --nocapture
+
 # Breaks each invariant of the engine once, on a copy, and demands that a test fails. Takes hours; not part of `ci`.
 planted words="":
     engine/planted/run "{{words}}"

@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 /// Nothing that a test waits for may take longer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Shard groups of a test's cluster.
+pub(crate) const GROUPS: u64 = 4;
+
 /// The binary with the given arguments.
 pub(crate) fn vestibule(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vestibule"));
@@ -59,7 +62,12 @@ impl Process {
 
     /// As Ctrl-C does.
     pub(crate) fn interrupt(&self) {
-        let status = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status();
+        self.signal("INT");
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: &str) {
+        let status = Command::new("kill").args(["-s", signal, &self.child.id().to_string()]).status();
         assert!(status.expect("kill is there").success());
     }
 
@@ -99,9 +107,21 @@ pub(crate) fn free_addresses(count: usize) -> Vec<SocketAddr> {
     held.iter().map(|listener| listener.local_addr().expect("it is bound")).collect()
 }
 
+/// How a node comes to the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// It forms the cluster together with the others of its kind.
+    Founder,
+    /// It joins by the founders.
+    Joins,
+    /// It was told of nobody, and waits to be added.
+    Waits,
+}
+
 /// A cluster of processes: nodes and gateways started by hand.
 pub(crate) struct Cluster {
     node_addresses: Vec<SocketAddr>,
+    origins: Vec<Origin>,
     http_addresses: Vec<SocketAddr>,
     metrics_addresses: Vec<SocketAddr>,
     /// What nodes write to their logs, if that is wanted.
@@ -204,6 +224,7 @@ impl Cluster {
         Self {
             root,
             node_addresses: addresses,
+            origins: vec![Origin::Founder; nodes],
             http_addresses,
             metrics_addresses,
             node_log: None,
@@ -250,9 +271,26 @@ impl Cluster {
         command
     }
 
-    /// The nodes' addresses, as `--nodes` takes them.
+    /// The addresses of the first nodes, as `--nodes` takes them: whoever came later is known to them.
     pub(crate) fn node_list(&self) -> String {
-        self.node_addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+        self.founders().map(|(_, address)| address.to_string()).collect::<Vec<_>>().join(",")
+    }
+
+    fn founders(&self) -> impl Iterator<Item = (usize, &SocketAddr)> {
+        let all = (1..).zip(&self.node_addresses).zip(&self.origins);
+        all.filter(|(_, origin)| **origin == Origin::Founder).map(|(node, _)| node)
+    }
+
+    /// Starts one more node and gives its number.
+    pub(crate) fn start_another(&mut self, origin: Origin) -> usize {
+        let mut addresses = free_addresses(2);
+        self.metrics_addresses.extend(addresses.pop());
+        self.node_addresses.extend(addresses);
+        self.origins.push(origin);
+        self.nodes.push(None);
+        let id = self.nodes.len();
+        self.start_node(id);
+        id
     }
 
     /// The gateways' URLs.
@@ -287,15 +325,21 @@ impl Cluster {
     }
 
     fn peers(&self) -> String {
-        let peers: Vec<String> = (1..).zip(&self.node_addresses).map(|(id, at)| format!("{id}={at}")).collect();
+        let peers: Vec<String> = self.founders().map(|(id, at)| format!("{id}={at}")).collect();
         peers.join(",")
     }
 
     fn node_args(&self, id: usize) -> Vec<String> {
         let (listen, data) = (self.node_addresses[id - 1].to_string(), self.node_data(id));
-        let args = ["node", "--listen", &listen, "--data", text(&data), "--groups", "4", "--id"];
+        let groups = GROUPS.to_string();
+        let args = ["node", "--listen", &listen, "--data", text(&data), "--groups", &groups, "--id"];
         let mut args: Vec<String> = args.map(str::to_owned).into();
-        args.extend([id.to_string(), "--peers".to_owned(), self.peers()]);
+        args.push(id.to_string());
+        match self.origins[id - 1] {
+            Origin::Founder => args.extend(["--peers".to_owned(), self.peers()]),
+            Origin::Joins => args.extend(["--join".to_owned(), self.node_list()]),
+            Origin::Waits => {}
+        }
         args.extend(["--cluster".to_owned(), self.name.clone()]);
         args.extend(["--metrics".to_owned(), self.metrics_addresses[id - 1].to_string()]);
         args.extend(self.security(&format!("node-{id}")));
@@ -306,6 +350,24 @@ impl Cluster {
     /// `kill -9` of a node.
     pub(crate) fn kill_node(&mut self, id: usize) {
         self.nodes[id - 1].take().expect("it runs").kill();
+    }
+
+    /// The process of a node that runs.
+    pub(crate) fn node(&mut self, id: usize) -> &mut Process {
+        self.nodes[id - 1].as_mut().expect("it runs")
+    }
+
+    /// Asks a node to stop and waits until it has done so, which it must do well.
+    pub(crate) fn stop_node(&mut self, id: usize) {
+        let mut node = self.nodes[id - 1].take().expect("it runs");
+        node.signal("TERM");
+        let status = node.wait();
+        assert!(status.success(), "node {id}: {status}");
+    }
+
+    /// Waits for the end of a node that is to end by itself, and gives how it ended.
+    pub(crate) fn node_ends(&mut self, id: usize) -> ExitStatus {
+        self.nodes[id - 1].take().expect("it runs").wait()
     }
 
     /// `kill -9` of everything, and then all nodes and gateways again.
@@ -342,11 +404,45 @@ impl Cluster {
         line["showtimeId"].as_str().expect("an id").to_owned()
     }
 
+    /// Puts an arena on sale that has no line, and holds that live longer than any test. Gives the showtime's id.
+    pub(crate) fn sell_arena(&self, token: &str) -> String {
+        let plan = self.root.path().join("arena.json");
+        let output = vestibule(&["plan", "arena", "--seats", "40000"]).output().expect("the binary runs");
+        std::fs::write(&plan, output.stdout).expect("a file");
+        self.sell(token, &["--plan", text(&plan), "--method", "passthrough", "--hold-seconds", "3600"])
+    }
+
     /// What the nodes that answer say of their groups.
     pub(crate) fn status(&self) -> Vec<Value> {
         let output = self.ctl(&["status", "--json"]).output().expect("the binary runs");
         let overview: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         overview["reports"].as_array().expect("reports").clone()
+    }
+
+    /// The highest index that any node has applied in the group.
+    pub(crate) fn applied(&self, group: u64) -> u64 {
+        self.status().iter().filter_map(|node| applied_in(node, group)).max().unwrap_or(0)
+    }
+
+    /// Waits until a node has applied in every group what the cluster has applied by now, and knows who leads it.
+    pub(crate) fn wait_until_caught_up(&self, id: usize) {
+        let targets = eventually("all groups are led", || {
+            let status = self.status();
+            let led = |group| status.iter().any(|node| group_of(node, group).is_some_and(|g| g["leader"] != 0));
+            let targets = (0..=GROUPS).map(|group| {
+                let applied = status.iter().filter_map(|node| applied_in(node, group)).max();
+                applied.filter(|_| led(group))
+            });
+            targets.collect::<Option<Vec<u64>>>()
+        });
+        eventually("the node has caught up", || {
+            let node = self.status().into_iter().find(|node| node["node"] == id)?;
+            let has_come = |(group, target): (u64, &u64)| {
+                applied_in(&node, group).is_some_and(|applied| applied >= *target)
+                    && group_of(&node, group).is_some_and(|group| group["leader"] != 0)
+            };
+            (0..).zip(&targets).all(has_come).then_some(())
+        });
     }
 
     /// The node that leads the given group, as soon as there is one.
@@ -368,6 +464,15 @@ impl Cluster {
         args.extend(more);
         Process::start("rush", &args)
     }
+}
+
+/// What a node's report says of a group.
+fn group_of(node: &Value, group: u64) -> Option<&Value> {
+    node["groups"].as_array()?.iter().find(|entry| entry["group"] == group)
+}
+
+fn applied_in(node: &Value, group: u64) -> Option<u64> {
+    group_of(node, group)?["appliedIndex"].as_u64()
 }
 
 fn text(path: &Path) -> &str {
