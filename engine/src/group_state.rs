@@ -85,6 +85,14 @@ impl Events {
     }
 }
 
+/// What is known of a request.
+pub(crate) enum Recalled {
+    /// It was answered, or its id belongs to another body.
+    Answered(Reply),
+    /// It is to be answered now, and the answer remembered under this if it has an id.
+    New(Option<(RequestId, Fingerprint)>),
+}
+
 /// What both machines have in common.
 #[derive(Debug)]
 pub(crate) struct GroupState {
@@ -147,17 +155,30 @@ impl GroupState {
         }
     }
 
-    /// What the body of a command boils down to.
-    pub(crate) fn fingerprint(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Fingerprint {
+    /// Whether a request was answered before. `write_body` writes what makes two requests the same.
+    pub(crate) fn recall(&mut self, id: Option<RequestId>, write_body: impl FnOnce(&mut Vec<u8>)) -> Recalled {
+        let Some(id) = id else { return Recalled::New(None) };
         self.scratch.clear();
-        write(&mut self.scratch);
+        write_body(&mut self.scratch);
         let hash: [u8; 32] = Sha256::digest(&self.scratch).into();
-        Fingerprint(*hash.first_chunk().expect("16 is less than 32"))
+        let fingerprint = Fingerprint(*hash.first_chunk().expect("16 is less than 32"));
+        match self.ledger.find(id, fingerprint) {
+            Some(reply) => Recalled::Answered(reply),
+            None => Recalled::New(Some((id, fingerprint))),
+        }
     }
 
-    /// Remembers an answer within the bounds.
-    pub(crate) fn remember(&mut self, id: RequestId, fingerprint: Fingerprint, reply: &Reply) {
-        self.ledger.remember(id, fingerprint, self.now, reply);
+    /// Makes the reply to a command, and remembers it under its request.
+    pub(crate) fn reply(
+        &mut self,
+        request: Option<(RequestId, Fingerprint)>,
+        result: Result<Outcome, Refusal>,
+    ) -> Reply {
+        let reply = Reply { result, replayed: false };
+        if let Some((id, fingerprint)) = request {
+            self.ledger.remember(id, fingerprint, self.now, &reply);
+        }
+        reply
     }
 
     pub(crate) fn set_limits(&mut self, ask: &SetLimits, events: &mut Events) -> Result<Outcome, Refusal> {

@@ -15,9 +15,9 @@ mod user;
 mod venue;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
-use crate::group_state::{Events, GroupState};
+use crate::group_state::{Events, GroupState, Recalled};
 use crate::row::{RowWriter, digest_rows};
 use crate::{
     CorruptRow, DirectoryAnswer, DirectoryCommand, DirectoryQuery, DirtyRows, Envelope, EventEntry, EventId,
@@ -81,21 +81,15 @@ fn write_body(command: &DirectoryCommand, bytes: &mut Vec<u8>) {
 
 impl Directory {
     fn apply_one(&mut self, envelope: &Envelope<DirectoryCommand>) -> Reply {
-        let reply = self.answer_to(envelope);
-        self.state.forget();
-        reply
-    }
-
-    fn answer_to(&mut self, envelope: &Envelope<DirectoryCommand>) -> Reply {
-        let Some(id) = envelope.request else {
-            return Reply { result: self.execute(&envelope.command), replayed: false };
+        let command = &envelope.command;
+        let reply = match self.state.recall(envelope.request, |bytes| write_body(command, bytes)) {
+            Recalled::Answered(reply) => reply,
+            Recalled::New(request) => {
+                let result = self.execute(command);
+                self.state.reply(request, result)
+            }
         };
-        let fingerprint = self.state.fingerprint(|bytes| write_body(&envelope.command, bytes));
-        if let Some(reply) = self.state.ledger.find(id, fingerprint) {
-            return reply;
-        }
-        let reply = Reply { result: self.execute(&envelope.command), replayed: false };
-        self.state.remember(id, fingerprint, &reply);
+        self.state.forget();
         reply
     }
 

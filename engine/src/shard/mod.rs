@@ -40,7 +40,7 @@ mod waitlist;
 #[cfg(test)]
 mod tests;
 
-use crate::group_state::{Events, GroupState};
+use crate::group_state::{Events, GroupState, Recalled};
 use crate::row::{RowWriter, digest_rows};
 use crate::table::Table;
 use crate::{
@@ -85,22 +85,16 @@ struct Counters {
 
 impl Shard {
     fn apply_one(&mut self, envelope: &Envelope<ShardCommand>) -> Reply {
-        let reply = self.answer_to(envelope);
-        self.state.forget();
-        reply
-    }
-
-    fn answer_to(&mut self, envelope: &Envelope<ShardCommand>) -> Reply {
         self.settle();
-        let Some(id) = envelope.request else {
-            return Reply { result: self.execute(&envelope.command), replayed: false };
+        let command = &envelope.command;
+        let reply = match self.state.recall(envelope.request, |bytes| codec::encode_into(command, bytes)) {
+            Recalled::Answered(reply) => reply,
+            Recalled::New(request) => {
+                let result = self.execute(command);
+                self.state.reply(request, result)
+            }
         };
-        let fingerprint = self.state.fingerprint(|bytes| codec::encode_into(&envelope.command, bytes));
-        if let Some(reply) = self.state.ledger.find(id, fingerprint) {
-            return reply;
-        }
-        let reply = Reply { result: self.execute(&envelope.command), replayed: false };
-        self.state.remember(id, fingerprint, &reply);
+        self.state.forget();
         reply
     }
 
