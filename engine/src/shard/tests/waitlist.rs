@@ -117,3 +117,140 @@ fn a_buyer_at_the_limit_is_passed_over() {
         2s bob show w1                                            => w1 offered h5
     "#]]);
 }
+
+#[test]
+fn who_waits_longest_is_served_first_and_everybody_knows_where_they_stand() {
+    check(expect![[r#"
+        0s org sale passthrough waitlist=yes perhold=8 perbuyer=8 hold=100s => created 1
+        0s org block A1 A2 A3 A4 A5 A6 A7 A8 B1 B2 B3 B4 B5 B6 B7 B8        => done
+        0s ann hold floor x8                                                => h1 of ann: floor x8, 8000 until 100s
+        0s bob hold floor x2                                                => h2 of bob: floor x2, 2000 until 100s
+        1s cat waitlist 1 category=front                                    => w1 with 0 ahead
+        2s dan waitlist 1 category=front                                    => w2 with 1 ahead
+        3s eve waitlist 1 category=front                                    => w3 with 2 ahead
+        4s fay waitlist 1                                                   => w4 with 3 ahead
+        5s org unblock A1                                                   => done
+        5s cat show w1                                                      => w1 offered h3
+        5s dan show w2                                                      => w2 waiting for 1, 0 ahead
+        5s eve show w3                                                      => w3 waiting for 1, 1 ahead
+        5s fay show w4                                                      => w4 waiting for 1, 2 ahead
+        6s cat release h3                                                   => done
+        6s cat show w1                                                      => no entry
+        6s dan show w2                                                      => w2 offered h4
+        6s eve show w3                                                      => w3 waiting for 1, 0 ahead
+        6s fay show w4                                                      => w4 waiting for 1, 1 ahead
+        7s cat waitlist 1 category=front                                    => w5 with 2 ahead
+        7s eve unwait w3                                                    => done
+        7s fay show w4                                                      => w4 waiting for 1, 0 ahead
+        7s cat show w5                                                      => w5 waiting for 1, 1 ahead
+        105s org tick                                                       => done
+        106s dan show w2                                                    => no entry
+        106s fay show w4                                                    => w4 offered h5
+        106s cat show w5                                                    => w5 offered h6
+        107s fay order h5                                                   => o1 pendingPayment until 707s: floor x1, 1000
+        107s fay show w4                                                    => no entry
+        107s cat show w5                                                    => w5 offered h6
+        108s fay cancel o1                                                  => o1 canceled: floor x1, 1000
+        108s cat show w5                                                    => w5 offered h6
+        108s cat order h6                                                   => o2 pendingPayment until 708s: A1, 5000
+        108s org show seats                                                 => A h####### B ######## floor 0 held 0 sold of 10
+    "#]]);
+}
+
+#[test]
+fn an_entry_is_passed_over_only_while_the_free_seats_do_not_satisfy_it() {
+    check(expect![[r#"
+        0s org sale passthrough waitlist=yes perhold=8 perbuyer=8    => created 1
+        0s org block A1 A2 A3 A4 A5 A6 A7 A8 B1 B2 B3 B4 B5 B6 B7 B8 => done
+        0s ann hold floor x8                                         => h1 of ann: floor x8, 8000 until 300s
+        0s bob hold floor x2                                         => h2 of bob: floor x2, 2000 until 300s
+        0s cat waitlist 4 category=front together                    => w1 with 0 ahead
+        0s dan waitlist 2 category=front together                    => w2 with 1 ahead
+        0s eve waitlist 2 category=front                             => w3 with 2 ahead
+        0s fay waitlist 1 category=back                              => w4 with 3 ahead
+        1s org unblock A1 A8                                         => done
+        1s cat show w1                                               => w1 waiting for 4, 0 ahead
+        1s dan show w2                                               => w2 waiting for 2, 1 ahead
+        1s eve show w3                                               => w3 offered h3
+        1s fay show w4                                               => w4 waiting for 1, 2 ahead
+        2s org unblock A2 A3                                         => done
+        2s cat show w1                                               => w1 waiting for 4, 0 ahead
+        2s dan show w2                                               => w2 offered h4
+        2s fay show w4                                               => w4 waiting for 1, 1 ahead
+        3s org unblock A5 A6 A7                                      => done
+        3s cat show w1                                               => w1 waiting for 4, 0 ahead
+        4s eve release h3                                            => done
+        4s cat show w1                                               => w1 offered h5
+        4s fay show w4                                               => w4 waiting for 1, 0 ahead
+        5s org unblock B1                                            => done
+        5s fay show w4                                               => w4 offered h6
+        5s org show seats                                            => A .hh#hhhh B h####### floor 10 held 0 sold of 10
+    "#]]);
+}
+
+#[test]
+fn walk_ins_take_nothing_that_somebody_waits_for() {
+    check(expect![[r#"
+        0s org sale passthrough waitlist=yes perhold=8 perbuyer=8 hold=100s total=100s => created 1
+        0s ann hold A1 A2 A3 A4 A5 A6 A7 A8                                            => h1 of ann: A1 A2 A3 A4 A5 A6 A7 A8, 40000 until 100s
+        0s org block B1 B2 B3 B4 B5 B6 B7 B8                                           => done
+        0s bob hold floor x8                                                           => h2 of bob: floor x8, 8000 until 100s
+        0s cat hold floor x2                                                           => h3 of cat: floor x2, 2000 until 100s
+        1s dan waitlist 8 category=front                                               => w1 with 0 ahead
+        1s eve waitlist 2 category=floor                                               => w2 with 1 ahead
+        1s fay waitlist 1 category=back                                                => w3 with 2 ahead
+        2s gus hold A1                                                                 => refused: A1 not available
+        3s cat release h3                                                              => done
+        3s gus hold floor x1                                                           => refused: the area has 0 places left
+        4s org unblock B4                                                              => done
+        4s gus hold B4                                                                 => refused: B4 not available
+        4s gus hold best 1 category=back                                               => refused: no seats fit the wish
+        4s gus hold best 1                                                             => refused: no seats fit the wish
+        100s gus hold A1                                                               => refused: A1 not available
+        100s gus hold best 1 category=front                                            => refused: no seats fit the wish
+        100s dan show w1                                                               => w1 offered h6
+        100s gus hold floor x8                                                         => h7 of gus: floor x8, 8000 until 200s
+        100s gus hold floor x1                                                         => refused: one buyer takes 8 at most, and has 8
+    "#]]);
+}
+
+#[test]
+fn nothing_is_kept_for_an_entry_that_wants_more_than_came_free() {
+    check(expect![[r#"
+        0s org sale passthrough waitlist=yes perhold=8 perbuyer=8    => created 1
+        0s org block A1 A2 A3 A4 A5 A6 A7 A8 B1 B2 B3 B4 B5 B6 B7 B8 => done
+        0s ann hold floor x8                                         => h1 of ann: floor x8, 8000 until 300s
+        0s bob hold floor x2                                         => h2 of bob: floor x2, 2000 until 300s
+        0s cat waitlist 3 category=front                             => w1 with 0 ahead
+        1s org unblock A1 A2                                         => done
+        1s cat show w1                                               => w1 waiting for 3, 0 ahead
+        1s dan hold A1                                               => h3 of dan: A1, 5000 until 301s
+        2s org unblock A7                                            => done
+        2s cat show w1                                               => w1 waiting for 3, 0 ahead
+        3s dan release h3                                            => done
+        3s cat show w1                                               => w1 offered h4
+        4s cat order h4                                              => o1 pendingPayment until 604s: A1 A2 A7, 15000
+        4s org show seats                                            => A hh####h# B ######## floor 10 held 0 sold of 10
+    "#]]);
+}
+
+#[test]
+fn no_offer_is_made_while_the_line_is_not_open_and_pausing_does_not_matter() {
+    check(expect![[r#"
+        0s org sale passthrough waitlist=yes perhold=8 perbuyer=8    => created 1
+        0s org block A1 A2 A3 A4 A5 A6 A7 A8 B1 B2 B3 B4 B5 B6 B7 B8 => done
+        0s ann hold floor x8                                         => h1 of ann: floor x8, 8000 until 300s
+        0s bob hold floor x2                                         => h2 of bob: floor x2, 2000 until 300s
+        0s cat waitlist 1                                            => w1 with 0 ahead
+        0s dan waitlist 1                                            => w2 with 1 ahead
+        1s org pause                                                 => done
+        1s org unblock A1                                            => done
+        1s cat show w1                                               => w1 offered h3
+        2s org close                                                 => done
+        2s org unblock A2                                            => done
+        2s dan show w2                                               => w2 waiting for 1, 0 ahead
+        2s dan hold A2                                               => refused: the line is closed
+        3s cat order h3                                              => o1 pendingPayment until 603s: A1, 5000
+        3s org show seats                                            => A h.###### B ######## floor 10 held 0 sold of 10
+    "#]]);
+}
