@@ -52,6 +52,8 @@ pub mod shard;
 pub mod status;
 mod table;
 pub mod time;
+#[cfg(test)]
+mod transcript;
 
 pub use command::*;
 pub use directory::Directory;

@@ -1,9 +1,10 @@
 //! Holds the commands of a machine to the documented order of refusals, for the tests of both machines.
 //!
 //! A command has a row for each refusal it can get: what makes that reason true. Alone every row must give its refusal;
-//! any two of them together must give the one that [`Refusal`] lists first.
+//! any two of them together must give the one that [`Refusal`] lists first. A request id that another body used comes
+//! before them all.
 
-use crate::{Outcome, Refusal, codec};
+use crate::{Outcome, Refusal, RequestId, codec};
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 
@@ -34,6 +35,15 @@ pub(crate) fn name_of(value: &impl Debug) -> String {
     format!("{value:?}").chars().take_while(|letter| letter.is_alphanumeric()).collect()
 }
 
+/// Every command with every reason to refuse it, by name.
+pub(crate) fn reasons<W, C: Debug>(cases: &[Case<W, C>]) -> Vec<(String, String)> {
+    let of_case = |case: &Case<W, C>| {
+        let name = name_of(&case.command);
+        case.rows.iter().map(|row| (name.clone(), row.wanted.to_owned())).collect::<Vec<_>>()
+    };
+    cases.iter().flat_map(of_case).collect()
+}
+
 /// Where a refusal stands in the list: the number of its variant, and bounds that depend on something after all that may
 /// be missing.
 fn place(refusal: &Refusal, is_dependent: bool) -> (u8, bool) {
@@ -47,30 +57,43 @@ pub(crate) fn variant_count<C: serde::de::DeserializeOwned + Debug>() -> usize {
     count.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()
 }
 
-/// Checks every row alone, and every two of a command together.
-pub(crate) fn check<W, C>(cases: Vec<Case<W, C>>, base: fn() -> W, ask: fn(&mut W, C) -> Result<Outcome, Refusal>)
+/// Asks a machine for something at the time it has.
+type Ask<W, C> = fn(&mut W, Option<RequestId>, C) -> Result<Outcome, Refusal>;
+
+/// Checks every row alone, and every two of a command together. The harmless commands change nothing.
+pub(crate) fn check<W, C>(cases: Vec<Case<W, C>>, harmless: [C; 2], base: fn() -> W, ask: Ask<W, C>)
 where
     C: Clone + Debug + serde::de::DeserializeOwned,
 {
+    const USED: RequestId = RequestId(1);
     let mut covered = BTreeSet::new();
     let mut faults = Vec::new();
     for Case { command, prepare, rows } in cases {
         let name = name_of(&command);
-        let play = |chosen: &[&Row<W, C>]| {
+        let another = harmless.iter().find(|other| name_of(other) != name).expect("the two are of two kinds");
+        let play = |chosen: &[&Row<W, C>], request: Option<RequestId>| {
             let (mut world, mut command) = (base(), command.clone());
+            ask(&mut world, Some(USED), another.clone()).expect("it is harmless");
             prepare(&mut world);
             for row in chosen {
                 (row.setup)(&mut world);
                 (row.bend)(&mut command);
             }
-            ask(&mut world, command)
+            ask(&mut world, request, command)
         };
-        if let Err(refusal) = play(&[]) {
+        if let Err(refusal) = play(&[], None) {
             faults.push(format!("{name} as it stands: {refusal:?}"));
+        }
+        for row in rows.iter().map(Some).chain([None]) {
+            let reply = play(row.as_slice(), Some(USED));
+            if reply != Err(Refusal::RequestIdReused) {
+                let wanted = row.map_or("nothing else", |row| row.wanted);
+                faults.push(format!("{name} under a used request id with {wanted}: {reply:?}"));
+            }
         }
         let mut placed = Vec::new();
         for row in &rows {
-            match play(&[row]) {
+            match play(&[row], None) {
                 Err(refusal) if name_of(&refusal) == row.wanted => {
                     placed.push((place(&refusal, row.is_dependent), row))
                 }
@@ -85,7 +108,7 @@ where
                     continue;
                 }
                 for chosen in [[*first, *second], [*second, *first]] {
-                    let reply = play(&chosen);
+                    let reply = play(&chosen, None);
                     if reply.as_ref().map_err(name_of).err().as_deref() != Some(first.wanted) {
                         faults.push(format!("{name} with {} and {}: {reply:?}", first.wanted, second.wanted));
                     }

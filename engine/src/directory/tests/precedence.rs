@@ -1,7 +1,7 @@
 //! Every command, every reason to refuse it, and every two of them at once.
 
 use super::*;
-use crate::precedence::{Case, Row, check, name_of};
+use crate::precedence::{Case, Row, check};
 
 type Prepare = fn(&mut Directory);
 type DirectoryRow = Row<Directory, DirectoryCommand>;
@@ -37,8 +37,12 @@ fn apart(row: DirectoryRow, apart: &'static [&'static str]) -> DirectoryRow {
     DirectoryRow { apart, ..row }
 }
 
+fn ask(directory: &mut Directory, request: Option<RequestId>, command: DirectoryCommand) -> Result<Outcome, Refusal> {
+    directory.apply(Timestamp(1_000), &[Envelope { request, command }]).remove(0).result
+}
+
 fn run(directory: &mut Directory, command: DirectoryCommand) -> Result<Outcome, Refusal> {
-    directory.apply(Timestamp(1_000), &[Envelope { request: None, command }]).remove(0).result
+    ask(directory, None, command)
 }
 
 fn key(kid: &str, algorithm: KeyAlgorithm) -> TokenKey {
@@ -400,15 +404,13 @@ fn cases() -> Vec<DirectoryCase> {
 }
 
 /// Every command with every reason to refuse it.
-pub(super) fn reasons() -> Vec<(String, String)> {
-    let reasons = cases().into_iter().map(|case| {
-        let name = name_of(&case.command);
-        case.rows.iter().map(move |row| (name.clone(), row.wanted.to_owned())).collect::<Vec<_>>()
-    });
-    reasons.flatten().collect()
+pub(crate) fn reasons() -> Vec<(String, String)> {
+    crate::precedence::reasons(&cases())
 }
 
 #[test]
 fn every_two_reasons_yield_the_one_listed_first() {
-    check(cases(), base, run);
+    let sink = RemoveSink { sink: "nobody".into() };
+    let harmless = [DirectoryCommand::Tick, DirectoryCommand::RemoveSink(sink)];
+    check(cases(), harmless, base, ask);
 }

@@ -554,17 +554,5 @@ fn outcome_text(outcome: &Outcome) -> String {
 #[track_caller]
 fn check(expect: Expect) {
     let mut world = World::new();
-    let lefts: Vec<String> = expect
-        .data()
-        .lines()
-        .map(|line| line.split("=>").next().unwrap_or_default().trim().to_owned())
-        .filter(|left| !left.is_empty())
-        .collect();
-    let width = lefts.iter().map(String::len).max().unwrap_or(0);
-    let mut transcript = String::new();
-    for left in &lefts {
-        let right = world.run(left);
-        transcript += &format!("{left:width$} => {right}\n");
-    }
-    expect.assert_eq(&transcript);
+    crate::transcript::check(expect, |left| world.run(left));
 }
