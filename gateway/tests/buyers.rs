@@ -500,3 +500,45 @@ async fn mirror_run(seed: u64) -> (u32, usize) {
     world.cluster.audit();
     (forgotten, changed)
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_best_seats_are_those_asked_for() {
+    let world = World::new();
+    let mut venue = support::venue();
+    let seats = &mut venue["plan"]["zones"][0]["rows"][1]["seats"];
+    seats[1]["x-vestibule"] = json!({"companion": true});
+    seats[2]["x-vestibule"] = json!({"wheelchair": true});
+    let passthrough = json!({"method": "passthrough", "opensAt": "2026-11-20T09:00:00Z", "maxSeatsPerHold": 4, "maxSeatsPerBuyer": 20});
+    let showtime = world.showtime_in(venue, passthrough).await;
+    let ann = world.guest().await;
+    let mut turn = 0;
+    let mut hold = async |best: Value| {
+        turn += 1;
+        let call = world.post(&format!("/showtimes/{showtime}/holds")).token(&ann).key(&turn.to_string());
+        let answer = call.json(json!({"best": best})).send().await;
+        if answer.status != StatusCode::CREATED {
+            return format!("{best} => {} {}", answer.status.as_u16(), answer.code());
+        }
+        let held = answer.json();
+        let ids: Vec<&str> =
+            held["seats"].as_array().unwrap().iter().map(|seat| seat["id"].as_str().unwrap()).collect();
+        format!("{best} => {}", ids.join(" "))
+    };
+    let lines = [
+        hold(json!({"quantity": 2, "section": "Circle", "together": true})).await,
+        // Spaces for those who need them are kept for those who ask.
+        hold(json!({"quantity": 2, "section": "Stalls", "category": "Stalls"})).await,
+        hold(json!({"quantity": 1, "companion": true})).await,
+        hold(json!({"quantity": 2, "companion": true})).await,
+        hold(json!({"quantity": 1, "accessible": true})).await,
+        hold(json!({"quantity": 1, "section": "Gods"})).await,
+    ];
+    expect![[r#"
+        {"quantity":2,"section":"Circle","together":true} => Circle-A-1 Circle-A-2
+        {"category":"Stalls","quantity":2,"section":"Stalls"} => Stalls-A-2 Stalls-A-3
+        {"companion":true,"quantity":1} => 422 out_of_bounds
+        {"companion":true,"quantity":2} => Stalls-B-2 Stalls-B-3
+        {"accessible":true,"quantity":1} => 409 no_seats_fit
+        {"quantity":1,"section":"Gods"} => 422 out_of_bounds"#]]
+    .assert_eq(&lines.join("\n"));
+}

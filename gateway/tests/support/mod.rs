@@ -357,8 +357,13 @@ impl World {
 
     /// A venue, an event and a showtime on sale with these settings; gives the showtime's id.
     pub async fn showtime(&self, sale: Value) -> String {
+        self.showtime_in(venue(), sale).await
+    }
+
+    /// The same in a venue of its own, with the categories of [`venue`].
+    pub async fn showtime_in(&self, venue: Value, sale: Value) -> String {
         let token = self.organizer().await;
-        let venue = self.post("/venues").token(&token).json(venue()).send().await.expect(StatusCode::CREATED);
+        let venue = self.post("/venues").token(&token).json(venue).send().await.expect(StatusCode::CREATED);
         let event = self.post("/events").token(&token).json(json!({"title": "Hamlet"})).send().await;
         let event = event.expect(StatusCode::CREATED);
         let body = json!({
