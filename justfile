@@ -34,7 +34,7 @@ fuzz seconds="15":
 bad-days:
     VESTIBULE_BAD_DAYS=full cargo test --locked --test bad_days -- --nocapture
 
-# Breaks each invariant of the engine once, on a copy, and demands that a test fails. Takes hours; not part of `ci`.
+# Breaks each invariant of the engine once, on a copy, and demands that a test fails. Takes half an hour; not part of `ci`.
 planted words="":
     engine/planted/run "{{words}}"
 
