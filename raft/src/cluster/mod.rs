@@ -1,22 +1,23 @@
 //! The way in from outside: a client of the whole cluster, used by gateways and tools.
 
-use crate::convert;
+mod group_backup;
+mod session;
+
+pub use group_backup::GroupBackup;
+
 use crate::seams::Connector;
 use crate::transport::MESSAGE_LEN_MAX;
-use crate::types::to_position;
-use crate::wal::LogPosition;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+use group_backup::BACKUP_PATIENCE;
+use session::{SESSION_TIMEOUT, Session, SessionError};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
-use vestibule_engine::{Envelope, EventRecord, GroupId, NodeState, Reply, Row, Sequence, StateMachine, codec};
+use vestibule_engine::{Envelope, EventRecord, GroupId, NodeState, Reply, Sequence, StateMachine, codec};
 use vestibule_proto::v1;
 use vestibule_proto::v1::access_client::AccessClient;
 use vestibule_proto::v1::failure::Kind;
@@ -163,142 +164,15 @@ struct ReadPoint {
     index: u64,
 }
 
-/// Requests that may wait for a session, and answers that a session may wait for.
-const SESSION_LEN_MAX: usize = 8_192;
 /// Sessions to nodes that were not named as seeds but met as leaders.
 const SESSIONS_MAX: usize = 256;
 /// How long one attempt may take before another node is tried.
 const ATTEMPT_MAX: Duration = Duration::from_millis(2_000);
-/// How long a node may take to accept a session.
-const SESSION_TIMEOUT: Duration = Duration::from_millis(1_000);
 /// Pauses between attempts: doubling from the first to the last.
 const PAUSE_FIRST: Duration = Duration::from_millis(10);
 const PAUSE_LAST: Duration = Duration::from_millis(160);
 /// How often a node is asked which nodes there are.
 const MEMBERS_INTERVAL: Duration = Duration::from_secs(5);
-/// How long a session that broke rests before it is made again.
-const SESSION_REST: Duration = Duration::from_millis(50);
-
-/// What became of a request on a session.
-enum SessionError {
-    /// It never left.
-    NotSent,
-    /// It left, and the connection broke or nothing came back.
-    Lost,
-}
-
-struct Outgoing {
-    request: v1::Request,
-    answer: oneshot::Sender<Result<v1::Response, SessionError>>,
-}
-
-/// A handle to the task that keeps one node's session.
-#[derive(Clone)]
-struct Session {
-    outgoing: mpsc::Sender<Outgoing>,
-}
-
-impl Session {
-    fn start(channel: Channel) -> Self {
-        let (outgoing, queue) = mpsc::channel(SESSION_LEN_MAX);
-        tokio::spawn(keep_session(channel, queue));
-        Self { outgoing }
-    }
-
-    async fn ask(&self, request: v1::Request, patience: Duration) -> Result<v1::Response, SessionError> {
-        let (answer, answered) = oneshot::channel();
-        self.outgoing.try_send(Outgoing { request, answer }).map_err(|_| SessionError::NotSent)?;
-        match tokio::time::timeout(patience, answered).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) | Err(_) => Err(SessionError::Lost),
-        }
-    }
-}
-
-/// Keeps a session to one node for as long as somebody has a handle to it.
-async fn keep_session(channel: Channel, mut queue: mpsc::Receiver<Outgoing>) {
-    // Connecting waits for a first request, so that a seed that nobody needs costs nothing.
-    let mut first = queue.recv().await;
-    while let Some(outgoing) = first.take() {
-        let (send, sent) = mpsc::channel(SESSION_LEN_MAX);
-        let mut client = AccessClient::new(channel.clone())
-            .max_decoding_message_size(MESSAGE_LEN_MAX)
-            .max_encoding_message_size(MESSAGE_LEN_MAX);
-        let opened = tokio::time::timeout(SESSION_TIMEOUT, client.session(ReceiverStream::new(sent))).await;
-        if let Ok(Ok(inbound)) = opened {
-            first = pump(outgoing, &mut queue, send, inbound.into_inner()).await;
-            continue;
-        }
-        // Refuse what waits, so that it is sent elsewhere, and come back a little later.
-        let _ = outgoing.answer.send(Err(SessionError::NotSent));
-        let rested = tokio::time::sleep(SESSION_REST);
-        tokio::pin!(rested);
-        loop {
-            tokio::select! {
-                () = &mut rested => break,
-                more = queue.recv() => match more {
-                    Some(more) => drop(more.answer.send(Err(SessionError::NotSent))),
-                    None => return,
-                },
-            }
-        }
-        first = queue.recv().await;
-    }
-}
-
-/// Runs a session until it breaks; gives the first request that could not be sent on it, if there is one.
-async fn pump(
-    first: Outgoing,
-    queue: &mut mpsc::Receiver<Outgoing>,
-    send: mpsc::Sender<v1::Request>,
-    mut inbound: tonic::Streaming<v1::Response>,
-) -> Option<Outgoing> {
-    let mut waiting: BTreeMap<u64, oneshot::Sender<Result<v1::Response, SessionError>>> = BTreeMap::new();
-    let mut next_id = 1;
-    let mut outgoing = Some(first);
-    let unsent = loop {
-        if let Some(Outgoing { mut request, answer }) = outgoing.take() {
-            request.id = next_id;
-            if waiting.len() >= SESSION_LEN_MAX {
-                // Forget those whose askers have given up.
-                waiting.retain(|_, answer| !answer.is_closed());
-            }
-            if waiting.len() >= SESSION_LEN_MAX {
-                let _ = answer.send(Err(SessionError::NotSent));
-            } else {
-                match send.try_send(request) {
-                    Ok(()) => {
-                        waiting.insert(next_id, answer);
-                        next_id += 1;
-                    }
-                    Err(mpsc::error::TrySendError::Full(_)) => drop(answer.send(Err(SessionError::NotSent))),
-                    Err(mpsc::error::TrySendError::Closed(request)) => break Some(Outgoing { request, answer }),
-                }
-            }
-        }
-        tokio::select! {
-            message = inbound.message() => match message {
-                Ok(Some(response)) => {
-                    if let Some(answer) = waiting.remove(&response.id) {
-                        let _ = answer.send(Ok(response));
-                    }
-                }
-                Ok(None) | Err(_) => break None,
-            },
-            more = queue.recv() => match more {
-                Some(more) => outgoing = Some(more),
-                None => return None,
-            },
-        }
-    };
-    for (_, answer) in waiting {
-        let _ = answer.send(Err(SessionError::Lost));
-    }
-    match unsent {
-        Some(unsent) => Some(unsent),
-        None => queue.recv().await,
-    }
-}
 
 /// What one attempt to have a request served came to.
 enum Attempt {
@@ -575,55 +449,6 @@ impl GrpcCluster {
                 tokio::time::sleep(PAUSE_LAST.min(deadline.saturating_duration_since(Instant::now()))).await;
             }
         }
-    }
-}
-
-/// How long a node may take to begin a backup, or to go on with one.
-const BACKUP_PATIENCE: Duration = Duration::from_secs(60);
-
-/// The state of one group on its way from a node.
-pub struct GroupBackup {
-    /// The last entry that the rows contain.
-    pub last: Option<LogPosition>,
-    stream: tonic::Streaming<v1::SnapshotChunk>,
-    /// What has arrived and was not handed out yet.
-    chunk: Option<v1::SnapshotChunk>,
-    row_count: u64,
-}
-
-impl GroupBackup {
-    async fn open(group: GroupId, mut stream: tonic::Streaming<v1::SnapshotChunk>) -> Result<Self, tonic::Status> {
-        let malformed = |what: &str| tonic::Status::internal(format!("a backup of {group} {what}"));
-        let mut chunk = next_chunk(&mut stream).await?;
-        let header = chunk.header.take().ok_or_else(|| malformed("has no header"))?;
-        if header.group != group.0 {
-            return Err(malformed("is of another"));
-        }
-        let last = header.last.map(convert::log_id_in).transpose()?.map(|last| to_position(&last));
-        Ok(Self { last, stream, chunk: Some(chunk), row_count: 0 })
-    }
-
-    /// The next rows; nothing when all have come.
-    pub async fn rows(&mut self) -> Result<Option<Vec<Row>>, tonic::Status> {
-        let Some(chunk) = self.chunk.take() else { return Ok(None) };
-        self.row_count += chunk.rows.len() as u64;
-        match chunk.row_count {
-            None => self.chunk = Some(next_chunk(&mut self.stream).await?),
-            Some(sent) if sent == self.row_count => {}
-            Some(sent) => {
-                return Err(tonic::Status::internal(format!("{} of {sent} rows arrived", self.row_count)));
-            }
-        }
-        Ok(Some(chunk.rows.into_iter().map(|row| Row { key: row.key.into(), value: row.value.into() }).collect()))
-    }
-}
-
-async fn next_chunk(stream: &mut tonic::Streaming<v1::SnapshotChunk>) -> Result<v1::SnapshotChunk, tonic::Status> {
-    match tokio::time::timeout(BACKUP_PATIENCE, stream.message()).await {
-        Ok(Ok(Some(chunk))) => Ok(chunk),
-        Ok(Ok(None)) => Err(tonic::Status::unavailable("the node ended the backup too early")),
-        Ok(Err(status)) => Err(status),
-        Err(_) => Err(tonic::Status::deadline_exceeded("the node fell silent")),
     }
 }
 
