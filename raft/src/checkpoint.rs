@@ -413,7 +413,7 @@ impl Checkpointer {
         }
         let written = slot.meta.last;
         let Some(attached) = self.attached.get_mut(&group) else { return Ok(false) };
-        if !attached.log.has_room_for_checkpoint() {
+        if !attached.log.has_room_for_checkpoint().await? {
             // What has not been taken from the state stays there until there is room.
             return Ok(false);
         }

@@ -40,7 +40,6 @@ use record::RecordBody;
 use segment::Segment;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use vestibule_engine::GroupId;
@@ -117,7 +116,6 @@ struct Shared {
     failed: watch::Sender<bool>,
     stats: Mutex<WalStats>,
     full: watch::Sender<bool>,
-    free_bytes: AtomicU64,
     instruments: WalInstruments,
 }
 
@@ -178,7 +176,6 @@ impl Wal {
             stats: Mutex::default(),
             instruments: WalInstruments::default(),
             full: watch::Sender::new(false),
-            free_bytes: AtomicU64::new(u64::MAX),
         });
         let syncer = syncer::Syncer::new(shared.clone(), recovered.head, recovered.manifest);
         spawner.spawn_blocking_task("wal-syncer", Box::pin(syncer.run())).map_err(OpenError::Io)?;
@@ -313,8 +310,8 @@ impl WalGroup {
     }
 
     /// Whether a checkpoint may be written: its store must not meet a full disk.
-    pub(crate) fn has_room_for_checkpoint(&self) -> bool {
-        self.shared.has_room_for_checkpoint()
+    pub(crate) async fn has_room_for_checkpoint(&self) -> io::Result<bool> {
+        self.shared.has_room_for_checkpoint().await
     }
 
     /// Whether no entry is held.

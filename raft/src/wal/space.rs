@@ -15,7 +15,6 @@ use super::segment::{self, SPARE_NAME};
 use super::{Shared, WalConfig};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// A file that holds room for the day when there is none.
@@ -23,15 +22,16 @@ pub(crate) const BALLAST_NAME: &str = "ballast";
 /// How often the room is looked at.
 const INTERVAL: Duration = Duration::from_millis(200);
 
-/// Whether the disk is known to have been full, and the last that is known of its free bytes.
 impl Shared {
     fn set_full(&self, is_full: bool) {
         self.full.send_if_modified(|now| std::mem::replace(now, is_full) != is_full);
     }
 
-    /// Whether a checkpoint may be written: its store must not meet a full disk.
-    pub(crate) fn has_room_for_checkpoint(&self) -> bool {
-        self.config.ballast_len == 0 || self.free_bytes.load(Ordering::Relaxed) >= self.config.ballast_len / 2
+    /// Whether a checkpoint may be written: its store must not meet a full disk. Looked up anew, because a disk may fill
+    /// within milliseconds.
+    pub(crate) async fn has_room_for_checkpoint(&self) -> io::Result<bool> {
+        let ballast_len = self.config.ballast_len;
+        Ok(ballast_len == 0 || self.disk.free_bytes().await? >= ballast_len / 2)
     }
 }
 
@@ -56,7 +56,6 @@ async fn make_files(shared: &Shared) -> io::Result<()> {
 /// Looks at the room once, and does what is due.
 async fn tend(shared: &Shared) -> io::Result<()> {
     let free = shared.disk.free_bytes().await?;
-    shared.free_bytes.store(free, Ordering::Relaxed);
     let ballast_len = shared.config.ballast_len;
     let is_full = *shared.full.borrow();
     if is_full && free < ballast_len.saturating_mul(3) {
