@@ -19,7 +19,7 @@ use openraft::{Instant as _, ReadPolicy};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -250,6 +250,8 @@ impl Access for AccessService {
         let group = self.host.groups.get(GroupId(request.group))?;
         let (items, outbound) = mpsc::channel(4);
         let mut stop = self.host.stop.clone();
+        let instruments = self.host.instruments.clone();
+        let (cut_off, was_cut_off) = oneshot::channel();
         tokio::spawn(async move {
             let mut progress = group.state.watch();
             let mut next = request.from.max(1);
@@ -274,12 +276,21 @@ impl Access for AccessService {
                 let item = v1::WatchItem { body: Some(body) };
                 match tokio::time::timeout(READER_PATIENCE, items.send(Ok(item))).await {
                     Ok(Ok(())) if !is_end => {}
-                    // Too slow, gone, or told to begin anew: the stream ends, and the reader resumes where it was.
-                    _ => return,
+                    // Gone, or told to begin anew.
+                    Ok(_) => return,
+                    // Nothing is kept for it but what is on its way: it resumes behind the last event that arrives.
+                    Err(_) => {
+                        instruments.watches_cut_off.fetch_add(1, Ordering::Relaxed);
+                        let reason =
+                            format!("nothing was read for {READER_PATIENCE:?}: watch again from where you are");
+                        let _ = cut_off.send(Status::resource_exhausted(reason));
+                        return;
+                    }
                 }
             }
         });
-        Ok(Response::new(ReceiverStream::new(outbound).boxed()))
+        let last = futures::stream::once(was_cut_off).filter_map(|status| async { status.ok().map(Err) });
+        Ok(Response::new(ReceiverStream::new(outbound).chain(last).boxed()))
     }
 
     async fn backup(&self, request: Request<v1::BackupRequest>) -> Result<Response<Self::BackupStream>, Status> {

@@ -5,6 +5,8 @@
 //! waits for it. Each row carries a checksum; the meta row carries the number of rows and a digest over all of them
 //! that does not depend on their order, both recounted when a checkpoint is loaded.
 //!
+//! A store that meets a full disk is done without until there is room; then it is made anew from memory (`outage`).
+//!
 //! ```text
 //!  catalog   identity                       whose checkpoints these are
 //!            g3 ▶ slot 1                    which of its two namespaces a group's checkpoint is in
@@ -13,6 +15,7 @@
 //! ```
 
 mod meta;
+mod outage;
 mod pace;
 mod verify;
 
@@ -21,10 +24,11 @@ pub(crate) use verify::verify;
 
 use crate::machine;
 use crate::seams::{CheckpointStore, StoredChanges};
-use crate::state::{Applied, Drained, GroupState};
+use crate::state::{Applied, Dirt, Drained, GroupState};
 use crate::types::{LogId, StoredMembership};
 use crate::wal::{Owner, WalGroup};
 use meta::{IDENTITY_KEY, META_KEY, check_identity, damaged, identity, row_key, seal, unseal};
+use outage::Outage;
 use pace::Pace;
 use std::collections::BTreeMap;
 use std::io;
@@ -56,7 +60,7 @@ enum Request {
     Attach { state: Arc<GroupState>, log: WalGroup, answer: Answer<()> },
     Save { group: GroupId, answer: Answer<CheckpointMeta> },
     BeginRead { group: GroupId, answer: Answer<Pinned> },
-    ReadPage { group: GroupId, slot: u8, after: Option<Vec<u8>>, answer: Answer<Vec<Row>> },
+    ReadPage { group: GroupId, pin: Arc<()>, after: Option<Vec<u8>>, answer: Answer<Vec<Row>> },
     BeginReceive { group: GroupId, answer: Answer<Receiving> },
     PutPage { receiving: Receiving, rows: Vec<Row>, answer: Answer<Receiving> },
     Install { receiving: Receiving, meta: Box<CheckpointMeta>, answer: Answer<()> },
@@ -72,9 +76,8 @@ pub struct Reading {
 }
 
 struct Pinned {
-    slot: u8,
     meta: CheckpointMeta,
-    _pin: Arc<()>,
+    pin: Arc<()>,
 }
 
 impl Reading {
@@ -90,8 +93,8 @@ impl Reading {
 
     /// The rows behind `after`; none when that was the last.
     pub async fn page(&self, after: Option<Vec<u8>>) -> io::Result<Vec<Row>> {
-        let (group, slot) = (self.group, self.pinned.slot);
-        self.checkpoints.ask(|answer| Request::ReadPage { group, slot, after, answer }).await
+        let (group, pin) = (self.group, self.pinned.pin.clone());
+        self.checkpoints.ask(|answer| Request::ReadPage { group, pin, after, answer }).await
     }
 }
 
@@ -101,7 +104,7 @@ pub struct Receiving {
     slot: u8,
     meta: CheckpointMeta,
     /// While it lives, no other may be received into the slot.
-    _turn: Arc<()>,
+    turn: Arc<()>,
 }
 
 /// A handle to the checkpointer of a node. Clones share it.
@@ -111,6 +114,7 @@ pub struct Checkpoints {
     condition: watch::Receiver<Condition>,
     saved: watch::Receiver<BTreeMap<GroupId, u64>>,
     pace: Arc<Pace>,
+    dirt: Arc<Dirt>,
 }
 
 impl Checkpoints {
@@ -125,8 +129,20 @@ impl Checkpoints {
         let (fail, condition) = watch::channel(Condition::Running);
         let (save, saved) = watch::channel(BTreeMap::new());
         let (slots, attached) = (BTreeMap::new(), BTreeMap::new());
-        let task = Checkpointer { store, owner, is_claimed: false, interval, slots, attached, fail, save };
-        (Self { requests, condition, saved, pace: Arc::default() }, task.run(received))
+        let dirt: Arc<Dirt> = Arc::default();
+        let task = Checkpointer {
+            store,
+            owner,
+            is_claimed: false,
+            interval,
+            slots,
+            attached,
+            outage: None,
+            dirt: dirt.clone(),
+            fail,
+            save,
+        };
+        (Self { requests, condition, saved, pace: Arc::default(), dirt }, task.run(received))
     }
 
     async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> io::Result<T> {
@@ -145,6 +161,11 @@ impl Checkpoints {
     /// From now on, checkpoints leave this node with so many bytes a second, all together.
     pub fn limit_sending(&self, bytes_per_second: u64) {
         self.pace.set(bytes_per_second);
+    }
+
+    /// From now on, what changed is written at once when that comes from so many bytes of log, of all groups together.
+    pub fn limit_dirt(&self, bytes: u64) {
+        self.dirt.set_max(bytes);
     }
 
     /// Loads and verifies the checkpoint of a group. `InvalidData` means that it is damaged; whatever the error, it is
@@ -240,9 +261,18 @@ enum Condition {
 /// Where a group's checkpoint is, and what it is.
 struct Slot {
     number: u8,
+    /// What was written last.
     meta: CheckpointMeta,
+    /// What was flushed last.
+    durable: CheckpointMeta,
     pin: Arc<()>,
     turn: Arc<()>,
+}
+
+impl Slot {
+    fn new(number: u8, durable: CheckpointMeta) -> Self {
+        Self { number, meta: durable.clone(), durable, pin: Arc::default(), turn: Arc::default() }
+    }
 }
 
 /// A group whose changes are written.
@@ -262,6 +292,9 @@ struct Checkpointer {
     interval: Duration,
     slots: BTreeMap<GroupId, Slot>,
     attached: BTreeMap<GroupId, Attached>,
+    /// While the store cannot be used, because the disk was full.
+    outage: Option<Outage>,
+    dirt: Arc<Dirt>,
     fail: watch::Sender<Condition>,
     save: watch::Sender<BTreeMap<GroupId, u64>>,
 }
@@ -274,8 +307,7 @@ impl Checkpointer {
                 request = requests.recv() => {
                     let Some(request) = request else { return };
                     if let Request::Close { answer } = request {
-                        let saved = self.save_all().await;
-                        self.fail.send_replace(Condition::Closed);
+                        let saved = self.save_last().await;
                         // First the store: sled writes to its files until it is gone.
                         drop(self);
                         let _ = answer.send(saved);
@@ -283,8 +315,11 @@ impl Checkpointer {
                     }
                     self.handle(request).await;
                 }
-                () = tokio::time::sleep_until(due) => {
-                    if let Err(error) = self.save_all().await {
+                () = async { tokio::select! {
+                    () = tokio::time::sleep_until(due) => {}
+                    () = self.dirt.due() => {}
+                } } => {
+                    if let Err(error) = self.tend().await {
                         self.fail.send_replace(Condition::Failed(error.to_string()));
                         return;
                     }
@@ -294,34 +329,57 @@ impl Checkpointer {
         }
     }
 
+    /// Writes what changed, or sees whether there is a store again to write it to.
+    async fn tend(&mut self) -> io::Result<()> {
+        if self.outage.is_some() {
+            return self.try_anew().await;
+        }
+        self.save_all().await.or_else(|error| self.survive(error))
+    }
+
     /// An answer that nobody waits for any more is dropped.
     async fn handle(&mut self, request: Request) {
+        let Some(request) = self.answer_without_store(request) else { return };
         match request {
             Request::Load { group, answer } => drop(answer.send(self.load(group).await)),
-            Request::Attach { state, log, answer } => {
-                self.attached.insert(state.group(), Attached { state, log, drained: None });
-                drop(answer.send(Ok(())));
-            }
+            Request::Attach { state, log, answer } => drop(answer.send(self.attach(state, log).await)),
             Request::Save { group, answer } => {
-                let saved = self.save_one(group).await;
+                let saved = self.save_one(group).await.or_else(|error| {
+                    self.survive(error)?;
+                    self.durable(group)
+                });
                 if let Err(error) = &saved {
                     self.fail.send_replace(Condition::Failed(error.to_string()));
                 }
                 drop(answer.send(saved));
             }
-            Request::BeginRead { group, answer } => drop(answer.send(self.begin_read(group).await)),
-            Request::ReadPage { group, slot, after, answer } => {
-                drop(answer.send(self.read_page(group, slot, after).await));
+            Request::BeginRead { group, answer } => {
+                let pinned = self.begin_read(group).await.or_else(|error| {
+                    self.survive(error)?;
+                    self.pin(group)
+                });
+                drop(answer.send(pinned));
             }
-            Request::BeginReceive { group, answer } => drop(answer.send(self.begin_receive(group).await)),
-            Request::PutPage { receiving, rows, answer } => drop(answer.send(self.put_page(receiving, rows).await)),
+            Request::ReadPage { group, pin, after, answer } => {
+                drop(answer.send(self.read_page(group, &pin, after).await));
+            }
+            Request::BeginReceive { group, answer } => {
+                let begun = self.begin_receive(group).await;
+                drop(answer.send(self.note_full(begun)));
+            }
+            Request::PutPage { receiving, rows, answer } => {
+                let put = self.put_page(receiving, rows).await;
+                drop(answer.send(self.note_full(put)));
+            }
             Request::Install { receiving, meta, answer } => {
-                drop(answer.send(self.install(receiving, *meta).await));
+                let installed = self.install(receiving, *meta).await;
+                drop(answer.send(self.note_full(installed)));
             }
             Request::Forget { group, answer } => {
                 let forgotten = self.forget(group).await;
-                if let Err(error) = &forgotten {
-                    self.fail.send_replace(Condition::Failed(error.to_string()));
+                let forgotten = self.note_full(forgotten);
+                if forgotten.is_err() && self.outage.is_none() {
+                    self.fail.send_replace(Condition::Failed(format!("{forgotten:?}")));
                 }
                 drop(answer.send(forgotten));
             }
@@ -362,9 +420,18 @@ impl Checkpointer {
                 Some(sealed) => CheckpointMeta::decode(group, &sealed, self.owner)?,
             };
             self.note_saved(group, &meta);
-            self.slots.insert(group, Slot { number, meta, pin: Arc::default(), turn: Arc::default() });
+            self.slots.insert(group, Slot::new(number, meta));
         }
         Ok(self.slots.get_mut(&group).expect("it was just put there"))
+    }
+
+    /// Notes that all that was written of the group has been flushed.
+    fn note_durable(&mut self, group: GroupId) {
+        if let Some(slot) = self.slots.get_mut(&group) {
+            slot.durable = slot.meta.clone();
+            let durable = slot.durable.clone();
+            self.note_saved(group, &durable);
+        }
     }
 
     fn note_saved(&self, group: GroupId, meta: &CheckpointMeta) {
@@ -372,6 +439,18 @@ impl Checkpointer {
         self.save.send_modify(|saved| {
             saved.insert(group, next_index);
         });
+    }
+
+    async fn attach(&mut self, state: Arc<GroupState>, log: WalGroup) -> io::Result<()> {
+        let group = state.group();
+        let stored = self.slot(group).await?.durable.last;
+        if stored != state.applied().0 {
+            // The store was made anew in between, without this group.
+            return Err(damaged(group, "it is not what the state was made from"));
+        }
+        state.count_dirt(self.dirt.clone());
+        self.attached.insert(group, Attached { state, log, drained: None });
+        Ok(())
     }
 
     async fn load(&mut self, group: GroupId) -> io::Result<Applied> {
@@ -413,7 +492,7 @@ impl Checkpointer {
         }
         let written = slot.meta.last;
         let Some(attached) = self.attached.get_mut(&group) else { return Ok(false) };
-        if !attached.log.has_room_for_checkpoint().await? {
+        if !attached.log.has_room_for_checkpoint(0).await? {
             // What has not been taken from the state stays there until there is room.
             return Ok(false);
         }
@@ -467,12 +546,13 @@ impl Checkpointer {
         }
         // Also when nothing was written now: what was written before may not have been flushed.
         self.store.flush().await?;
-        let meta = self.slot(group).await?.meta.clone();
-        self.note_saved(group, &meta);
-        Ok(meta)
+        self.slot(group).await?;
+        self.note_durable(group);
+        self.durable(group)
     }
 
     async fn save_all(&mut self) -> io::Result<()> {
+        self.dirt.begin();
         let groups: Vec<GroupId> = self.attached.keys().copied().collect();
         let mut written = Vec::new();
         for group in groups {
@@ -485,8 +565,7 @@ impl Checkpointer {
         }
         self.store.flush().await?;
         for group in written {
-            let meta = self.slot(group).await?.meta.clone();
-            self.note_saved(group, &meta);
+            self.note_durable(group);
         }
         Ok(())
     }
@@ -494,12 +573,15 @@ impl Checkpointer {
     async fn begin_read(&mut self, group: GroupId) -> io::Result<Pinned> {
         // What is handed out must be durable, so that the log may be purged up to it.
         self.store.flush().await?;
-        let slot = self.slot(group).await?;
-        Ok(Pinned { slot: slot.number, meta: slot.meta.clone(), _pin: slot.pin.clone() })
+        self.slot(group).await?;
+        self.note_durable(group);
+        self.pin(group)
     }
 
-    async fn read_page(&mut self, group: GroupId, slot: u8, after: Option<Vec<u8>>) -> io::Result<Vec<Row>> {
-        if self.slot(group).await?.number != slot {
+    async fn read_page(&mut self, group: GroupId, pin: &Arc<()>, after: Option<Vec<u8>>) -> io::Result<Vec<Row>> {
+        let current = self.slot(group).await?;
+        let slot = current.number;
+        if !Arc::ptr_eq(&current.pin, pin) {
             return Err(io::Error::other(format!("the checkpoint of {group} was replaced while it was read")));
         }
         let after = after.map_or_else(|| META_KEY.to_vec(), |key| row_key(&key));
@@ -516,10 +598,20 @@ impl Checkpointer {
         }
         let (number, turn) = (1 - slot.number, slot.turn.clone());
         self.store.clear(&namespace(group, number)).await?;
-        Ok(Receiving { group, slot: number, meta: CheckpointMeta::default(), _turn: turn })
+        Ok(Receiving { group, slot: number, meta: CheckpointMeta::default(), turn })
+    }
+
+    /// Fails when the slot that a snapshot is received into has been given to other uses.
+    async fn check_turn(&mut self, receiving: &Receiving) -> io::Result<()> {
+        let group = receiving.group;
+        if Arc::ptr_eq(&self.slot(group).await?.turn, &receiving.turn) {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("the checkpoint of {group} was replaced while a snapshot was received")))
     }
 
     async fn put_page(&mut self, mut receiving: Receiving, rows: Vec<Row>) -> io::Result<Receiving> {
+        self.check_turn(&receiving).await?;
         let mut changes: StoredChanges = Vec::with_capacity(rows.len());
         for row in rows {
             let key = row_key(&row.key);
@@ -532,11 +624,9 @@ impl Checkpointer {
     }
 
     async fn install(&mut self, receiving: Receiving, meta: CheckpointMeta) -> io::Result<()> {
+        self.check_turn(&receiving).await?;
         let Receiving { group, slot: number, .. } = receiving;
         let before = self.slot(group).await?.number;
-        if before == number {
-            return Err(io::Error::other(format!("another snapshot of {group} was installed meanwhile")));
-        }
         // A snapshot that does not load must not replace anything.
         let applied = self.load_slot(group, number, meta.clone()).await?;
         self.store.write(&namespace(group, number), vec![(META_KEY.to_vec(), Some(meta.encode(self.owner)))]).await?;
@@ -546,7 +636,7 @@ impl Checkpointer {
         self.store.write(CATALOG, vec![(key, Some(sealed))]).await?;
         self.store.flush().await?;
         self.note_saved(group, &meta);
-        self.slots.insert(group, Slot { number, meta, pin: Arc::default(), turn: Arc::default() });
+        self.slots.insert(group, Slot::new(number, meta));
         // Here and not in the caller: between the two, changes of the old state would be written into the new slot.
         if let Some(attached) = self.attached.get_mut(&group) {
             attached.drained = None;

@@ -281,6 +281,10 @@ impl Host {
                 for group in plan.placements.keys().filter(|group| plan.wants(**group, self.config.id)) {
                     match self.take_on(*group).await {
                         Ok(is_in_motion) => again |= is_in_motion,
+                        // There are no checkpoints until the disk has room.
+                        Err(StartError::Checkpoint(error)) if error.kind() == io::ErrorKind::StorageFull => {
+                            again = true
+                        }
                         Err(error) => {
                             self.fail.send_replace(Some(format!("{group} cannot be taken on: {error}")));
                             return;

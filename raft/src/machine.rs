@@ -15,6 +15,7 @@ pub(crate) trait Machine: Send + Sync {
     fn last_sequence(&self) -> Sequence;
     fn events(&self, from: Sequence, count_max: usize) -> Result<Vec<Bytes>, Sequence>;
     fn drain_dirty(&mut self) -> DirtyRows;
+    fn rows(&self) -> Vec<Row>;
     fn digest(&self) -> [u8; 32];
     fn audit(&self) -> Result<(), String>;
 }
@@ -47,6 +48,10 @@ impl<M: StateMachine> Machine for Typed<M> {
 
     fn drain_dirty(&mut self) -> DirtyRows {
         self.0.drain_dirty()
+    }
+
+    fn rows(&self) -> Vec<Row> {
+        self.0.rows()
     }
 
     fn digest(&self) -> [u8; 32] {

@@ -42,6 +42,8 @@ pub(crate) struct Instruments {
     pub(crate) snapshots_failed: AtomicU64,
     /// Groups that cannot start before a peer has given them its checkpoint.
     pub(crate) groups_waiting: AtomicU64,
+    /// Readers of events that were too slow.
+    pub(crate) watches_cut_off: AtomicU64,
     proposals: [AtomicU64; RESULTS.len()],
 }
 
@@ -114,6 +116,14 @@ impl CheckpointStore for TimedStore {
 
     fn clear<'a>(&'a self, namespace: &'a str) -> BoxFuture<'a, io::Result<()>> {
         self.store.clear(namespace)
+    }
+
+    fn begin_anew(&self) -> BoxFuture<'_, io::Result<()>> {
+        self.store.begin_anew()
+    }
+
+    fn commit_anew(&self) -> BoxFuture<'_, io::Result<()>> {
+        self.store.commit_anew()
     }
 }
 
@@ -273,6 +283,8 @@ impl Measured {
         scrape.times("snapshot_send", "Sending a snapshot", &instruments.snapshot_send)?;
         scrape.times("snapshot_receive", "Receiving and installing a snapshot", &instruments.snapshot_receive)?;
         scrape.counter("snapshots_failed", "Snapshots that did not arrive", count(&instruments.snapshots_failed))?;
+        let cut_off = count(&instruments.watches_cut_off);
+        scrape.counter("watches_cut_off", "Readers of events that were cut off because they were too slow", cut_off)?;
         let waiting = signed(count(&instruments.groups_waiting));
         scrape.gauge("groups_waiting", "Groups that wait for a peer's checkpoint", waiting)
     }

@@ -75,6 +75,8 @@ pub struct NodeConfig {
     pub wal: WalConfig,
     /// How often changes are written to the checkpoint.
     pub checkpoint_interval: Duration,
+    /// Bytes of applied log after which changes are written earlier than that.
+    pub checkpoint_bytes: u64,
     /// How fast snapshots leave the node, all together.
     pub snapshot_bytes_per_second: u64,
     /// Entries after which a snapshot is declared and the log purged.
@@ -122,6 +124,7 @@ impl NodeConfig {
             timing: Timing::default(),
             wal: WalConfig::default(),
             checkpoint_interval: Duration::from_millis(250),
+            checkpoint_bytes: 16 << 20,
             snapshot_bytes_per_second: 64 << 20,
             snapshot_entries: 5_000,
             segments_max: 4,
@@ -259,6 +262,7 @@ impl Node {
         let store = Arc::new(TimedStore { store: seams.store, instruments: instruments.clone() });
         let (checkpoints, task) = Checkpoints::new(store, seams.owner, config.checkpoint_interval);
         checkpoints.limit_sending(config.snapshot_bytes_per_second);
+        checkpoints.limit_dirt(config.checkpoint_bytes);
         seams.spawner.spawn_blocking_task("checkpointer", Box::pin(task))?;
         let roster = Arc::new(Roster::new(config.id, incarnation, &config.peers));
         // Below what an election takes: the lease and the wait after it.

@@ -125,6 +125,11 @@ pub trait CheckpointStore: Send + Sync + 'static {
     fn flush(&self) -> BoxFuture<'_, io::Result<()>>;
     /// Removes all rows of a namespace, in whatever number of writes.
     fn clear<'a>(&'a self, namespace: &'a str) -> BoxFuture<'a, io::Result<()>>;
+    /// Goes on with an empty store in place of this one, which may have failed. Until [`CheckpointStore::commit_anew`]
+    /// returned, a crash brings back what was durable of the old one.
+    fn begin_anew(&self) -> BoxFuture<'_, io::Result<()>>;
+    /// Gives the old store up for the one that was begun anew, as far as that was flushed.
+    fn commit_anew(&self) -> BoxFuture<'_, io::Result<()>>;
 }
 
 /// Makes connections to nodes.

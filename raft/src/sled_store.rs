@@ -6,6 +6,7 @@
 
 use crate::seams::{CheckpointStore, StoredChanges, StoredRows};
 use futures::future::BoxFuture;
+use std::fs::File;
 use std::io;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
@@ -23,8 +24,26 @@ type Db = sled::Db<LEAF_FANOUT>;
 
 /// A sled database. Its calls block the thread they are polled on.
 pub struct SledStore {
+    directory: PathBuf,
+    patience: Duration,
     /// Behind a lock because a sled handle is not shared between threads; there is only one user anyway.
-    db: Mutex<Db>,
+    database: Mutex<Database>,
+}
+
+/// An open database, or none after one could not be opened.
+struct Database {
+    db: Option<Db>,
+    /// Whether a call of it has failed: then no later one can succeed.
+    has_failed: bool,
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        if self.has_failed {
+            // Its destructor flushes, and behind a flush that failed the next one waits for ever.
+            std::mem::forget(self.db.take());
+        }
+    }
 }
 
 /// Why a sled database cannot be used.
@@ -44,38 +63,28 @@ pub enum SledOpenError {
 impl SledStore {
     /// Opens or makes the database in `directory`. Blocks, for at most `patience`.
     pub fn open(directory: &Path, patience: Duration) -> Result<Self, SledOpenError> {
-        let path: PathBuf = directory.into();
-        let (tell, told) = std::sync::mpsc::sync_channel(1);
-        std::thread::Builder::new().name("sled-open".to_owned()).spawn(move || {
-            let opened = std::panic::catch_unwind(|| {
-                sled::Config::new()
-                    .path(&path)
-                    .flush_every_ms(None)
-                    .cache_capacity_bytes(CACHE_BYTES)
-                    .zstd_compression_level(1)
-                    .open::<LEAF_FANOUT>()
-            });
-            // Nobody listens once the time is up.
-            let _ = tell.send(opened);
-        })?;
-        match told.recv_timeout(patience) {
-            Ok(Ok(Ok(db))) => Ok(Self { db: Mutex::new(db) }),
-            Ok(Ok(Err(error))) => Err(SledOpenError::Io(error)),
-            Ok(Err(_)) | Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => Err(SledOpenError::Panicked),
-            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => Err(SledOpenError::Hung(patience)),
-        }
+        settle(directory)?;
+        let database = Mutex::new(open(directory, patience)?);
+        Ok(Self { directory: directory.into(), patience, database })
     }
-}
 
-impl SledStore {
-    fn db(&self) -> MutexGuard<'_, Db> {
-        self.db.lock().expect("sled does not panic once it is open")
+    fn lock(&self) -> MutexGuard<'_, Database> {
+        self.database.lock().expect("sled does not panic once it is open")
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&Db) -> io::Result<T>) -> io::Result<T> {
+        let mut database = self.lock();
+        let db = database.db.as_ref().ok_or_else(|| io::Error::other("the database is not open"))?;
+        let done = work(db);
+        database.has_failed |= done.is_err();
+        done
     }
 
     /// The names of all namespaces. Damaged files can make sled panic here.
     pub fn namespaces(&self) -> Vec<String> {
-        let db = self.db();
-        db.export().into_iter().filter_map(|(_, name, _)| String::from_utf8(name).ok()).collect()
+        let database = self.lock();
+        let trees = database.db.as_ref().map(Db::export).unwrap_or_default();
+        trees.into_iter().filter_map(|(_, name, _)| String::from_utf8(name).ok()).collect()
     }
 
     fn write_now(&self, namespace: &str, changes: StoredChanges) -> io::Result<()> {
@@ -86,54 +95,153 @@ impl SledStore {
                 None => batch.remove(key),
             }
         }
-        self.db().open_tree(namespace)?.apply_batch(batch)
+        self.with(|db| db.open_tree(namespace)?.apply_batch(batch))
     }
 
     fn get_now(&self, namespace: &str, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        let db = self.db();
-        if !db.contains_tree(namespace)? {
-            return Ok(None);
-        }
-        Ok(db.open_tree(namespace)?.get(key)?.map(|value| value.to_vec()))
+        self.with(|db| {
+            if !db.contains_tree(namespace)? {
+                return Ok(None);
+            }
+            Ok(db.open_tree(namespace)?.get(key)?.map(|value| value.to_vec()))
+        })
     }
 
     fn scan_now(&self, namespace: &str, after: Option<&[u8]>, bytes_max: usize) -> io::Result<StoredRows> {
-        let db = self.db();
-        if !db.contains_tree(namespace)? {
-            return Ok(Vec::new());
-        }
-        let from = after.map_or(Bound::Unbounded, |key| Bound::Excluded(key.to_vec()));
-        let mut rows = Vec::new();
-        let mut bytes = 0;
-        for row in db.open_tree(namespace)?.range((from, Bound::Unbounded)) {
-            let (key, value) = row?;
-            bytes += key.len() + value.len();
-            rows.push((key.to_vec(), value.to_vec()));
-            if bytes >= bytes_max {
-                break;
+        self.with(|db| {
+            if !db.contains_tree(namespace)? {
+                return Ok(Vec::new());
             }
-        }
-        Ok(rows)
+            let from = after.map_or(Bound::Unbounded, |key| Bound::Excluded(key.to_vec()));
+            let mut rows = Vec::new();
+            let mut bytes = 0;
+            for row in db.open_tree(namespace)?.range((from, Bound::Unbounded)) {
+                let (key, value) = row?;
+                bytes += key.len() + value.len();
+                rows.push((key.to_vec(), value.to_vec()));
+                if bytes >= bytes_max {
+                    break;
+                }
+            }
+            Ok(rows)
+        })
     }
 
     fn clear_now(&self, namespace: &str) -> io::Result<()> {
-        let db = self.db();
-        if !db.contains_tree(namespace)? {
-            return Ok(());
-        }
-        let tree = db.open_tree(namespace)?;
-        loop {
-            let mut batch = sled::Batch::default();
-            let mut count = 0;
-            for key in tree.iter().keys().take(CLEAR_BATCH_LEN) {
-                batch.remove(key?);
-                count += 1;
-            }
-            if count == 0 {
+        self.with(|db| {
+            if !db.contains_tree(namespace)? {
                 return Ok(());
             }
-            tree.apply_batch(batch)?;
+            let tree = db.open_tree(namespace)?;
+            loop {
+                let mut batch = sled::Batch::default();
+                let mut count = 0;
+                for key in tree.iter().keys().take(CLEAR_BATCH_LEN) {
+                    batch.remove(key?);
+                    count += 1;
+                }
+                if count == 0 {
+                    return Ok(());
+                }
+                tree.apply_batch(batch)?;
+            }
+        })
+    }
+
+    fn begin_anew_now(&self) -> io::Result<()> {
+        let mut database = self.lock();
+        let new = beside(&self.directory, NEW);
+        remove(&new)?;
+        *database = open(&new, self.patience).map_err(to_io)?;
+        Ok(())
+    }
+
+    fn commit_anew_now(&self) -> io::Result<()> {
+        let mut database = self.lock();
+        // sled makes files by their paths, so it must be gone before these change.
+        *database = Database { db: None, has_failed: false };
+        let (new, old) = (beside(&self.directory, NEW), beside(&self.directory, OLD));
+        remove(&old)?;
+        std::fs::rename(&self.directory, &old)?;
+        std::fs::rename(&new, &self.directory)?;
+        sync_parent(&self.directory)?;
+        remove(&old)?;
+        *database = open(&self.directory, self.patience).map_err(to_io)?;
+        Ok(())
+    }
+}
+
+/// What a directory is called that takes this one's place when it is complete, and what this one is called then.
+const NEW: &str = ".new";
+const OLD: &str = ".old";
+
+fn beside(directory: &Path, suffix: &str) -> PathBuf {
+    let mut name = directory.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Finishes a replacement that a crash cut short between its two renamings, and clears away any other.
+fn settle(directory: &Path) -> io::Result<()> {
+    let (new, old) = (beside(directory, NEW), beside(directory, OLD));
+    if !directory.exists() && old.exists() && new.exists() {
+        std::fs::rename(&new, directory)?;
+        sync_parent(directory)?;
+    }
+    remove(&new)?;
+    remove(&old)
+}
+
+/// Removes a directory and its files, if there is one. The files are cut off first: a database that failed keeps them
+/// open, and the disk would keep their contents.
+fn remove(directory: &Path) -> io::Result<()> {
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove(&entry.path())?;
+        } else {
+            File::options().write(true).open(entry.path())?.set_len(0)?;
         }
+    }
+    std::fs::remove_dir_all(directory)
+}
+
+fn sync_parent(directory: &Path) -> io::Result<()> {
+    directory.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+}
+
+fn to_io(error: SledOpenError) -> io::Error {
+    match error {
+        SledOpenError::Io(error) => error,
+        other => io::Error::other(other.to_string()),
+    }
+}
+
+/// On a thread of its own, which is left behind when it hangs.
+fn open(directory: &Path, patience: Duration) -> Result<Database, SledOpenError> {
+    let path: PathBuf = directory.into();
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
+    std::thread::Builder::new().name("sled-open".to_owned()).spawn(move || {
+        let opened = std::panic::catch_unwind(|| {
+            sled::Config::new()
+                .path(&path)
+                .flush_every_ms(None)
+                .cache_capacity_bytes(CACHE_BYTES)
+                .zstd_compression_level(1)
+                .open::<LEAF_FANOUT>()
+        });
+        // Nobody listens once the time is up.
+        let _ = tell.send(opened);
+    })?;
+    match told.recv_timeout(patience) {
+        Ok(Ok(Ok(db))) => Ok(Database { db: Some(db), has_failed: false }),
+        Ok(Ok(Err(error))) => Err(SledOpenError::Io(error)),
+        Ok(Err(_)) | Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => Err(SledOpenError::Panicked),
+        Err(std::sync::mpsc::RecvTimeoutError::Timeout) => Err(SledOpenError::Hung(patience)),
     }
 }
 
@@ -156,10 +264,18 @@ impl CheckpointStore for SledStore {
     }
 
     fn flush(&self) -> BoxFuture<'_, io::Result<()>> {
-        Box::pin(async move { self.db().flush().map(drop) })
+        Box::pin(async move { self.with(|db| db.flush().map(drop)) })
     }
 
     fn clear<'a>(&'a self, namespace: &'a str) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(async move { self.clear_now(namespace) })
+    }
+
+    fn begin_anew(&self) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(async move { self.begin_anew_now() })
+    }
+
+    fn commit_anew(&self) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(async move { self.commit_anew_now() })
     }
 }

@@ -5,8 +5,9 @@ use crate::machine::Machine;
 use crate::types::{Batch, Entry, LogId, Replies, StoredMembership};
 use bytes::Bytes;
 use std::io;
-use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-use tokio::sync::watch;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tokio::sync::{Notify, watch};
 use vestibule_engine::{DirtyRows, GroupId, Sequence, Timestamp};
 
 /// How far a group has come on this node.
@@ -27,6 +28,47 @@ pub struct GroupState {
     group: GroupId,
     applied: RwLock<Applied>,
     progress: watch::Sender<Progress>,
+    /// Where what changes is counted, once it is written to checkpoints.
+    dirt: OnceLock<Arc<Dirt>>,
+}
+
+/// How much log was applied, to all groups together, since their changes were last taken to be written. It bounds what
+/// has to be applied again after a crash.
+#[derive(Debug)]
+pub(crate) struct Dirt {
+    bytes: AtomicU64,
+    bytes_max: AtomicU64,
+    due: Notify,
+}
+
+impl Default for Dirt {
+    fn default() -> Self {
+        Self { bytes: AtomicU64::new(0), bytes_max: AtomicU64::new(u64::MAX), due: Notify::new() }
+    }
+}
+
+impl Dirt {
+    pub(crate) fn set_max(&self, bytes: u64) {
+        self.bytes_max.store(bytes, Ordering::Relaxed);
+    }
+
+    fn add(&self, bytes: u64) {
+        let (before, max) = (self.bytes.fetch_add(bytes, Ordering::Relaxed), self.bytes_max.load(Ordering::Relaxed));
+        // Told once: when it cannot be written now, the next look comes with time.
+        if before < max && before.saturating_add(bytes) >= max {
+            self.due.notify_one();
+        }
+    }
+
+    /// Resolves when there is more than may be.
+    pub(crate) async fn due(&self) {
+        self.due.notified().await;
+    }
+
+    /// What there is so far is being taken.
+    pub(crate) fn begin(&self) {
+        self.bytes.store(0, Ordering::Relaxed);
+    }
 }
 
 /// A machine with the log position that it stands at.
@@ -57,7 +99,7 @@ pub(crate) struct Drained {
 impl GroupState {
     pub(crate) fn new(group: GroupId, applied: Applied) -> Self {
         let progress = watch::Sender::new(applied.progress());
-        Self { group, applied: RwLock::new(applied), progress }
+        Self { group, applied: RwLock::new(applied), progress, dirt: OnceLock::new() }
     }
 
     /// The state as the group's checkpoint has it; `InvalidData` means that the checkpoint is damaged.
@@ -111,6 +153,12 @@ impl GroupState {
         (applied.last, applied.machine.digest())
     }
 
+    /// From now on, what is applied counts as dirt.
+    pub(crate) fn count_dirt(&self, dirt: Arc<Dirt>) {
+        // A state that is attached again counts where it did.
+        let _ = self.dirt.set(dirt);
+    }
+
     pub(crate) fn applied(&self) -> (Option<LogId>, StoredMembership) {
         let applied = self.read();
         (applied.last, applied.membership.clone())
@@ -130,12 +178,23 @@ impl GroupState {
         let progress = applied.progress();
         drop(applied);
         self.progress.send_replace(progress);
+        if let (Some(dirt), openraft::EntryPayload::Normal(batch)) = (self.dirt.get(), &entry.payload) {
+            dirt.add(batch.bytes().len() as u64);
+        }
         Ok(replies)
     }
 
     pub(crate) fn drain(&self) -> Drained {
         let mut applied = self.write();
         Drained { rows: applied.machine.drain_dirty(), last: applied.last, membership: applied.membership.clone() }
+    }
+
+    /// Every row of the state, as what there is to be stored of it.
+    pub(crate) fn drain_whole(&self) -> Drained {
+        let mut applied = self.write();
+        applied.machine.drain_dirty();
+        let rows = applied.machine.rows().into_iter().map(|row| (row.key, Some(row.value))).collect();
+        Drained { rows: DirtyRows(rows), last: applied.last, membership: applied.membership.clone() }
     }
 
     pub(crate) fn replace(&self, new: Applied) {

@@ -34,6 +34,12 @@ impl CheckpointStore for Broken {
     fn clear<'a>(&'a self, _: &'a str) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(async { Ok(()) })
     }
+    fn begin_anew(&self) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+    fn commit_anew(&self) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -309,9 +309,9 @@ impl WalGroup {
         *self.shared.full.borrow()
     }
 
-    /// Whether a checkpoint may be written: its store must not meet a full disk.
-    pub(crate) async fn has_room_for_checkpoint(&self) -> io::Result<bool> {
-        self.shared.has_room_for_checkpoint().await
+    /// Whether a checkpoint of about so many bytes may be written: its store should not meet a full disk.
+    pub(crate) async fn has_room_for_checkpoint(&self, bytes: u64) -> io::Result<bool> {
+        self.shared.has_room_for_checkpoint(bytes).await
     }
 
     /// Whether no entry is held.

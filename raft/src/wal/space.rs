@@ -27,11 +27,11 @@ impl Shared {
         self.full.send_if_modified(|now| std::mem::replace(now, is_full) != is_full);
     }
 
-    /// Whether a checkpoint may be written: its store must not meet a full disk. Looked up anew, because a disk may fill
-    /// within milliseconds.
-    pub(crate) async fn has_room_for_checkpoint(&self) -> io::Result<bool> {
+    /// Whether a checkpoint of about so many bytes may be written: its store should not meet a full disk. Looked up anew,
+    /// because a disk may fill within milliseconds.
+    pub(crate) async fn has_room_for_checkpoint(&self, bytes: u64) -> io::Result<bool> {
         let ballast_len = self.config.ballast_len;
-        Ok(ballast_len == 0 || self.disk.free_bytes().await? >= ballast_len / 2)
+        Ok(ballast_len == 0 || self.disk.free_bytes().await? >= (ballast_len / 2).saturating_add(bytes))
     }
 }
 

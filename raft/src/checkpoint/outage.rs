@@ -1,0 +1,191 @@
+//! Doing without the store while the disk is full, and making it anew from memory once there is room.
+//!
+//! A store that has met a full disk cannot be used any more: nobody knows what it took, and sled waits for ever behind
+//! a flush that failed. Memory has every group's whole state, so nothing is lost by that; only the log is not purged
+//! beyond what was flushed before. What is flushed stays on the disk until the new store is complete, so a crash finds
+//! one or the other.
+
+use super::meta::{IDENTITY_KEY, META_KEY, damaged, identity, row_key, seal};
+use super::{
+    CATALOG, CheckpointMeta, Checkpointer, Condition, LOG_PATIENCE, PAGE_BYTES, Pinned, Request, Slot, namespace,
+};
+use crate::seams::StoredChanges;
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
+use tokio::time::Instant;
+use vestibule_engine::GroupId;
+
+/// How long to wait after the store was full before it is made anew, so that a disk that is just about full does not
+/// cost a checkpoint of everything again and again.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// The store cannot be used until it has been made anew.
+pub(super) struct Outage {
+    not_before: Instant,
+}
+
+fn without_store() -> io::Error {
+    let reason = "the checkpoints cannot be used: the disk was full, and they have not been made anew yet";
+    io::Error::new(io::ErrorKind::StorageFull, reason)
+}
+
+impl Checkpointer {
+    /// Goes on without the store if the disk is full; any other error is final.
+    pub(super) fn survive(&mut self, error: io::Error) -> io::Result<()> {
+        if error.kind() != io::ErrorKind::StorageFull {
+            return Err(error);
+        }
+        if self.outage.is_none() {
+            tracing::error!(%error, "the disk is full: no checkpoint is written and no log purged until there is room");
+        }
+        self.outage = Some(Outage { not_before: Instant::now() + PAUSE });
+        // What was not flushed counts for nothing, and whoever reads or receives has lost what it was about.
+        for slot in self.slots.values_mut() {
+            *slot = Slot::new(slot.number, slot.durable.clone());
+        }
+        for attached in self.attached.values_mut() {
+            attached.drained = None;
+        }
+        Ok(())
+    }
+
+    /// Passes an outcome on, having noted that the disk is full if that is what it says.
+    pub(super) fn note_full<T>(&mut self, done: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &done
+            && error.kind() == io::ErrorKind::StorageFull
+        {
+            self.survive(io::Error::new(error.kind(), error.to_string()))?;
+        }
+        done
+    }
+
+    /// What is durable of the group's checkpoint.
+    pub(super) fn durable(&self, group: GroupId) -> io::Result<CheckpointMeta> {
+        self.slots.get(&group).map(|slot| slot.durable.clone()).ok_or_else(without_store)
+    }
+
+    /// Pins what is durable of the group's checkpoint.
+    pub(super) fn pin(&self, group: GroupId) -> io::Result<Pinned> {
+        let slot = self.slots.get(&group).ok_or_else(without_store)?;
+        Ok(Pinned { meta: slot.durable.clone(), pin: slot.pin.clone() })
+    }
+
+    /// Answers what can be answered without a store, during an outage; gives back what there is a store for.
+    pub(super) fn answer_without_store(&mut self, request: Request) -> Option<Request> {
+        if self.outage.is_none() {
+            return Some(request);
+        }
+        match request {
+            // Raft must not fail because of it: it goes by what is durable.
+            Request::Save { group, answer } => drop(answer.send(self.durable(group))),
+            Request::BeginRead { group, answer } => drop(answer.send(self.pin(group))),
+            Request::Load { answer, .. } => drop(answer.send(Err(without_store()))),
+            Request::Attach { answer, .. } => drop(answer.send(Err(without_store()))),
+            Request::ReadPage { answer, .. } => drop(answer.send(Err(without_store()))),
+            Request::BeginReceive { answer, .. } => drop(answer.send(Err(without_store()))),
+            Request::PutPage { answer, .. } => drop(answer.send(Err(without_store()))),
+            Request::Install { answer, .. } => drop(answer.send(Err(without_store()))),
+            Request::Forget { group, answer } => {
+                // It is not in the store that will be made.
+                self.attached.remove(&group);
+                drop(answer.send(Err(without_store())));
+            }
+            Request::Close { .. } => unreachable!("handled where requests are received"),
+        }
+        None
+    }
+
+    /// Makes the store anew if there is room, and ends the outage.
+    pub(super) async fn try_anew(&mut self) -> io::Result<()> {
+        let now = Instant::now();
+        if self.outage.as_ref().is_none_or(|outage| now < outage.not_before) {
+            return Ok(());
+        }
+        // All groups share one disk.
+        if self.attached.values().next().is_some_and(|attached| attached.log.is_disk_full()) {
+            return Ok(());
+        }
+        match self.make_anew().await {
+            Ok(()) => {
+                self.outage = None;
+                tracing::warn!("there is room again, and the checkpoints have been made anew");
+                Ok(())
+            }
+            Err(error) => self.survive(error),
+        }
+    }
+
+    async fn make_anew(&mut self) -> io::Result<()> {
+        let store = self.store.clone();
+        store.begin_anew().await?;
+        store.write(CATALOG, vec![(IDENTITY_KEY.to_vec(), Some(identity(self.owner)))]).await?;
+        let mut slots = BTreeMap::new();
+        for group in self.attached.keys().copied().collect::<Vec<_>>() {
+            let meta = self.write_whole(group).await?;
+            slots.insert(group, Slot::new(0, meta));
+        }
+        store.flush().await?;
+        store.commit_anew().await?;
+        self.slots = slots;
+        for (group, slot) in &self.slots {
+            self.note_saved(*group, &slot.durable);
+        }
+        Ok(())
+    }
+
+    /// Writes the whole state of a group into slot 0 of a store that is empty. Memory holds the rows of one group at a
+    /// time, and nothing is applied to it while they are copied.
+    async fn write_whole(&mut self, group: GroupId) -> io::Result<CheckpointMeta> {
+        let store = self.store.clone();
+        let attached = self.attached.get(&group).ok_or_else(|| damaged(group, "it is not attached"))?;
+        let whole = attached.state.drain_whole();
+        let bytes: usize = whole.rows.0.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum();
+        // The rows, and what a database makes of them.
+        if !attached.log.has_room_for_checkpoint(2 * bytes as u64).await? {
+            return Err(without_store());
+        }
+        let deadline = Instant::now() + LOG_PATIENCE;
+        while whole.last.is_some_and(|last| attached.log.is_pending(last.index)) {
+            if Instant::now() > deadline {
+                return Err(io::Error::other(format!(
+                    "the log of {group} has not reached the disk in {LOG_PATIENCE:?}"
+                )));
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let name = namespace(group, 0);
+        let mut meta = CheckpointMeta { last: whole.last, membership: whole.membership, ..CheckpointMeta::default() };
+        let mut page: StoredChanges = Vec::new();
+        let mut page_bytes = 0;
+        for (key, value) in whole.rows.0 {
+            let Some(value) = value else { continue };
+            let key = row_key(&key);
+            let sealed = seal(&key, &value);
+            meta.add(&key, &sealed);
+            page_bytes += key.len() + sealed.len();
+            page.push((key, Some(sealed)));
+            if page_bytes >= PAGE_BYTES {
+                store.write(&name, std::mem::take(&mut page)).await?;
+                page_bytes = 0;
+            }
+        }
+        page.push((META_KEY.to_vec(), Some(meta.encode(self.owner))));
+        store.write(&name, page).await?;
+        store.flush().await?;
+        Ok(meta)
+    }
+
+    /// Writes everything that changed, as far as there is a store.
+    pub(super) async fn save_last(&mut self) -> io::Result<()> {
+        let saved = match self.outage {
+            None => self.save_all().await.or_else(|error| self.survive(error)),
+            Some(_) => Ok(()),
+        };
+        if self.outage.is_some() {
+            tracing::warn!("the last changes are in the log only: the disk was full");
+        }
+        self.fail.send_replace(Condition::Closed);
+        saved
+    }
+}

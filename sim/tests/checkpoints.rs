@@ -1,0 +1,219 @@
+//! The real checkpointer on a simulated store: the power is cut, or the disk is full, at every step.
+
+use futures::stream;
+use openraft::storage::RaftStateMachine;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use vestibule_engine::{
+    CreateOrganisation, DirectoryCommand, Envelope, GroupId, RequestId, Row, Timestamp, UserId, codec,
+};
+use vestibule_raft::checkpoint::{CheckpointMeta, Checkpoints};
+use vestibule_raft::state::GroupState;
+use vestibule_raft::state_machine::MachineStore;
+use vestibule_raft::types::{Batch, LogId, to_entry};
+use vestibule_raft::wal::{EntryBody, LogPosition, Owner, Wal, WalConfig};
+use vestibule_sim::disk::SimDisk;
+use vestibule_sim::spawner::TaskSpawner;
+use vestibule_sim::store::SimStore;
+
+const OWNER: Owner = Owner { cluster: 3, node: 1, incarnation: 9 };
+const GROUP: GroupId = GroupId::DIRECTORY;
+const INTERVAL: Duration = Duration::from_millis(50);
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Rows in one message of a snapshot.
+const PAGE_ROWS: usize = 9;
+
+type Digest = (Option<LogId>, [u8; 32]);
+
+/// A group on a store: what a node makes of it at its start.
+struct World {
+    checkpoints: Checkpoints,
+    state: Arc<GroupState>,
+    _wal: Wal,
+}
+
+impl World {
+    async fn open(store: &SimStore, interval: Duration) -> Self {
+        let config = WalConfig { segment_len: 24 << 10, ballast_len: 0, ..WalConfig::default() };
+        let (wal, _) = Wal::open(Arc::new(SimDisk::new(1)), OWNER, config, &TaskSpawner).await.expect("a log");
+        let (checkpoints, task) = Checkpoints::new(Arc::new(store.clone()), OWNER, interval);
+        tokio::spawn(task);
+        let state = Arc::new(GroupState::open(GROUP, &checkpoints).await.expect("the checkpoint loads"));
+        checkpoints.attach(state.clone(), wal.group(GROUP)).await.expect("it attaches");
+        Self { checkpoints, state, _wal: wal }
+    }
+
+    /// Applies entries that make organisations.
+    async fn apply(&self, indexes: std::ops::Range<u64>) {
+        let entries = indexes.map(|index| {
+            let ask = CreateOrganisation { by: UserId(7), name: format!("House {index}") };
+            let command = DirectoryCommand::CreateOrganisation(ask);
+            let envelope = Envelope { request: Some(RequestId(index.into())), command };
+            let batch = Batch::new(Timestamp(1_000 + index), &[codec::encode(&envelope).into()]);
+            let position = LogPosition { term: 1, node: 1, index };
+            to_entry(position, EntryBody::Batch(batch.bytes().clone())).map(|entry| (entry, None))
+        });
+        let mut machine = MachineStore::new(self.state.clone(), self.checkpoints.clone());
+        machine.apply(stream::iter(entries.collect::<Vec<_>>())).await.expect("entries apply");
+    }
+
+    /// The rows of the group's checkpoint.
+    async fn snapshot(&self) -> (CheckpointMeta, Vec<Row>) {
+        self.checkpoints.save(GROUP).await.expect("it is saved");
+        let reading = self.checkpoints.begin_read(GROUP).await.expect("it can be read");
+        let mut rows: Vec<Row> = Vec::new();
+        loop {
+            let page = reading.page(rows.last().map(|row| row.key.clone())).await.expect("pages can be read");
+            if page.is_empty() {
+                return (reading.meta().clone(), rows);
+            }
+            rows.extend(page);
+        }
+    }
+
+    async fn install(&self, (meta, rows): &(CheckpointMeta, Vec<Row>)) -> std::io::Result<()> {
+        let mut receiving = self.checkpoints.begin_receive(GROUP).await?;
+        for page in rows.chunks(PAGE_ROWS) {
+            receiving = self.checkpoints.put_page(receiving, page.to_vec()).await?;
+        }
+        self.checkpoints.install(receiving, meta.last, meta.membership.clone()).await
+    }
+
+    async fn until_saved(&self, next_index: u64) {
+        let saved = async {
+            while self.checkpoints.saved_next_index(GROUP) < next_index {
+                tokio::time::sleep(INTERVAL).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, saved).await.expect("it is saved in the end");
+    }
+}
+
+/// What a start finds on the store.
+async fn load(store: &SimStore) -> Digest {
+    World::open(store, Duration::MAX / 4).await.state.digest()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_power_cut_while_a_snapshot_is_received_and_installed_leaves_the_old_or_the_new_state() {
+    const NEVER: Duration = Duration::from_secs(1_000_000);
+    let there = World::open(&SimStore::new(0), NEVER).await;
+    there.apply(0..60).await;
+    let (snapshot, new) = (there.snapshot().await, there.state.digest());
+    assert!(snapshot.1.len() > 5 * PAGE_ROWS, "{} rows", snapshot.1.len());
+    let (mut cuts, mut found) = (0, BTreeSet::new());
+    for seed in 0..3 {
+        for cut in 0.. {
+            let store = SimStore::new(seed);
+            let here = World::open(&store, NEVER).await;
+            here.apply(0..20).await;
+            here.checkpoints.save(GROUP).await.expect("it is saved");
+            let old = here.state.digest();
+            store.cut_power_after(cut);
+            let installed = here.install(&snapshot).await;
+            // A cut behind the moment at which it took effect is an error, too.
+            let has_power = store.operations() > 0 && installed.is_ok();
+            store.restore_power();
+            drop(here);
+            let loaded = load(&store).await;
+            assert!(loaded == old || loaded == new, "seed {seed}, cut {cut}: neither the old nor the new state");
+            assert!(installed.is_err() || loaded == new, "seed {seed}, cut {cut}: what was installed is lost");
+            found.insert(loaded == new);
+            // What the cut left behind gets into nothing later.
+            let again = World::open(&store, NEVER).await;
+            again.install(&snapshot).await.expect("with power it is installed");
+            again.apply(60..70).await;
+            again.checkpoints.save(GROUP).await.expect("it is saved");
+            assert_eq!(load(&store).await, again.state.digest(), "seed {seed}, cut {cut}: after another attempt");
+            if has_power {
+                break;
+            }
+            cuts += 1;
+        }
+    }
+    assert!(cuts > 30 && found.len() == 2, "{cuts} cuts, {found:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_meets_a_full_disk_is_made_anew_and_nothing_stops() {
+    for room in 0..6 {
+        let store = SimStore::new(room);
+        let here = World::open(&store, INTERVAL).await;
+        here.apply(0..20).await;
+        here.until_saved(20).await;
+        let before = here.state.digest();
+        store.fill_after(Some(room));
+        // Until the disk is full; some checkpoints still find room.
+        let mut next = 20;
+        while here.checkpoints.begin_receive(GROUP).await.is_ok() {
+            here.apply(next..next + 3).await;
+            next += 3;
+            tokio::time::sleep(2 * INTERVAL).await;
+        }
+        let saved = here.checkpoints.saved_next_index(GROUP);
+        here.apply(next..next + 50).await;
+        next += 50;
+        tokio::time::sleep(20 * INTERVAL).await;
+        // Raft is told what is durable, and nothing has failed.
+        let told = here.checkpoints.save(GROUP).await.expect("a full disk is no failure");
+        assert_eq!(told.last.map(|last| last.index + 1), Some(saved));
+        let pinned = here.checkpoints.begin_read(GROUP).await.expect("nor is it for readers");
+        assert_eq!(pinned.meta().last, told.last);
+        assert!(pinned.page(None).await.is_err(), "there is nothing to read from");
+        assert!(saved < next && saved >= before.0.map_or(0, |last| last.index + 1));
+        assert!(futures::FutureExt::now_or_never(here.checkpoints.failed()).is_none());
+
+        // With room everything is there again, and goes on as before.
+        store.fill_after(None);
+        here.until_saved(next).await;
+        here.apply(next..next + 5).await;
+        here.until_saved(next + 5).await;
+        let expected = here.state.digest();
+        store.cut_power_after(0);
+        store.restore_power();
+        assert_eq!(load(&store).await, expected, "room for {room}");
+        // What was read from the store that is gone is not gone on with in the other.
+        assert!(pinned.page(None).await.is_err());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_power_cut_while_the_store_is_made_anew_leaves_a_checkpoint() {
+    let (mut old_found, mut new_found) = (0, 0);
+    for cut in 0..40 {
+        let store = SimStore::new(cut);
+        let here = World::open(&store, INTERVAL).await;
+        here.apply(0..20).await;
+        here.until_saved(20).await;
+        let old = here.state.digest();
+        store.fill_after(Some(0));
+        here.apply(20..40).await;
+        tokio::time::sleep(3 * INTERVAL).await;
+        store.fill_after(None);
+        store.cut_power_after(cut);
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        let new = here.state.digest();
+        let was_saved = here.checkpoints.saved_next_index(GROUP) == 40;
+        store.restore_power();
+        let loaded = load(&store).await;
+        assert!(loaded == old || loaded == new, "cut {cut}: neither the old nor the new state");
+        assert!(loaded == new || !was_saved, "cut {cut}: what was saved is lost");
+        if loaded == new { new_found += 1 } else { old_found += 1 }
+    }
+    assert!(old_found > 3 && new_found > 3, "{old_found} old, {new_found} new");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_changed_is_written_at_once_when_it_is_much() {
+    let here = World::open(&SimStore::new(5), Duration::from_secs(1_000_000)).await;
+    here.checkpoints.limit_dirt(2_000);
+    here.apply(0..10).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(here.checkpoints.saved_next_index(GROUP), 0, "it is little, and the time has not come");
+    here.apply(10..100).await;
+    here.until_saved(100).await;
+    here.apply(100..105).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(here.checkpoints.saved_next_index(GROUP), 100, "counting begins anew");
+}
