@@ -1,9 +1,10 @@
 //! A crowd that writes down everything it was told, and looks for all of it when the bad day is over.
 
 use crate::support::{Cluster, PATIENCE, eventually};
+use futures::StreamExt;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use vestibule_client::{
@@ -30,12 +31,15 @@ struct Stall {
     showtime: String,
     seats: Vec<String>,
     next: AtomicUsize,
+    /// Purchases made for the test itself, of seats from the other end of the house.
+    extra: Mutex<Vec<Purchase>>,
     acknowledged: AtomicUsize,
     closing: AtomicBool,
 }
 
 /// Buyers at work, on a thread of their own. Each takes seats that nobody else wants, so that every refusal is a fault.
 pub(crate) struct Crowd {
+    urls: Vec<String>,
     stall: Arc<Stall>,
     thread: JoinHandle<Vec<Purchase>>,
 }
@@ -53,6 +57,7 @@ impl Crowd {
             showtime: showtime.to_owned(),
             seats: seats.into_keys().collect(),
             next: AtomicUsize::new(0),
+            extra: Mutex::default(),
             acknowledged: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
         });
@@ -67,7 +72,7 @@ impl Crowd {
                 purchases
             })
         });
-        Self { stall, thread }
+        Self { urls: cluster.urls(), stall, thread }
     }
 
     /// Waits until this many more answers have come.
@@ -79,10 +84,32 @@ impl Crowd {
         });
     }
 
+    /// Has one more buyer hold one more seat, and gives the hold's id once it is acknowledged.
+    pub(crate) fn hold_one(&self) -> String {
+        let Stall { seats, showtime, extra, .. } = &*self.stall;
+        let mut extra = extra.lock().expect("no holder of this lock panics");
+        let seat = seats.iter().rev().nth(extra.len()).expect("the house is large enough for the test");
+        let key = IdempotencyKey::new(format!("extra-{}", extra.len())).expect("a key");
+        let (wish, showtime) = (HoldRequest::Seats { seats: vec![seat.clone()] }, showtime.as_str().into());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let (guest, hold) = runtime.block_on(async {
+            // Connections belong to the runtime that made them.
+            let client = Client::new(&self.urls, Settings::default(), 7).expect("a client");
+            let guest = insist("guest", || client.guest()).await.access_token;
+            let hold = insist("hold", || client.hold(&guest, &showtime, &wish, &key)).await;
+            (guest, hold)
+        });
+        let id = hold.hold_id.to_string();
+        extra.push(Purchase { guest, hold, order: None });
+        id
+    }
+
     /// Lets everybody finish what they are at.
     pub(crate) fn finish(self) -> Books {
         self.stall.closing.store(true, Ordering::SeqCst);
-        Books { purchases: self.thread.join().expect("no buyer was told anything wrong"), stall: self.stall }
+        let mut purchases = self.thread.join().expect("no buyer was told anything wrong");
+        purchases.append(&mut self.stall.extra.lock().expect("no holder of this lock panics"));
+        Books { purchases, stall: self.stall }
     }
 }
 
@@ -155,25 +182,11 @@ impl Books {
         // Through whichever gateways there are now.
         let client = Client::new(cluster.urls(), Settings::default(), 6).expect("a client");
         runtime.block_on(async {
-            for purchase in &self.purchases {
-                self.find(&client, purchase).await;
-            }
+            let all = futures::stream::iter(&self.purchases);
+            all.for_each_concurrent(BUYERS, |purchase| find(&client, purchase)).await;
             self.count(&client).await;
         });
         eprintln!("{} purchases were acknowledged, and all of them found", self.purchases.len());
-    }
-
-    async fn find(&self, client: &Client, purchase: &Purchase) {
-        let Purchase { guest, hold, order } = purchase;
-        let Some((order, is_paid)) = order else {
-            let found = insist("hold again", || client.get_hold(guest, &hold.hold_id)).await;
-            assert_eq!((&found.hold_id, &found.seats), (&hold.hold_id, &hold.seats));
-            return;
-        };
-        let expected = if *is_paid { OrderState::Completed } else { OrderState::PendingPayment };
-        let found = insist("order again", || client.get_order(guest, &order.order_id)).await;
-        assert_eq!(found.state, expected, "{order:?}");
-        assert_eq!(found.seats, hold.seats, "{order:?}");
     }
 
     /// Whether the house agrees: seats that were paid are sold, seats that were held are held, all others are free.
@@ -196,4 +209,18 @@ impl Books {
             tokio::time::sleep(REST).await;
         }
     }
+}
+
+/// Finds what one buyer was told.
+async fn find(client: &Client, purchase: &Purchase) {
+    let Purchase { guest, hold, order } = purchase;
+    let Some((order, is_paid)) = order else {
+        let found = insist("hold again", || client.get_hold(guest, &hold.hold_id)).await;
+        assert_eq!((&found.hold_id, &found.seats), (&hold.hold_id, &hold.seats));
+        return;
+    };
+    let expected = if *is_paid { OrderState::Completed } else { OrderState::PendingPayment };
+    let found = insist("order again", || client.get_order(guest, &order.order_id)).await;
+    assert_eq!(found.state, expected, "{order:?}");
+    assert_eq!(found.seats, hold.seats, "{order:?}");
 }

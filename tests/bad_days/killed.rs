@@ -10,7 +10,7 @@ fn each_node_and_all_at_once_are_killed_and_nothing_acknowledged_is_lost() {
     let mut cluster = Cluster::without_nodes(3, 2, &["--segment-mib", "4", "--ballast-mib", "1"]);
     (1..=3).for_each(|id| cluster.start_node(id));
     let token = cluster.token();
-    let showtime = cluster.sell_arena(&token);
+    let showtime = cluster.sell_arena(&token, often(12_000, 40_000));
     let crowd = Crowd::start(&cluster, &showtime);
     for round in 0..often(1, 30) {
         for id in 1..=3 {

@@ -2,13 +2,19 @@
 //! `docs/operations/bad-days.md` says what each test does and what was seen.
 
 mod buyers;
+mod session;
 #[path = "../support/mod.rs"]
 mod support;
 
 mod coming_and_going;
+mod damaged;
+mod frozen;
 mod killed;
+mod partition;
+mod power_cut;
 mod restarts;
 
+use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 static TURN: Mutex<()> = Mutex::new(());
@@ -26,6 +32,14 @@ fn often(usually: usize, in_full: usize) -> usize {
         Ok(how) => panic!("VESTIBULE_BAD_DAYS is {how:?}; it can be \"full\""),
         Err(_) => usually,
     }
+}
+
+/// Runs a tool of the system; `Err` says what it has to say.
+fn run(command: &[&str]) -> Result<(), String> {
+    let output =
+        Command::new(command[0]).args(&command[1..]).output().map_err(|error| format!("{command:?}: {error}"))?;
+    let says = || format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    if output.status.success() { Ok(()) } else { Err(says()) }
 }
 
 /// The group of a showtime: it stands in the id.

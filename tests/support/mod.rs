@@ -22,6 +22,14 @@ pub(crate) fn vestibule(args: &[&str]) -> Command {
     command
 }
 
+/// The same in a network namespace. The process is the binary's own.
+pub(crate) fn vestibule_in(namespace: &str, args: &[&str]) -> Command {
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", namespace, env!("CARGO_BIN_EXE_vestibule")]).args(args);
+    command.env("VESTIBULE_LOG", "error,openraft=off");
+    command
+}
+
 /// A process that is killed when the test ends, however it ends.
 pub(crate) struct Process {
     child: Child,
@@ -133,6 +141,10 @@ pub(crate) struct Cluster {
     name: String,
     /// More arguments of every node.
     more: Vec<String>,
+    /// The network namespace of each node, if nodes have their own.
+    namespaces: Vec<String>,
+    /// Where nodes keep their data, if that is not below `root`.
+    data_root: Option<PathBuf>,
     // The last to go: nodes that still run must not lose their files.
     root: tempfile::TempDir,
 }
@@ -200,10 +212,31 @@ impl Cluster {
         self.http_addresses[0]
     }
 
+    /// Has the nodes that are started from now on write a log of JSON, of what passes the filter.
+    pub(crate) fn log_nodes(&mut self, filter: &str) {
+        self.node_log = Some(filter.to_owned());
+    }
+
     /// Starts the gateways only. The nodes will have some more arguments.
     pub(crate) fn without_nodes(nodes: usize, gateways: usize, more: &[&str]) -> Self {
         let mut cluster = Self::prepare(nodes, gateways);
         cluster.more = more.iter().map(|&arg| arg.to_owned()).collect();
+        cluster.start_gateways();
+        cluster
+    }
+
+    /// Starts a gateway, and nodes that have a network namespace each; the nodes are to listen at the given addresses.
+    pub(crate) fn in_namespaces(namespaces: Vec<String>, addresses: Vec<SocketAddr>) -> Self {
+        let mut cluster = Self::prepare(namespaces.len(), 1);
+        (cluster.namespaces, cluster.node_addresses) = (namespaces, addresses);
+        cluster.start_all();
+        cluster
+    }
+
+    /// The same as [`Self::without_nodes`], with the nodes' data below another directory.
+    pub(crate) fn with_data_at(nodes: usize, gateways: usize, data: PathBuf) -> Self {
+        let mut cluster = Self::prepare(nodes, gateways);
+        cluster.data_root = Some(data);
         cluster.start_gateways();
         cluster
     }
@@ -233,6 +266,8 @@ impl Cluster {
             certificates: None,
             name: "vestibule".to_owned(),
             more: Vec::new(),
+            namespaces: Vec::new(),
+            data_root: None,
         }
     }
 
@@ -257,7 +292,11 @@ impl Cluster {
 
     /// The options with which `who` shows its certificate.
     pub(crate) fn security(&self, who: &str) -> Vec<String> {
-        let Some(directory) = &self.certificates else { return Vec::new() };
+        let Some(directory) = &self.certificates else {
+            // Beyond loopback, but not beyond this machine.
+            let is_plain = !self.namespaces.is_empty();
+            return is_plain.then(|| "--insecure-plaintext".to_owned()).into_iter().collect();
+        };
         let file = |name: String| text(&directory.join(name)).to_owned();
         let options = [("--tls-ca", "ca.pem".to_owned()), ("--tls-cert", format!("{who}.pem"))];
         let options = options.into_iter().chain([("--tls-key", format!("{who}.key"))]);
@@ -300,14 +339,17 @@ impl Cluster {
 
     /// Where a node keeps its data.
     pub(crate) fn node_data(&self, id: usize) -> PathBuf {
-        self.root.path().join(format!("node{id}"))
+        self.data_root.as_deref().unwrap_or(self.root.path()).join(format!("node{id}"))
     }
 
     /// Starts a node, for the first time or again.
     pub(crate) fn start_node(&mut self, id: usize) {
         let args = self.node_args(id);
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        let mut command = vestibule(&args);
+        let mut command = match self.namespaces.get(id - 1) {
+            Some(namespace) => vestibule_in(namespace, &args),
+            None => vestibule(&args),
+        };
         if let Some(filter) = &self.node_log {
             let file = std::fs::File::options().create(true).append(true).open(self.node_log(id)).expect("a file");
             command.env("VESTIBULE_LOG", filter).env("VESTIBULE_LOG_FORMAT", "json").stderr(file);
@@ -405,9 +447,9 @@ impl Cluster {
     }
 
     /// Puts an arena on sale that has no line, and holds that live longer than any test. Gives the showtime's id.
-    pub(crate) fn sell_arena(&self, token: &str) -> String {
+    pub(crate) fn sell_arena(&self, token: &str, seats: usize) -> String {
         let plan = self.root.path().join("arena.json");
-        let output = vestibule(&["plan", "arena", "--seats", "40000"]).output().expect("the binary runs");
+        let output = vestibule(&["plan", "arena", "--seats", &seats.to_string()]).output().expect("the binary runs");
         std::fs::write(&plan, output.stdout).expect("a file");
         self.sell(token, &["--plan", text(&plan), "--method", "passthrough", "--hold-seconds", "3600"])
     }
@@ -424,25 +466,34 @@ impl Cluster {
         self.status().iter().filter_map(|node| applied_in(node, group)).max().unwrap_or(0)
     }
 
-    /// Waits until a node has applied in every group what the cluster has applied by now, and knows who leads it.
-    pub(crate) fn wait_until_caught_up(&self, id: usize) {
-        let targets = eventually("all groups are led", || {
+    /// How far the cluster has come in each group, once every group is led.
+    pub(crate) fn targets(&self) -> Vec<u64> {
+        eventually("all groups are led", || {
             let status = self.status();
             let led = |group| status.iter().any(|node| group_of(node, group).is_some_and(|g| g["leader"] != 0));
             let targets = (0..=GROUPS).map(|group| {
                 let applied = status.iter().filter_map(|node| applied_in(node, group)).max();
                 applied.filter(|_| led(group))
             });
-            targets.collect::<Option<Vec<u64>>>()
-        });
-        eventually("the node has caught up", || {
-            let node = self.status().into_iter().find(|node| node["node"] == id)?;
-            let has_come = |(group, target): (u64, &u64)| {
-                applied_in(&node, group).is_some_and(|applied| applied >= *target)
-                    && group_of(&node, group).is_some_and(|group| group["leader"] != 0)
-            };
-            (0..).zip(&targets).all(has_come).then_some(())
-        });
+            targets.collect()
+        })
+    }
+
+    /// Whether a node has applied that much of every group, and knows who leads it.
+    pub(crate) fn has_reached(&self, id: usize, targets: &[u64]) -> bool {
+        let status = self.status();
+        let Some(node) = status.iter().find(|node| node["node"] == id) else { return false };
+        let has_come = |(group, target): (u64, &u64)| {
+            applied_in(node, group).is_some_and(|applied| applied >= *target)
+                && group_of(node, group).is_some_and(|group| group["leader"] != 0)
+        };
+        (0..).zip(targets).all(has_come)
+    }
+
+    /// Waits until a node has applied in every group what the cluster has applied by now, and knows who leads it.
+    pub(crate) fn wait_until_caught_up(&self, id: usize) {
+        let targets = self.targets();
+        eventually("the node has caught up", || self.has_reached(id, &targets).then_some(()));
     }
 
     /// The node that leads the given group, as soon as there is one.
@@ -464,6 +515,17 @@ impl Cluster {
         args.extend(more);
         Process::start("rush", &args)
     }
+}
+
+/// The files below a directory, in order.
+pub(crate) fn files(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).expect("the directory is there") {
+        let path = entry.expect("it can be listed").path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found.sort();
+    found
 }
 
 /// What a node's report says of a group.

@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test file uses what it needs of it")]
 
+mod slow_disk;
+
+use slow_disk::{Delay, SlowDisk};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,6 +49,8 @@ pub(crate) struct World {
     pub(crate) addresses: BTreeMap<u64, String>,
     pub(crate) nodes: BTreeMap<u64, Running>,
     pub(crate) clocks: BTreeMap<u64, SkewedClock>,
+    /// How much slower each node's disk is than it could be.
+    pub(crate) delays: BTreeMap<u64, Delay>,
 }
 
 impl World {
@@ -58,6 +63,7 @@ impl World {
             addresses: BTreeMap::new(),
             nodes: BTreeMap::new(),
             clocks: BTreeMap::new(),
+            delays: BTreeMap::new(),
         };
         let mut listeners = BTreeMap::new();
         for id in 1..=count {
@@ -79,7 +85,8 @@ impl World {
     async fn start(&mut self, config: NodeConfig, listener: TcpListener) {
         let id = config.id;
         let clock = self.clocks.entry(id).or_default().clone();
-        let running = start(&self.directory_of(id), config, listener, Arc::new(clock)).await;
+        let delay = self.delays.entry(id).or_default().clone();
+        let running = start(&self.directory_of(id), config, listener, Arc::new(clock), delay).await;
         self.nodes.insert(id, running);
     }
 
@@ -141,6 +148,7 @@ pub(crate) async fn start(
     mut config: NodeConfig,
     listener: TcpListener,
     clock: Arc<dyn Clock>,
+    delay: Delay,
 ) -> Running {
     let data = DataDir::open(directory, &config.cluster, config.id, &SystemIds).expect("a data directory");
     config.wal = WalConfig { segment_len: 1 << 20, ..WalConfig::default() };
@@ -151,7 +159,7 @@ pub(crate) async fn start(
         clock,
         connector: Arc::new(TcpConnector),
         spawner: Arc::new(ThreadSpawner),
-        disk: data.wal_disk().expect("a disk"),
+        disk: Arc::new(SlowDisk { disk: data.wal_disk().expect("a disk"), delay }),
         store: data.checkpoint_store().expect("sled opens"),
         owner: data.owner(),
     };
