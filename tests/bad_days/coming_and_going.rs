@@ -8,7 +8,7 @@ use std::time::Instant;
 /// A rush that is under way and goes on for a while.
 fn rush(cluster: &Cluster, seed: &str) -> Process {
     let token = cluster.token();
-    let showtime = cluster.sell(&token, &["--rate-per-minute", "1200", "--hold-seconds", "5"]);
+    let showtime = cluster.sell(&token, &["--rate-per-minute", "600", "--hold-seconds", "5"]);
     let rush = cluster.start_rush(&showtime, "300", &["--concurrency", "60", "--seed", seed]);
     let before = cluster.applied(group_of(&showtime));
     eventually("the rush is under way", || (cluster.applied(group_of(&showtime)) > before + 40).then_some(()));
