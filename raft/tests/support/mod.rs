@@ -51,11 +51,18 @@ pub(crate) struct World {
     pub(crate) clocks: BTreeMap<u64, SkewedClock>,
     /// How much slower each node's disk is than it could be.
     pub(crate) delays: BTreeMap<u64, Delay>,
+    /// What is different about the nodes' settings.
+    tune: fn(&mut NodeConfig),
 }
 
 impl World {
     /// A cluster of nodes 1 to `count`, started.
     pub(crate) async fn of(count: u64) -> Self {
+        Self::tuned(count, |_| {}).await
+    }
+
+    /// The same with other settings.
+    pub(crate) async fn tuned(count: u64, tune: fn(&mut NodeConfig)) -> Self {
         // `RUST_LOG=info cargo test …` shows what the nodes say.
         let _ = tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).try_init();
         let mut world = Self {
@@ -64,6 +71,7 @@ impl World {
             nodes: BTreeMap::new(),
             clocks: BTreeMap::new(),
             delays: BTreeMap::new(),
+            tune,
         };
         let mut listeners = BTreeMap::new();
         for id in 1..=count {
@@ -86,7 +94,8 @@ impl World {
         let id = config.id;
         let clock = self.clocks.entry(id).or_default().clone();
         let delay = self.delays.entry(id).or_default().clone();
-        let running = start(&self.directory_of(id), config, listener, Arc::new(clock), delay).await;
+        let (directory, clock) = (self.directory_of(id), Arc::new(clock));
+        let running = start(&directory, config, self.tune, listener, clock, delay).await;
         self.nodes.insert(id, running);
     }
 
@@ -146,6 +155,7 @@ impl World {
 pub(crate) async fn start(
     directory: &Path,
     mut config: NodeConfig,
+    tune: fn(&mut NodeConfig),
     listener: TcpListener,
     clock: Arc<dyn Clock>,
     delay: Delay,
@@ -155,6 +165,7 @@ pub(crate) async fn start(
     config.checkpoint_interval = Duration::from_millis(30);
     config.snapshot_entries = 50;
     config.showtime_patience = Duration::from_millis(500);
+    tune(&mut config);
     let seams = NodeSeams {
         clock,
         connector: Arc::new(TcpConnector),

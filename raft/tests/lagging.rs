@@ -1,0 +1,41 @@
+//! A follower that was away for long: by what it catches up, as long as the entries are there.
+
+mod support;
+
+use support::{World, create, eventually};
+use vestibule_engine::GroupId;
+use vestibule_raft::node::Node;
+
+/// A figure of a node; 0 when it does not say.
+fn figure(node: &Node, name: &str) -> u64 {
+    let text = node.metrics().render();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.map_or(0, |value| value.parse().expect("a number"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_catches_up_from_entries_that_are_on_disk_only() {
+    // Next to nothing stays in memory, and nothing is purged.
+    let mut world = World::tuned(3, |config| {
+        config.wal.resident_bytes_max = 1;
+        config.snapshot_entries = 1_000_000;
+    })
+    .await;
+    let cluster = world.client_of_all();
+    assert!(create(&*cluster, 1).await.result.is_ok());
+    let leader = world.leader(GroupId::DIRECTORY).await;
+    let away = (1..=3).find(|id| *id != leader).expect("two others");
+    world.stop(away).await;
+    for request in 2..400 {
+        assert!(create(&*cluster, request).await.result.is_ok());
+    }
+    world.start_again(away).await;
+    let state = |id: u64| world.nodes[&id].node.state(GroupId::DIRECTORY);
+    eventually("the same directory", || async { (state(away)?.digest() == state(leader)?.digest()).then_some(()) })
+        .await;
+    assert!(state(away).expect("it is here").progress().next_index > 400);
+    let node = &world.nodes[&away].node;
+    assert_eq!(figure(node, "vestibule_node_snapshot_receive_seconds_count"), 0, "no snapshot was needed");
+    assert!(figure(node, "vestibule_node_apply_seconds_count") > 398, "it applied the entries itself");
+    world.stop_all().await;
+}
