@@ -3,12 +3,30 @@
 use super::Shard;
 use super::hold::count;
 use crate::group_state::Events;
-use crate::{Event, ForeignMoney, Money, OrderId, OrderState, OrderView, Refusal, UserId};
+use crate::{Event, ForeignMoney, Money, OrderId, OrderState, OrderView, PaymentOutcome, Refusal, UserId};
 
-/// The most payments and refunds of one order.
-pub(super) const PAYMENTS_MAX: usize = 100;
+/// The most failures that an order remembers, of payments and refunds together. Successes are never bounded by number:
+/// money that the provider has taken or given back must be booked.
+pub(super) const FAILURES_MAX: usize = 100;
+/// The most money of one currency that an order books: a hundred of the highest payments, so that no sum overflows.
+pub(super) const CAPTURED_MAX: i64 = 100 * AMOUNT_MAX;
 /// The highest amount of a payment, in minor units.
 pub(super) const AMOUNT_MAX: i64 = 1_000_000_000_000_000;
+
+/// Money of this currency that was taken, given back or not.
+pub(super) fn captured_in(order: &OrderView, currency: crate::Currency) -> i64 {
+    if currency == order.total.currency {
+        return order.captured.amount;
+    }
+    let foreign = order.foreign.iter().find(|foreign| foreign.captured.currency == currency);
+    foreign.map_or(0, |foreign| foreign.captured.amount)
+}
+
+/// Whether one more failure would not be remembered. It is answered all the same, and leaves no trace: so it stays
+/// without effect however often it is told. To forget the oldest instead would make news of that one when told again.
+pub(super) fn forgets_failures(order: &OrderView) -> bool {
+    order.payments.iter().filter(|payment| payment.outcome == PaymentOutcome::Failed).count() >= FAILURES_MAX
+}
 
 /// Money of this currency that has to go back and has not.
 pub(super) fn due_in(order: &OrderView, currency: crate::Currency) -> i64 {

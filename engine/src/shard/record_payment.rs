@@ -1,7 +1,7 @@
 //! `RecordPayment`: a payment succeeded or failed, as the payment provider tells it.
 
 use super::Shard;
-use super::order::{AMOUNT_MAX, PAYMENTS_MAX, capture, closed_state};
+use super::order::{AMOUNT_MAX, CAPTURED_MAX, capture, captured_in, closed_state, forgets_failures};
 use crate::group_state::Events;
 use crate::{Event, Money, OrderState, Outcome, PaymentOutcome, PaymentView, RecordPayment, Refusal};
 
@@ -43,8 +43,13 @@ impl Shard {
             if !is_news {
                 return Ok(Outcome::PaymentKnown { payment: ask.payment, order: Box::new(order.clone()) });
             }
-        } else if order.payments.len() >= PAYMENTS_MAX {
-            return Err(Refusal::AtCapacity { what: "payments of the order".into() });
+        } else if ask.outcome == PaymentOutcome::Failed && forgets_failures(order) {
+            return Ok(Outcome::Ordered { order: Box::new(order.clone()) });
+        }
+        if ask.outcome == PaymentOutcome::Succeeded
+            && ask.amount.amount > CAPTURED_MAX - captured_in(order, ask.amount.currency)
+        {
+            return Err(Refusal::AtCapacity { what: "amounts of the order".into() });
         }
         let is_right = ask.amount == order.total;
         let purpose = match order.state {

@@ -1,7 +1,7 @@
 //! `RecordRefund`: money went back, or did not, as the payment provider tells it.
 
 use super::Shard;
-use super::order::{PAYMENTS_MAX, due_in, owes};
+use super::order::{due_in, forgets_failures, owes};
 use super::record_payment::check_amount;
 use crate::group_state::Events;
 use crate::{Event, OrderState, Outcome, PaymentOutcome, PaymentView, RecordRefund, Refusal};
@@ -25,8 +25,8 @@ impl Shard {
         if ask.outcome == PaymentOutcome::Succeeded && ask.amount.amount > due {
             return Err(Refusal::MoreThanDue { due });
         }
-        if known.is_none() && order.payments.len() >= PAYMENTS_MAX {
-            return Err(Refusal::AtCapacity { what: "payments of the order".into() });
+        if known.is_none() && ask.outcome == PaymentOutcome::Failed && forgets_failures(order) {
+            return Ok(Outcome::Ordered { order: Box::new(order.clone()) });
         }
 
         let now = self.state.now;

@@ -153,3 +153,26 @@ fn a_late_success_books_again_through_the_channel_of_the_order() {
         77s ann show seats                              => A ..S..... B ........ floor 0 held 0 sold of 10
     "#]]);
 }
+
+/// Failures are bounded, money that has moved is not: it is booked whatever was told before.
+#[test]
+fn money_is_booked_after_any_number_of_failures() {
+    check(expect![[r#"
+        0s org sale passthrough                    => created 1
+        0s ann hold A1                             => h1 of ann: A1, 5000 until 300s
+        0s ann order h1                            => o1 pendingPayment until 600s: A1, 5000
+        1s ann repeat 99 pay o1 p{} no 5000        => o1 pendingPayment until 600s: A1, 5000
+        1s ann repay o1 p200 no 5000               => o1 pendingPayment until 600s: A1, 5000
+        1s ann pay o1 p201 no 5000                 => o1 pendingPayment until 600s: A1, 5000
+        1s ann pay o1 p201 no 5000                 => o1 pendingPayment until 600s: A1, 5000
+        1s ann repay o1 p202 no 5000               => o1 pendingPayment until 600s: A1, 5000
+        1s ann pay o1 p201 ok 5000                 => o1 completed: A1, 5000, captured 5000
+        1s ann pay o1 p201 no 5000                 => p201 known, o1 completed: A1, 5000, captured 5000
+        1s ann pay o1 p7 ok 5000                   => o1 completed: A1, 5000, captured 10000, due 5000
+        1s ann repeat 150 pay o1 p1000{} ok 5000   => o1 completed: A1, 5000, captured 760000, due 755000
+        2s ann repeat 150 repay o1 p2000{} ok 5000 => o1 completed: A1, 5000, captured 760000, due 5000, refunded 750000
+        2s ann repay o1 p202 no 5000               => o1 completed: A1, 5000, captured 760000, due 5000, refunded 750000
+        2s ann repay o1 p202 ok 5000               => o1 completed: A1, 5000, captured 760000, refunded 755000
+        2s ann repay o1 p203 ok 1                  => refused: 0 has to go back
+    "#]]);
+}

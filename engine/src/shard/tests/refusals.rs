@@ -184,21 +184,21 @@ fn a_full_line_takes_no_more() {
 }
 
 #[test]
-fn there_is_an_end_to_payments_and_sinks() {
+fn there_is_an_end_to_amounts_and_sinks() {
     check(expect![[r#"
-        0s org sale passthrough              => created 1
-        0s ann hold A1                       => h1 of ann: A1, 5000 until 300s
-        0s ann order h1                      => o1 pendingPayment until 600s: A1, 5000
-        1s ann repeat 100 pay o1 p{} no 5000 => o1 pendingPayment until 600s: A1, 5000
-        1s ann pay o1 p101 ok 5000           => refused: payments of the order are at their bound
-        1s ann repay o1 r101 no 1            => refused: payments of the order are at their bound
-        1s ann pay o1 p100 no 5000           => p100 known, o1 pendingPayment until 600s: A1, 5000
-        1s ann pay o1 p100 ok 5000           => o1 completed: A1, 5000, captured 5000
-        2s org repeat 100 register s{}       => done
-        2s org register s100                 => done
-        2s org register s101                 => refused: sinks are at their bound
-        2s org unregister s1                 => done
-        2s org register s101                 => done
+        0s org sale passthrough                          => created 1
+        0s ann hold A1                                   => h1 of ann: A1, 5000 until 300s
+        0s ann order h1                                  => o1 pendingPayment until 600s: A1, 5000
+        1s ann repeat 100 pay o1 p{} ok 1000000000000000 => o1 pendingPayment until 600s: A1, 5000, captured 100000000000000000, due 100000000000000000
+        1s ann pay o1 p101 ok 1                          => refused: amounts of the order are at their bound
+        1s ann pay o1 p102 no 1                          => o1 pendingPayment until 600s: A1, 5000, captured 100000000000000000, due 100000000000000000
+        1s ann pay o1 p103 ok 5000 USD                   => o1 pendingPayment until 600s: A1, 5000, captured 100000000000000000, due 100000000000000000, foreign 5000 USD refunded 0
+        1s ann repay o1 r104 ok 1                        => o1 pendingPayment until 600s: A1, 5000, captured 100000000000000000, due 99999999999999999, refunded 1, foreign 5000 USD refunded 0
+        2s org repeat 100 register s{}                   => done
+        2s org register s100                             => done
+        2s org register s101                             => refused: sinks are at their bound
+        2s org unregister s1                             => done
+        2s org register s101                             => done
     "#]]);
 }
 

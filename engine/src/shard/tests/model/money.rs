@@ -41,9 +41,11 @@ fn slot(
     Ok(is_news.then_some(index))
 }
 
-/// An order keeps so many payments and no more.
-fn check_room(slot: usize) -> Result<(), Refusal> {
-    if slot >= 100 { Err(Refusal::AtCapacity { what: "payments of the order".into() }) } else { Ok(()) }
+/// A failure that an order does not know and has no room to remember: only failures are bounded.
+fn is_ignored(order: &OrderView, slot: usize, outcome: PaymentOutcome) -> bool {
+    let is_failure = |outcome| outcome == PaymentOutcome::Failed;
+    let failures = order.payments.iter().filter(|payment| is_failure(payment.outcome)).count();
+    is_failure(outcome) && slot == order.payments.len() && failures >= 100
 }
 
 fn keep(order: &mut OrderView, slot: usize, payment: PaymentView) {
@@ -149,7 +151,17 @@ impl Model {
         let Some(slot) = slot(&order, ask.payment, ask.outcome, ask.amount, false)? else {
             return Ok(Outcome::PaymentKnown { payment: ask.payment, order: Box::new(order) });
         };
-        check_room(slot)?;
+        if is_ignored(&order, slot, ask.outcome) {
+            return Ok(Outcome::Ordered { order: Box::new(order) });
+        }
+        let succeeded = order.payments.iter().filter(|known| {
+            known.outcome == PaymentOutcome::Succeeded && !known.refund && known.amount.currency == ask.amount.currency
+        });
+        let taken: i128 = succeeded.map(|known| i128::from(known.amount.amount)).sum();
+        let is_too_much = taken + i128::from(ask.amount.amount) > 10_i128.pow(17);
+        if ask.outcome == PaymentOutcome::Succeeded && is_too_much {
+            return Err(Refusal::AtCapacity { what: "amounts of the order".into() });
+        }
         let showtime = order.showtime;
         let is_right = ask.amount == order.total;
         let is_lost = matches!(order.state, OrderState::Canceled | OrderState::Expired);
@@ -272,7 +284,9 @@ impl Model {
         if ask.outcome == PaymentOutcome::Succeeded && ask.amount.amount > due {
             return Err(Refusal::MoreThanDue { due });
         }
-        check_room(slot)?;
+        if is_ignored(&order, slot, ask.outcome) {
+            return Ok(Outcome::Ordered { order: Box::new(order) });
+        }
         let (refund, outcome, amount) = (ask.refund, ask.outcome, ask.amount);
         let stored = &mut self.orders[index];
         keep(stored, slot, PaymentView { payment: refund, outcome, amount, at: self.now, refund: true });

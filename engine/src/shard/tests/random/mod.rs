@@ -282,7 +282,7 @@ impl Maker {
             0 => self.made[earlier].clone(),
             1 if dice.one_in(4) => Envelope { request: self.made[earlier].request, ..fresh },
             2 if dice.one_in(50) => {
-                // One order is paid again and again, until it takes no more payments.
+                // One order is paid again and again: failures beyond the bound are forgotten, successes never.
                 if let ShardCommand::RecordPayment(pay) = &fresh.command {
                     let again = |n| ShardCommand::RecordPayment(RecordPayment { payment: PaymentId(n), ..pay.clone() });
                     self.planned.extend((100..210).map(again));
