@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::server::TcpIncoming;
 use vestibule_raft::data_dir::DataDir;
 use vestibule_raft::node::{Node, NodeConfig, NodeSeams, StartError};
 use vestibule_raft::seams::{SystemClock, SystemIds, ThreadSpawner};
@@ -50,8 +50,10 @@ pub(crate) async fn start(
     };
     // The socket is taken by whichever start succeeds.
     let listener = listener.into_std()?;
-    let incoming = |listener: &std::net::TcpListener| -> anyhow::Result<TcpListenerStream> {
-        Ok(TcpListenerStream::new(TcpListener::from_std(listener.try_clone()?)?))
+    // What a server sets is not set on sockets that it is given. With Nagle's algorithm an answer may wait 40 ms for the
+    // acknowledgement of the one before.
+    let incoming = |listener: &std::net::TcpListener| -> anyhow::Result<TcpIncoming> {
+        Ok(TcpIncoming::from(TcpListener::from_std(listener.try_clone()?)?).with_nodelay(Some(true)))
     };
     let node = match Node::start(config.clone(), seams.clone(), incoming(&listener)?).await {
         Err(StartError::Checkpoint(error)) => {

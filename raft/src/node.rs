@@ -248,7 +248,8 @@ pub struct Node {
 }
 
 impl Node {
-    /// Opens the node's data, starts its groups and serves what arrives on `incoming`.
+    /// Opens the node's data, starts its groups and serves what arrives on `incoming`: connections that send at once what
+    /// there is to send (`TCP_NODELAY`).
     pub async fn start<I, S>(config: NodeConfig, seams: NodeSeams, incoming: I) -> Result<Self, StartError>
     where
         I: Stream<Item = io::Result<S>> + Send + 'static,
@@ -396,7 +397,6 @@ where
         server = server.tls_config(tls.server()).expect("making a `Tls` has tried this");
     }
     let server = server
-        .tcp_nodelay(true)
         .initial_connection_window_size(8 << 20)
         .initial_stream_window_size(8 << 20)
         .http2_keepalive_interval(Some(Duration::from_secs(2)))

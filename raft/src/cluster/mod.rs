@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use vestibule_engine::{Envelope, EventRecord, GroupId, NodeState, Reply, Sequence, StateMachine, codec};
 use vestibule_proto::v1;
@@ -151,6 +152,8 @@ pub struct GrpcCluster {
     sessions: Mutex<BTreeMap<String, Session>>,
     /// Where each group's leader was last seen.
     leaders: Mutex<BTreeMap<GroupId, String>>,
+    /// The group whose leader was found last, after it had to be looked for.
+    found: watch::Sender<GroupId>,
     /// Where each group is read.
     readings: Mutex<BTreeMap<GroupId, ReadPoint>>,
     turn: AtomicUsize,
@@ -171,6 +174,8 @@ const ATTEMPT_MAX: Duration = Duration::from_millis(2_000);
 /// Pauses between attempts: doubling from the first to the last.
 const PAUSE_FIRST: Duration = Duration::from_millis(10);
 const PAUSE_LAST: Duration = Duration::from_millis(160);
+/// How many different pauses are made of one.
+const TURNS: usize = 8;
 /// How often a node is asked which nodes there are.
 const MEMBERS_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -190,6 +195,7 @@ impl GrpcCluster {
             connector,
             sessions: Mutex::default(),
             leaders: Mutex::default(),
+            found: watch::Sender::new(GroupId::DIRECTORY),
             readings: Mutex::default(),
             turn: AtomicUsize::new(0),
         });
@@ -342,7 +348,7 @@ impl GrpcCluster {
     ) -> Result<(Vec<u8>, Position), Unanswered> {
         let deadline = Instant::now() + patience;
         let mut pause = PAUSE_FIRST;
-        let (mut lost, mut full) = (false, false);
+        let (mut lost, mut full, mut has_rested) = (false, false, false);
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -358,6 +364,9 @@ impl GrpcCluster {
                 Attempt::Answered(answer, position) => {
                     if known.is_none() {
                         self.note_leader(group, Some(address));
+                    }
+                    if has_rested {
+                        self.found.send_replace(group);
                     }
                     return Ok((answer, position));
                 }
@@ -387,9 +396,27 @@ impl GrpcCluster {
                     self.note_leader(group, None);
                 }
             }
-            tokio::time::sleep(pause.min(deadline.saturating_duration_since(Instant::now()))).await;
+            self.rest(group, pause.min(deadline.saturating_duration_since(Instant::now()))).await;
             pause = (pause * 2).min(PAUSE_LAST);
+            has_rested = true;
         }
+    }
+
+    /// Waits for about `pause` before the leader is looked for again, or until another request has found it. All that lost
+    /// the leader did so at once: they do not all look at once.
+    async fn rest(&self, group: GroupId, pause: Duration) {
+        let mut found = self.found.subscribe();
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % TURNS;
+        let pause = pause / 2 + pause * (turn as u32) / (2 * TURNS as u32);
+        let elsewhere = async {
+            while found.changed().await.is_ok() {
+                if *found.borrow_and_update() == group {
+                    return;
+                }
+            }
+        };
+        // Either way it is looked for now.
+        let _ = tokio::time::timeout(pause, elsewhere).await;
     }
 
     fn read_point(&self, group: GroupId) -> ReadPoint {
