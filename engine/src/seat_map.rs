@@ -21,8 +21,8 @@ pub struct CategoryId(pub u16);
 /// A venue's layout. `SeatMap::new` is the only way to make one, and it refuses a layout that breaks a rule below.
 ///
 /// Rules: at least one seat or area; names unique and not empty; no empty section or row; labels and guids unique in
-/// the map; every category used exists; at most [`SEATS_MAX`] seats, [`AREAS_MAX`] areas and [`CATEGORIES_MAX`] categories;
-/// positions within [`POSITION_MAX`]; texts as [`check_text`] wants them. [`check`](SeatMap::check) recounts them all.
+/// the map; every category used exists; at most [`SEATS_MAX`] seats, [`SECTIONS_MAX`] sections, [`AREAS_MAX`] areas and
+/// [`CATEGORIES_MAX`] categories; positions within [`POSITION_MAX`]; texts as [`check_text`] wants them. [`check`](SeatMap::check) recounts them all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeatMap {
     /// The plan's name.
@@ -103,6 +103,8 @@ pub struct Area {
 
 /// The most seats of a map.
 pub const SEATS_MAX: usize = 200_000;
+/// The most sections of a map.
+pub const SECTIONS_MAX: usize = 10_000;
 /// The most areas of a map.
 pub const AREAS_MAX: usize = 1_000;
 /// The most price categories of a map.
@@ -130,7 +132,7 @@ pub enum SeatMapError {
     /// More of something than a map may have.
     #[error("there are more than {max} {what}")]
     TooMany {
-        /// `seats`, `areas` or `categories`.
+        /// `seats`, `sections`, `areas` or `categories`.
         what: &'static str,
         /// The bound.
         max: usize,
@@ -281,6 +283,7 @@ impl SeatMap {
         check_named("plan", &self.name, NAME_LEN_MAX)?;
         for (what, count, max) in [
             ("seats", self.seat_count(), SEATS_MAX),
+            ("sections", self.sections.len(), SECTIONS_MAX),
             ("areas", self.areas.len(), AREAS_MAX),
             ("categories", self.categories.len(), CATEGORIES_MAX),
         ] {

@@ -4,7 +4,7 @@ use super::format::{self, Position};
 use crate::seat_map::{
     AREA_CAPACITY_MAX, AREAS_MAX, Area, CATEGORIES_MAX, Category, CategoryId, GUID_LEN_MAX, NAME_LEN_MAX,
     NUMBER_LEN_MAX, POSITION_MAX, SEAT_COMPANION, SEAT_GAP_AFTER, SEAT_RESTRICTED_VIEW, SEAT_STEP_FREE,
-    SEAT_WHEELCHAIR, SEATS_MAX, Seat, SeatMap, SeatRow, Section, check_text, is_color,
+    SEAT_WHEELCHAIR, SEATS_MAX, SECTIONS_MAX, Seat, SeatMap, SeatRow, Section, check_text, is_color,
 };
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -145,6 +145,10 @@ impl Draft {
         };
         if let Some(&position) = self.section_positions.get(&name) {
             return Ok(position);
+        }
+        if self.sections.len() == SECTIONS_MAX {
+            let reason = format!("there are more than {SECTIONS_MAX} sections up to here");
+            return Err(PlanError::new(format!("zones[{z}]"), reason));
         }
         let position = self.sections.len();
         self.section_positions.insert(name.clone(), position);

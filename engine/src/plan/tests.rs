@@ -1,5 +1,7 @@
 use super::*;
-use crate::seat_map::{AREAS_MAX, SEAT_GAP_AFTER, SEAT_STEP_FREE, SEAT_WHEELCHAIR, SeatId, SeatIndex, SeatMap};
+use crate::seat_map::{
+    AREAS_MAX, SEAT_GAP_AFTER, SEAT_STEP_FREE, SEAT_WHEELCHAIR, SECTIONS_MAX, SeatId, SeatIndex, SeatMap,
+};
 use expect_test::{expect, expect_file};
 use serde_json::{Value, json};
 
@@ -144,6 +146,16 @@ fn refuses_and_names_the_place() {
             let ours = |n| json!({"x-vestibule": {"name": format!("a{n}"), "category": "Box", "capacity": 1}});
             p["zones"][2]["areas"] = (0..=AREAS_MAX).map(ours).collect();
         }),
+        ("sections past counting", |p| {
+            let at = json!({"x": 0, "y": 0});
+            let zone = |n| {
+                let guid = format!("s{n}");
+                let seat = json!({"seat_guid": guid, "seat_number": "1", "position": at, "category": "Box"});
+                let row = json!({"row_number": "1", "position": at, "seats": [seat]});
+                json!({"name": format!("z{n}"), "position": at, "rows": [row], "areas": []})
+            };
+            p["zones"] = (0..=SECTIONS_MAX).map(zone).collect();
+        }),
     ];
     let mut transcript = String::new();
     for (what, spoil) in table {
@@ -222,6 +234,8 @@ fn refuses_and_names_the_place() {
             zones[2].areas[0].x-vestibule.name: "Stehplatz" is the name of zones[0].areas[1].x-vestibule already
         areas past counting
             zones[2].areas[1000].x-vestibule: there are more than 1000 areas on sale up to here
+        sections past counting
+            zones[10000]: there are more than 10000 sections up to here
     "#]].assert_eq(&transcript);
 }
 
@@ -466,6 +480,10 @@ fn a_map_checks_itself() {
             map.sections.clear();
             map.areas.clear();
         },
+        |map| {
+            let section = &map.sections[0];
+            map.sections = vec![section.clone(); SECTIONS_MAX + 1];
+        },
     ];
     let good = import_value(&fixture()).unwrap();
     good.check().unwrap();
@@ -489,6 +507,7 @@ fn a_map_checks_itself() {
         area " ": begins or ends with white space
         the colour of "Stalls" is out of bounds
         there are no seats and no areas
+        there are more than 10000 sections
     "#]]
     .assert_eq(&transcript);
 }

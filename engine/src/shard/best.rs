@@ -385,7 +385,7 @@ fn position_named<'a>(
 ) -> Result<Option<u16>, Refusal> {
     let Some(name) = name else { return Ok(None) };
     match names.position(|other| other == name) {
-        Some(position) => Ok(Some(position as u16)),
+        Some(position) => Ok(Some(u16::try_from(position).expect("bounded by SeatMap::check"))),
         None => Err(Refusal::out_of_bounds(field, "there is none of this name")),
     }
 }

@@ -73,7 +73,8 @@ impl House {
         };
         house.sums.push(0);
         let (mut seat, mut row_number, mut sum) = (0, 0, 0);
-        for (section, section_number) in map.sections.iter().zip(0..) {
+        for (position, section) in map.sections.iter().enumerate() {
+            let section_number = u16::try_from(position).expect("bounded by SeatMap::check");
             for row in &section.rows {
                 let parts = row.seats.split_inclusive(|seat| seat.flags & SEAT_GAP_AFTER != 0);
                 for part in parts {
