@@ -16,7 +16,12 @@ impl Shard {
         let is_ahead = matches!(head.state, QueueState::Scheduled | QueueState::Prequeue);
         for (field, changes, is_late) in [
             ("method", sale.method != before.method, !is_ahead || head.joined > 0 || head.awaits_beacon),
-            ("beacon", sale.beacon != before.beacon, !is_ahead || head.joined > 0 || showtime.beacon().is_some()),
+            (
+                "beacon",
+                sale.beacon != before.beacon,
+                // A line whose time has come waits for this very round: without it nothing would ever open the line.
+                !is_ahead || head.joined > 0 || head.awaits_beacon || showtime.beacon().is_some(),
+            ),
             ("prequeueAt", sale.prequeue_at != before.prequeue_at, head.state != QueueState::Scheduled),
             ("opensAt", sale.opens_at != before.opens_at, !is_ahead || head.awaits_beacon),
             ("closesAt", sale.closes_at != before.closes_at, head.state == QueueState::Closed),

@@ -91,6 +91,25 @@ fn a_beacon_known_before_opens_on_time() {
 }
 
 #[test]
+fn what_the_line_waits_for_cannot_be_dropped() {
+    check(expect![[r#"
+        0s org sale draw opens=10s beacon=7 => created 1
+        10s ann join                        => #1 prequeue
+        11s org update beacon=none          => refused: beacon is out of bounds: it is too late to change it
+        11s org update beacon=8             => refused: beacon is out of bounds: it is too late to change it
+        12s org beacon 7 abc                => done
+        12s ann show ticket                 => #1 called, place 1, 0 ahead, claim by 132s
+    "#]]);
+    check(expect![[r#"
+        0s org sale draw opens=10s beacon=7 => created 1
+        11s org update beacon=none          => refused: beacon is out of bounds: it is too late to change it
+        11s org update method=fifo          => refused: method is out of bounds: it is too late to change it
+        12s org beacon 7 abc                => done
+        12s org show line                   => open, 0 joined, 0 entrants, cursor 0, 0 active
+    "#]]);
+}
+
+#[test]
 fn without_entrants_the_line_is_in_join_order() {
     check(expect![[r#"
         0s org sale draw    => created 1

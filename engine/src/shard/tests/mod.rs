@@ -483,8 +483,8 @@ fn patch(words: &[&str]) -> SalePatch {
             "orphans" => patch.prevent_orphans = Some(value == "refused"),
             "waitlist" => patch.waitlist = Some(value == "yes"),
             "beacon" => {
-                let plan = BeaconPlan { source: "drand".into(), round: value.parse().unwrap() };
-                patch.beacon = Some(Some(plan));
+                let plan = |round| BeaconPlan { source: "drand".into(), round };
+                patch.beacon = Some((value != "none").then(|| plan(value.parse().unwrap())));
             }
             "prequeue" => patch.prequeue_at = at(),
             "opens" => patch.opens_at = at(),

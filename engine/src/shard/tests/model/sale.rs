@@ -36,7 +36,7 @@ impl Model {
         let is_begun = !show.is_ahead() || !show.tickets.is_empty();
         for (field, changes, is_late) in [
             ("method", old.method != new.method, is_begun || show.awaits_beacon),
-            ("beacon", old.beacon != new.beacon, is_begun || show.beacon.is_some()),
+            ("beacon", old.beacon != new.beacon, is_begun || show.awaits_beacon || show.beacon.is_some()),
             ("prequeueAt", old.prequeue_at != new.prequeue_at, show.state != QueueState::Scheduled),
             ("opensAt", old.opens_at != new.opens_at, !show.is_ahead() || show.awaits_beacon),
             ("closesAt", old.closes_at != new.closes_at, show.state == QueueState::Closed),
