@@ -244,8 +244,8 @@ impl Maker {
             planned.push(ShardCommand::SetLimits(limits));
         }
         if seed % 1_000 >= 998 {
-            // So many sinks that there is no room for another.
-            planned.extend((0..100).map(|n| ShardCommand::RegisterSink(RegisterSink { sink: format!("sink {n}") })));
+            // More sinks than there is room for.
+            planned.extend((0..150).map(|n| ShardCommand::RegisterSink(RegisterSink { sink: format!("sink {n}") })));
         }
         if seed % 200 < 2 {
             // Facts without end, and sinks that never answer.
