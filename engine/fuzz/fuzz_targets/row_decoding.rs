@@ -94,7 +94,12 @@ static DIRECTORY_ROWS: LazyLock<Vec<Row>> = LazyLock::new(|| {
         DirectoryCommand::CreateVenue(CreateVenue { by, organisation, name, city, country, map: house() }),
         DirectoryCommand::CreateEvent(CreateEvent { by, organisation, details }),
         DirectoryCommand::CreateUser(CreateUser { user, email, password_hash, name: "Ann".into() }),
-        DirectoryCommand::RegisterNode(RegisterNode { node: NodeNumber(1), expected_version: None, address, incarnation: 1 }),
+        DirectoryCommand::RegisterNode(RegisterNode {
+            node: NodeNumber(1),
+            expected_version: None,
+            address,
+            incarnation: 1,
+        }),
     ];
     apply(&mut directory, 1, commands);
     directory.rows()
