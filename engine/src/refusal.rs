@@ -179,7 +179,7 @@ pub enum Refusal {
         /// What state it is in.
         state: crate::OrderState,
     },
-    /// The payment id was used with another order, amount or outcome.
+    /// The payment id was used for this order before, with another amount or the other direction of money.
     #[error("the payment id was used before with another content")]
     PaymentIdReused,
     /// More money went back than had to.
