@@ -1,7 +1,5 @@
 # What CI runs, one recipe a check. `just` alone lists them.
 
-export RUSTFLAGS := env("RUSTFLAGS", "")
-
 default:
     @just --list
 

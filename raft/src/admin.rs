@@ -10,6 +10,7 @@ use futures::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::{Instant, sleep};
 use vestibule_engine::{
     Directory, DirectoryAnswer, DirectoryCommand, DirectoryQuery, Envelope, GroupId, NodeNumber, NodeRecord, NodeState,
     Outcome, PlacementRecord, Refusal, RegisterNode, SetNodeState, SetPlacement,
@@ -18,6 +19,10 @@ use vestibule_proto::v1;
 
 /// How long a node may take to say how it is.
 const STATUS_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a node that is to be added may take to listen: who adds it may have started it a moment ago.
+const START_PATIENCE: Duration = Duration::from_secs(15);
+/// How long to wait before asking it again.
+const START_PAUSE: Duration = Duration::from_millis(100);
 /// How long the directory may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -129,10 +134,24 @@ impl Admin {
         Overview { reports: join_all(asked).await, nodes, placements }
     }
 
-    /// Makes a running node, which waits at `address` under the number `node`, part of the cluster.
+    /// What a node says that may have been started a moment ago.
+    async fn greet(&self, address: &str) -> Result<v1::StatusResponse, AdminError> {
+        let deadline = Instant::now() + START_PATIENCE;
+        loop {
+            match self.cluster.status(address, STATUS_PATIENCE).await {
+                Ok(status) => return Ok(status),
+                Err(status) if Instant::now() >= deadline => {
+                    return Err(AdminError::Failed(format!("{address}: {}", status.message())));
+                }
+                Err(_) => sleep(START_PAUSE).await,
+            }
+        }
+    }
+
+    /// Makes a running node, which waits at `address` under the number `node`, part of the cluster. It may take 15 s to
+    /// answer.
     pub async fn add_node(&self, node: NodeId, address: &str) -> Result<NodeRecord, AdminError> {
-        let status = self.cluster.status(address, STATUS_PATIENCE).await;
-        let status = status.map_err(|status| AdminError::Failed(format!("{address}: {}", status.message())))?;
+        let status = self.greet(address).await?;
         if status.node != node {
             return Err(AdminError::Failed(format!("node {} listens at {address}, not node {node}", status.node)));
         }
