@@ -4,7 +4,7 @@ default:
     @just --list
 
 # Everything that CI checks.
-ci: fmt-check clippy test fuzz deny
+ci: fmt-check clippy test loom fuzz deny
 
 # Formats the code.
 fmt:
@@ -35,6 +35,10 @@ bad-days:
 # Breaks each invariant of the engine once, on a copy, and demands that a test fails. 11 to 148 s a line on a loaded machine; not part of `ci`.
 planted words="":
     engine/planted/run "{{words}}"
+
+# Tries every interleaving of the threads that share something, up to three preemptions.
+loom:
+    RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 CARGO_TARGET_DIR=target/loom cargo test --locked --release -p vestibule-sync --test loom
 
 # Licenses, banned crates and sources of all dependencies.
 deny:

@@ -6,7 +6,6 @@ use crate::group::{Group, Groups, Unproposed};
 use crate::hosting::Host;
 use crate::machine;
 use crate::metrics::Instruments;
-use crate::proposal_queue::Asker;
 use crate::roster::Known;
 use crate::snapshot;
 use crate::steps;
@@ -27,6 +26,7 @@ use vestibule_engine::{GroupId, Reply, codec};
 use vestibule_proto::v1;
 use vestibule_proto::v1::access_server::Access;
 use vestibule_proto::v1::failure::Kind;
+use vestibule_sync::proposal_queue::Asker;
 
 /// Requests of one session that may be under way at once.
 const SESSION_LEN_MAX: usize = 16_384;

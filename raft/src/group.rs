@@ -4,7 +4,6 @@ use crate::clock_watch::ClockWatch;
 use crate::hosting::Host;
 use crate::machine;
 use crate::metrics::Instruments;
-use crate::proposal_queue::{Asker, Bounds, ProposalQueue, Waiting};
 use crate::roster::Roster;
 use crate::seams::Clock;
 use crate::state::GroupState;
@@ -23,6 +22,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 use tonic::Status;
 use vestibule_engine::{GroupId, Reply};
+use vestibule_sync::proposal_queue::{Asker, Bounds, ProposalQueue, Waiting};
 
 /// What may wait for a group's proposer, and what shares an entry. Venues with their plans are long: a few may wait.
 const BOUNDS: Bounds = Bounds { len_max: 8_192, bytes_max: 32 << 20, batch_len_max: 1_024, batch_bytes_max: 1 << 20 };

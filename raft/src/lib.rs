@@ -14,13 +14,14 @@
 //! - [`state`], [`checkpoint`]: what a group has applied, and how that is kept on disk.
 //! - [`types`], [`log_store`], [`state_machine`], [`transport`]: openraft's view of types, log, state and peers.
 //! - [`tls`]: who may speak to whom.
-//! - `group`, `proposal_queue`: one group on one node, with its proposer. `room`: what a full disk means for it. `consensus_service`,
+//! - `group`: one group on one node, with its proposer. `room`: what a full disk means for it. `consensus_service`,
 //!   `access_service`: what a node answers.
 //! - `roster`: which nodes there are. `clock_watch`: whether ours may stamp. `hosting`: which groups are here.
 //! - [`controller`]: brings groups to where the directory wants them, one of the `steps` at a time.
-//! - [`metrics`], [`distribution`]: what is measured on the way.
+//! - [`metrics`]: what is measured on the way.
 //! - [`node`]: wires it all. [`cluster`]: the way in from outside. [`admin`]: what operators do. [`backup`]: a whole
 //!   cluster in a file, and back.
+//! - The crate `vestibule-sync`, in `sync/`: what threads share, tried in every interleaving.
 //! - [`verify`]: looks through the data of a stopped node.
 //!
 //! *Invariant:* commands of shards are not interpreted here. They travel as encoded bytes from the gateway through log
@@ -40,14 +41,12 @@ mod consensus_service;
 pub mod controller;
 mod convert;
 pub mod data_dir;
-pub mod distribution;
 mod group;
 mod hosting;
 pub mod log_store;
 mod machine;
 pub mod metrics;
 pub mod node;
-mod proposal_queue;
 mod room;
 mod roster;
 pub mod seams;

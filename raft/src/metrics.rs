@@ -4,7 +4,6 @@
 //! somebody asks.
 
 use crate::checkpoint::Checkpoints;
-use crate::distribution::Distribution;
 use crate::group::{Group, Groups};
 use crate::seams::{CheckpointStore, StoredChanges, StoredRows};
 use crate::wal::Wal;
@@ -23,6 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 use vestibule_proto::v1::failure::Kind;
+use vestibule_sync::distribution::Distribution;
 
 /// What the parts of a node note as they work.
 #[derive(Debug, Default)]

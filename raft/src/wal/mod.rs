@@ -33,16 +33,17 @@ pub use stamp::Owner;
 pub(crate) use stamp::{BadStamp, FORMAT, decode as decode_stamp, encode as encode_stamp};
 pub(crate) use verify::verify;
 
-use crate::distribution::Distribution;
 use crate::seams::{Disk, Spawner};
 use group_log::{Found, GroupLog, Place};
 use record::RecordBody;
 use segment::Segment;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use vestibule_engine::GroupId;
+use vestibule_sync::distribution::Distribution;
+use vestibule_sync::hand_off::HandOff;
 
 /// Sizes of the log.
 #[derive(Debug, Clone)]
@@ -107,9 +108,8 @@ struct Shared {
     disk: Arc<dyn Disk>,
     groups: Mutex<BTreeMap<GroupId, Arc<Mutex<GroupLog>>>>,
     segments: Mutex<BTreeMap<u64, Segment>>,
-    queue: Mutex<VecDeque<Item>>,
+    queue: HandOff<Item>,
     queue_space: Arc<Semaphore>,
-    arrived: Notify,
     stopping: watch::Sender<bool>,
     stopped: watch::Sender<bool>,
     failure: OnceLock<String>,
@@ -166,9 +166,8 @@ impl Wal {
             config,
             owner,
             disk,
-            queue: Mutex::default(),
+            queue: HandOff::default(),
             queue_space,
-            arrived: Notify::new(),
             stopping: watch::Sender::new(false),
             stopped: watch::Sender::new(false),
             failure: OnceLock::new(),
@@ -247,7 +246,7 @@ impl Wal {
     /// Writes what has queued up, stops the syncer and returns once it has stopped. Later calls fail.
     pub async fn close(&self) {
         self.shared.stopping.send_replace(true);
-        self.shared.arrived.notify_one();
+        self.shared.queue.finish();
         let mut stopped = self.shared.stopped.subscribe();
         let _ = stopped.wait_for(|stopped| *stopped).await;
     }
@@ -264,10 +263,14 @@ impl Shared {
             return Err(io::Error::other(format!("the log failed before: {reason}")));
         }
         if *self.stopping.borrow() {
-            return Err(io::Error::other("the log is closed"));
+            return Err(closed());
         }
         Ok(())
     }
+}
+
+fn closed() -> io::Error {
+    io::Error::other("the log is closed")
 }
 
 /// The log of one group of a node.
@@ -346,16 +349,17 @@ impl WalGroup {
         let mut log = lock(&self.log);
         log.committed = committed;
         let bodies = vec![RecordBody::Committed(committed)];
-        let mut queue = lock(&self.shared.queue);
-        // One that still waits behind the same items is overtaken.
-        match queue.iter_mut().rev().find(|item| item.group == self.group) {
-            Some(item) if item.on_flushed.is_none() => item.bodies = bodies,
-            _ => {
-                let bytes = record::record_len(1);
-                queue.push_back(Item { group: self.group, bodies, bytes, on_flushed: None, space: None });
+        let amended = self.shared.queue.amend(|queue| {
+            // One that still waits behind the same items is overtaken.
+            match queue.iter_mut().rev().find(|item| item.group == self.group) {
+                Some(item) if item.on_flushed.is_none() => item.bodies = bodies,
+                _ => {
+                    let bytes = record::record_len(1);
+                    queue.push_back(Item { group: self.group, bodies, bytes, on_flushed: None, space: None });
+                }
             }
-        }
-        Ok(())
+        });
+        amended.ok_or_else(closed)
     }
 
     /// Appends entries. They can be read when this returns; `on_flushed` is called when they are on disk.
@@ -378,8 +382,7 @@ impl WalGroup {
             bodies.push(RecordBody::Entry(position, body));
         }
         log.evict(self.shared.config.resident_bytes_max);
-        self.enqueue(Item { group: self.group, bodies, bytes, on_flushed: Some(on_flushed), space: Some(space) });
-        Ok(())
+        self.enqueue(Item { group: self.group, bodies, bytes, on_flushed: Some(on_flushed), space: Some(space) })
     }
 
     /// Voids every entry behind `last`; returns once that is on disk.
@@ -434,9 +437,8 @@ impl WalGroup {
         }
     }
 
-    fn enqueue(&self, item: Item) {
-        lock(&self.shared.queue).push_back(item);
-        self.shared.arrived.notify_one();
+    fn enqueue(&self, item: Item) -> io::Result<()> {
+        self.shared.queue.push(item).map_err(|_| closed())
     }
 
     /// Called with the group's lock held, so that the order on disk is the order of the calls.
@@ -447,7 +449,7 @@ impl WalGroup {
         let on_flushed: OnFlushed = Box::new(move |result| {
             let _ = tell.send(result);
         });
-        self.enqueue(Item { group: self.group, bodies, bytes, on_flushed: Some(on_flushed), space: None });
+        self.enqueue(Item { group: self.group, bodies, bytes, on_flushed: Some(on_flushed), space: None })?;
         Ok(flushed)
     }
 }

@@ -102,7 +102,9 @@ impl Drop for Syncer {
     /// A syncer that dies in the middle of its work must not leave the node waiting for it.
     fn drop(&mut self) {
         if !self.ended {
-            self.shared.fail(&io::Error::other("the syncer died"));
+            let died = io::Error::other("the syncer died");
+            self.shared.fail(&died);
+            self.refuse_rest(&died);
         }
     }
 }
@@ -126,6 +128,23 @@ fn refuse(waiting: Vec<Waiting>, error: &io::Error) {
     }
 }
 
+/// What goes into the next frames: commit points alone wait for something to go with, or for the end.
+fn pick(queue: &mut VecDeque<Item>, is_last: bool, bytes_max: usize) -> Option<Vec<Item>> {
+    if queue.iter().all(|item| item.on_flushed.is_none()) && !is_last {
+        return None;
+    }
+    let mut items = Vec::new();
+    let mut bytes = 0;
+    while let Some(item) = queue.front() {
+        bytes += item.bytes;
+        if bytes > bytes_max && !items.is_empty() {
+            break;
+        }
+        items.extend(queue.pop_front());
+    }
+    (!items.is_empty()).then_some(items)
+}
+
 /// An entry that gets its place when the frame is on disk.
 struct Placed {
     group: GroupId,
@@ -140,16 +159,9 @@ impl Syncer {
 
     /// Writes frames until the log is closed or the disk fails.
     pub(crate) async fn run(mut self) {
-        loop {
-            let items = self.take_items();
+        let frame_bytes_max = self.shared.config.frame_bytes_max;
+        while let Some(items) = self.shared.queue.take(|queue, is_last| pick(queue, is_last, frame_bytes_max)).await {
             let (records, waiting) = split(items);
-            if records.is_empty() {
-                if *self.shared.stopping.borrow() {
-                    break;
-                }
-                self.shared.arrived.notified().await;
-                continue;
-            }
             if let Err(error) = self.write(records).await {
                 self.shared.fail(&error);
                 refuse(waiting, &error);
@@ -170,29 +182,15 @@ impl Syncer {
                 self.shared.fail(&error);
             }
         }
-        let rest: Vec<Item> = lock(&self.shared.queue).drain(..).collect();
-        refuse(split(rest).1, &io::Error::other("the log is closed"));
+        self.refuse_rest(&super::closed());
         self.shared.stopping.send_replace(true);
         self.shared.stopped.send_replace(true);
         self.ended = true;
     }
 
-    fn take_items(&self) -> Vec<Item> {
-        let mut queue: std::sync::MutexGuard<'_, VecDeque<Item>> = lock(&self.shared.queue);
-        let mut items = Vec::new();
-        let mut bytes = 0;
-        // Commit points alone wait for something to go with, or for the end.
-        if queue.iter().all(|item| item.on_flushed.is_none()) && !*self.shared.stopping.borrow() {
-            return items;
-        }
-        while let Some(item) = queue.front() {
-            bytes += item.bytes;
-            if bytes > self.shared.config.frame_bytes_max && !items.is_empty() {
-                break;
-            }
-            items.extend(queue.pop_front());
-        }
-        items
+    /// Takes nothing from now on.
+    fn refuse_rest(&self, error: &io::Error) {
+        refuse(split(self.shared.queue.close().into()).1, error);
     }
 
     /// Writes one or more frames with `records`, each synced before the next is begun.

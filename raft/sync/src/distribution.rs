@@ -1,16 +1,22 @@
 //! Counts of how often something was how large, cheap enough for the hottest path: three atomic additions, no lock.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::primitives::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Buckets: up to 1, up to 2, up to 4 and so on; the last takes the rest.
 const BUCKETS: usize = 25;
 
 /// How often something was how large, by powers of two.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Distribution {
     counts: [AtomicU64; BUCKETS],
     sum: AtomicU64,
+}
+
+impl Default for Distribution {
+    fn default() -> Self {
+        Self { counts: std::array::from_fn(|_| AtomicU64::new(0)), sum: AtomicU64::new(0) }
+    }
 }
 
 /// A distribution as it was at some moment.
@@ -50,13 +56,13 @@ impl Observed {
     }
 
     /// Each bucket's upper bound, times `unit`, and its count.
-    pub(crate) fn buckets(&self, unit: f64) -> Vec<(f64, u64)> {
+    pub fn buckets(&self, unit: f64) -> Vec<(f64, u64)> {
         let bound = |bucket: usize| if bucket + 1 == BUCKETS { f64::MAX } else { (1_u64 << bucket) as f64 * unit };
         (0..BUCKETS).map(|bucket| (bound(bucket), self.counts[bucket])).collect()
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

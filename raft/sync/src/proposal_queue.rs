@@ -4,20 +4,21 @@
 //! waits for one round, not for all that others have asked for before. When there is no room, the longest lane gives way:
 //! its newest command is refused, of which nothing was done yet. So an asker who floods is refused, and nobody else.
 
+use crate::monitor::Monitor;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard};
-use tokio::sync::Notify;
+use std::fmt;
 
 /// Who asks. What the node asks of itself comes from [`Asker::NODE`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Asker(pub(crate) u64);
+pub struct Asker(pub u64);
 
 impl Asker {
-    pub(crate) const NODE: Self = Self(0);
+    /// The node itself.
+    pub const NODE: Self = Self(0);
 }
 
 /// Something that waits for its turn.
-pub(crate) trait Waiting {
+pub trait Waiting {
     /// Its length in bytes.
     fn bytes(&self) -> usize;
     /// Whether nobody waits for its answer any more.
@@ -26,18 +27,27 @@ pub(crate) trait Waiting {
 
 /// Bounds of a queue and of what is taken from it at a time.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Bounds {
-    pub(crate) len_max: usize,
-    pub(crate) bytes_max: usize,
-    pub(crate) batch_len_max: usize,
-    /// A single one may be longer.
-    pub(crate) batch_bytes_max: usize,
+pub struct Bounds {
+    /// How many may wait.
+    pub len_max: usize,
+    /// How many bytes of them may wait.
+    pub bytes_max: usize,
+    /// How many are taken at a time.
+    pub batch_len_max: usize,
+    /// How many bytes are taken at a time. A single one may be longer.
+    pub batch_bytes_max: usize,
 }
 
-pub(crate) struct ProposalQueue<T> {
+/// Those that wait, and what is to be taken next.
+pub struct ProposalQueue<T> {
     bounds: Bounds,
-    lanes: Mutex<Lanes<T>>,
-    arrived: Notify,
+    lanes: Monitor<Lanes<T>>,
+}
+
+impl<T> fmt::Debug for ProposalQueue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProposalQueue").field("bounds", &self.bounds).finish_non_exhaustive()
+    }
 }
 
 struct Lanes<T> {
@@ -56,84 +66,81 @@ struct Lane<T> {
 }
 
 impl<T: Waiting> ProposalQueue<T> {
-    pub(crate) fn new(bounds: Bounds) -> Self {
+    /// An empty queue.
+    pub fn new(bounds: Bounds) -> Self {
         let lanes = Lanes { lanes: BTreeMap::new(), turns: VecDeque::new(), len: 0, bytes: 0, is_closed: false };
-        Self { bounds, lanes: Mutex::new(lanes), arrived: Notify::new() }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Lanes<T>> {
-        self.lanes.lock().expect("no holder of this lock panics")
+        Self { bounds, lanes: Monitor::new(lanes) }
     }
 
     /// Number of those that wait.
-    pub(crate) fn len(&self) -> usize {
-        self.lock().len
+    pub fn len(&self) -> usize {
+        self.lanes.look(|lanes| lanes.len)
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Queues `item`. Gives those for which there is no room: that may be `item` itself, or some of a longer lane.
     #[must_use = "what is refused has to be told so"]
-    pub(crate) fn push(&self, asker: Asker, item: T) -> Vec<T> {
-        let Bounds { len_max, bytes_max, .. } = self.bounds;
-        let mut lanes = self.lock();
+    pub fn push(&self, asker: Asker, item: T) -> Vec<T> {
+        self.lanes.change(|lanes| lanes.push(self.bounds, asker, item))
+    }
+
+    /// What is to be proposed next, as soon as there is something: the lanes in turn, those that nobody waits for any
+    /// more left out. `None` once the queue is closed. There is one caller.
+    pub async fn next_batch(&self) -> Option<Vec<T>> {
+        self.lanes
+            .wait_for(|lanes| {
+                if lanes.is_closed {
+                    return Some(None);
+                }
+                let batch = lanes.take_batch(self.bounds);
+                (!batch.is_empty()).then_some(Some(batch))
+            })
+            .await
+    }
+
+    /// Refuses everything from now on. Gives what was still waiting.
+    pub fn close(&self) -> Vec<T> {
+        self.lanes.change(|lanes| {
+            lanes.is_closed = true;
+            lanes.turns.clear();
+            (lanes.len, lanes.bytes) = (0, 0);
+            std::mem::take(&mut lanes.lanes).into_values().flat_map(|lane| lane.waiting).collect()
+        })
+    }
+}
+
+impl<T: Waiting> Lanes<T> {
+    fn push(&mut self, bounds: Bounds, asker: Asker, item: T) -> Vec<T> {
+        let Bounds { len_max, bytes_max, .. } = bounds;
         let mut refused = Vec::new();
-        if lanes.is_closed || item.bytes() > bytes_max {
+        if self.is_closed || item.bytes() > bytes_max {
             return vec![item];
         }
-        let (own_len, own_bytes) = lanes.lanes.get(&asker).map_or((0, 0), |lane| (lane.waiting.len(), lane.bytes));
-        while lanes.len >= len_max || lanes.bytes + item.bytes() > bytes_max {
-            let longest = if lanes.len >= len_max {
-                let longest = lanes.lanes.iter().max_by_key(|(_, lane)| lane.waiting.len());
+        let (own_len, own_bytes) = self.lanes.get(&asker).map_or((0, 0), |lane| (lane.waiting.len(), lane.bytes));
+        while self.len >= len_max || self.bytes + item.bytes() > bytes_max {
+            let longest = if self.len >= len_max {
+                let longest = self.lanes.iter().max_by_key(|(_, lane)| lane.waiting.len());
                 longest.filter(|(_, lane)| lane.waiting.len() > own_len + 1)
             } else {
-                let longest = lanes.lanes.iter().max_by_key(|(_, lane)| lane.bytes);
+                let longest = self.lanes.iter().max_by_key(|(_, lane)| lane.bytes);
                 longest.filter(|(_, lane)| lane.bytes > own_bytes + item.bytes())
             };
             match longest.map(|(asker, _)| *asker) {
-                Some(longest) => refused.extend(lanes.take_newest(longest)),
+                Some(longest) => refused.extend(self.take_newest(longest)),
                 None => {
                     refused.push(item);
                     return refused;
                 }
             }
         }
-        lanes.add(asker, item);
-        drop(lanes);
-        self.arrived.notify_one();
+        self.add(asker, item);
         refused
     }
 
-    /// What is to be proposed next, as soon as there is something: the lanes in turn, those that nobody waits for any
-    /// more left out. `None` once the queue is closed. There is one caller.
-    pub(crate) async fn next_batch(&self) -> Option<Vec<T>> {
-        loop {
-            {
-                let mut lanes = self.lock();
-                if lanes.is_closed {
-                    return None;
-                }
-                let batch = lanes.take_batch(self.bounds);
-                if !batch.is_empty() {
-                    return Some(batch);
-                }
-            }
-            self.arrived.notified().await;
-        }
-    }
-
-    /// Refuses everything from now on. Gives what was still waiting.
-    pub(crate) fn close(&self) -> Vec<T> {
-        let mut lanes = self.lock();
-        lanes.is_closed = true;
-        lanes.turns.clear();
-        (lanes.len, lanes.bytes) = (0, 0);
-        let left = std::mem::take(&mut lanes.lanes).into_values().flat_map(|lane| lane.waiting).collect();
-        drop(lanes);
-        self.arrived.notify_one();
-        left
-    }
-}
-
-impl<T: Waiting> Lanes<T> {
     fn add(&mut self, asker: Asker, item: T) {
         self.len += 1;
         self.bytes += item.bytes();
@@ -195,7 +202,7 @@ impl<T: Waiting> Lanes<T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use futures::FutureExt;
@@ -267,8 +274,8 @@ mod tests {
         }
         assert_eq!(served.iter().filter(|(asker, _)| *asker == 1).count(), 50);
         assert!(served.is_sorted_by_key(|(_, number)| *number));
-        let lanes = queue.lock();
-        assert_eq!((lanes.len, lanes.bytes, lanes.turns.len(), lanes.lanes.len()), (0, 0, 0, 0));
+        let left = queue.lanes.look(|lanes| (lanes.len, lanes.bytes, lanes.turns.len(), lanes.lanes.len()));
+        assert_eq!(left, (0, 0, 0, 0));
     }
 
     #[test]
@@ -309,7 +316,7 @@ mod tests {
         });
         tokio::task::yield_now().await;
         assert_eq!(push(&queue, item(1, 0)), []);
-        while queue.len() > 0 {
+        while !queue.is_empty() {
             tokio::task::yield_now().await;
         }
         assert_eq!(queue.close(), []);
