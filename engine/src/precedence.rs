@@ -1,10 +1,11 @@
 //! Holds the commands of a machine to the documented order of refusals, for the tests of both machines.
 //!
 //! A command has a row for each refusal it can get: what makes that reason true. Alone every row must give its refusal;
-//! any two of them together must give the one that [`Refusal`] lists first. A request id that another body used comes
+//! any two of them together must give the one whose [`precedence`](Refusal::precedence) is least. A request id that another body used comes
 //! before them all.
 
-use crate::{Outcome, Refusal, RequestId, codec};
+use crate::{Outcome, Refusal, RequestId};
+use serde::de::{DeserializeOwned, Deserializer, Error, Visitor, value};
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 
@@ -44,17 +45,43 @@ pub(crate) fn reasons<W, C: Debug>(cases: &[Case<W, C>]) -> Vec<(String, String)
     cases.iter().flat_map(of_case).collect()
 }
 
-/// Where a refusal stands in the list: the number of its variant, and bounds that depend on something after all that may
-/// be missing.
-fn place(refusal: &Refusal, is_dependent: bool) -> (u8, bool) {
-    if is_dependent { (codec::encode(&Refusal::NoSuchSink)[0], true) } else { (codec::encode(refusal)[0], false) }
+/// Where a refusal stands among the others: bounds that depend on something after all that may be missing.
+fn place(refusal: &Refusal, is_dependent: bool) -> (u16, bool) {
+    if is_dependent { (Refusal::NoSuchSink.precedence(), true) } else { (refusal.precedence(), false) }
 }
 
-/// How many commands a list has, as its decoder says.
-pub(crate) fn variant_count<C: serde::de::DeserializeOwned + Debug>() -> usize {
-    let error = codec::decode::<C>(&[250]).unwrap_err().to_string();
-    let (_, count) = error.split_once("i < ").unwrap_or_else(|| panic!("{error} names no count"));
-    count.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()
+/// The names of an enumeration's variants, in the order in which they are numbered when stored.
+pub(crate) fn variants<T: DeserializeOwned>() -> &'static [&'static str] {
+    let mut names = Names::default();
+    T::deserialize(&mut names).map(drop).expect_err("it is only asked for its variants");
+    names.0
+}
+
+/// Asks a type for the names of its variants and gives it nothing.
+#[derive(Default)]
+struct Names(&'static [&'static str]);
+
+impl<'de> Deserializer<'de> for &mut Names {
+    type Error = value::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, value::Error> {
+        Err(value::Error::custom("it is no enumeration"))
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, value::Error> {
+        self.0 = variants;
+        self.deserialize_any(visitor)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map struct identifier ignored_any
+    }
 }
 
 /// Asks a machine for something at the time it has.
@@ -63,7 +90,7 @@ type Ask<W, C> = fn(&mut W, Option<RequestId>, C) -> Result<Outcome, Refusal>;
 /// Checks every row alone, and every two of a command together. The harmless commands change nothing.
 pub(crate) fn check<W, C>(cases: Vec<Case<W, C>>, harmless: [C; 2], base: fn() -> W, ask: Ask<W, C>)
 where
-    C: Clone + Debug + serde::de::DeserializeOwned,
+    C: Clone + Debug + DeserializeOwned,
 {
     const USED: RequestId = RequestId(1);
     let mut covered = BTreeSet::new();
@@ -118,5 +145,11 @@ where
         covered.insert(name);
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
-    assert_eq!(covered.len(), variant_count::<C>(), "commands with rows: {covered:?}");
+    assert_eq!(covered.len(), variants::<C>().len(), "commands with rows: {covered:?}");
+}
+
+#[test]
+fn no_two_refusals_stand_in_one_place() {
+    let places: BTreeSet<u16> = crate::transcript::refusals().map(|refusal| refusal.precedence()).collect();
+    assert_eq!(places.len(), variants::<Refusal>().len());
 }

@@ -5,9 +5,8 @@ use serde::{Deserialize, Serialize};
 
 /// Why a command changed nothing. A refusal is replicated and the same on every node.
 ///
-/// When several reasons apply, the first one listed here is given, with one exception: a bound that depends on what the
-/// command names (the settings of a sale, the price list of a house) can only be looked at once that is found. It comes
-/// right after everything that may be missing. `tests/precedence.rs` of either machine holds every command to this.
+/// The list only grows at its end: refusals are stored by their position. When several reasons apply, the one of the least
+/// [`precedence`](Self::precedence) is given.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Refusal {
     // The request itself.
@@ -206,5 +205,66 @@ impl Refusal {
     /// A field outside its bounds.
     pub fn out_of_bounds(field: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::OutOfBounds { field: field.into(), reason: reason.into() }
+    }
+
+    /// Where it stands among the reasons to refuse a command: of several that apply the least is given. The numbers leave
+    /// room for others between them and mean nothing else.
+    ///
+    /// There is one exception: a bound that depends on what the command names (the settings of a sale, the price list of
+    /// a house) can only be looked at once that is found. It comes right after everything that may be missing.
+    /// `tests/precedence.rs` of either machine holds every command to this.
+    pub fn precedence(&self) -> u16 {
+        match self {
+            // The request itself.
+            Self::RequestIdReused => 1000,
+            Self::OutOfBounds { .. } => 1010,
+            // What it names.
+            Self::NoSuchShowtime => 2000,
+            Self::NoSuchTicket => 2010,
+            Self::NoSuchHold => 2020,
+            Self::HoldGone => 2030,
+            Self::NoSuchOrder => 2040,
+            Self::NoSuchSeat(_) => 2050,
+            Self::NoSuchArea(_) => 2060,
+            Self::NoSuchOrganisation => 2070,
+            Self::NoSuchVenue => 2080,
+            Self::NoSuchEvent => 2090,
+            Self::NoSuchEntry => 2100,
+            Self::NoSuchUser => 2110,
+            Self::NoSuchNode => 2120,
+            Self::NoSuchGroup => 2130,
+            Self::NoSuchSink => 2140,
+            // The state of the sale.
+            Self::AlreadyExists => 3000,
+            Self::VersionMismatch { .. } => 3010,
+            Self::NoGroups => 3020,
+            Self::InUse => 3030,
+            Self::SaleRejects => 3040,
+            Self::NoLine => 3050,
+            Self::NoWaitlist => 3060,
+            Self::WrongQueueState { .. } => 3070,
+            Self::BeaconMissing => 3080,
+            Self::QueueFull => 3090,
+            // The admission.
+            Self::NotCalledYet { .. } => 4000,
+            Self::TicketOver => 4010,
+            Self::NotAdmitted => 4020,
+            // The seats.
+            Self::TooManySeats { .. } => 5000,
+            Self::BuyerLimit { .. } => 5010,
+            Self::SeatsUnavailable { .. } => 5020,
+            Self::LeavesOrphan { .. } => 5030,
+            Self::NoSeatsFit => 5040,
+            Self::AreaFull { .. } => 5050,
+            Self::SeatsFit => 5060,
+            // Holds, orders and money.
+            Self::HoldHasOrder => 6000,
+            Self::HoldTotalReached => 6010,
+            Self::WrongOrderState { .. } => 6020,
+            Self::PaymentIdReused => 6030,
+            Self::MoreThanDue { .. } => 6040,
+            Self::AtCapacity { .. } => 6050,
+            Self::SinkLapsed { .. } => 6060,
+        }
     }
 }

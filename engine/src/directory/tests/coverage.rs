@@ -5,7 +5,7 @@
 
 use super::{golden, precedence};
 use crate::DirectoryCommand;
-use crate::precedence::{name_of, variant_count};
+use crate::precedence::{name_of, variants};
 use crate::transcript::{is_told, lines, refusals};
 use std::collections::BTreeMap;
 
@@ -45,7 +45,7 @@ fn verb(command: &DirectoryCommand) -> &'static str {
 /// Verbs by the name of their command.
 fn verbs() -> BTreeMap<String, &'static str> {
     let verbs: BTreeMap<_, _> = golden::samples().iter().map(|command| (name_of(command), verb(command))).collect();
-    assert_eq!(verbs.len(), variant_count::<DirectoryCommand>(), "a command is missing among the samples");
+    assert_eq!(verbs.len(), variants::<DirectoryCommand>().len(), "a command is missing among the samples");
     verbs
 }
 
