@@ -114,7 +114,7 @@ pub struct ShowtimeView {
     pub cursor: u64,
     /// Buyers called or shopping. In a sale without a line: 0.
     pub active: u64,
-    /// Buyers really called per minute of late, as far as known; the configured rate until then.
+    /// Places really called per minute of late, at most the configured rate; 0 while nobody was called.
     pub rate_achieved: u32,
     /// The message to everybody in line.
     pub message: Option<String>,
@@ -202,7 +202,7 @@ pub struct TicketView {
     pub place: Option<u64>,
     /// Places still to be called before it; `None` before the opening.
     pub ahead: Option<u64>,
-    /// Seconds until it is called, as far as can be told; `None` unless waiting.
+    /// Seconds until it is called, by how fast the line moved of late; `None` unless waiting in an open line that moved.
     pub eta_secs: Option<u64>,
     /// Until when it can be claimed, while called.
     pub claim_by: Option<Timestamp>,

@@ -23,6 +23,7 @@ impl Shard {
         events.push(order.showtime, Event::OrderCanceled { order: ask.order, user, places, total });
         events.push(order.showtime, Event::HoldReleased { hold: hold_id, places: hold.places.clone() });
         self.tell_blocked_again(order.showtime, &hold.places.seats, events);
+        self.end_admission_if_bought(&hold, events);
         Ok(Outcome::Ordered { order: Box::new(order) })
     }
 }

@@ -157,6 +157,7 @@ impl Shard {
         events.push(hold.showtime, Event::HoldReleased { hold: id, places: hold.places.clone() });
         self.tell_blocked_again(hold.showtime, &hold.places.seats, events);
         self.end_offer(hold.offer, |entry, user| Event::WaitlistLeft { entry, user }, events);
+        self.end_admission_if_bought(&hold, events);
     }
 
     /// A hold without an order has run out. Its deadline is taken out already.
@@ -167,5 +168,6 @@ impl Shard {
         events.push(hold.showtime, Event::HoldExpired { hold: id, places: hold.places.clone() });
         self.tell_blocked_again(hold.showtime, &hold.places.seats, events);
         self.end_offer(hold.offer, |entry, user| Event::WaitlistExpired { entry, user }, events);
+        self.end_admission_if_bought(&hold, events);
     }
 }

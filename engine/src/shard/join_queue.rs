@@ -22,8 +22,9 @@ impl Shard {
             return Err(Refusal::QueueFull);
         }
 
+        let now = self.state.now;
         let is_drawn = showtime.sale().method == Method::Draw;
-        let ticket = self.showtime_mut(ask.showtime).line.join(ask.user, is_drawn);
+        let ticket = self.showtime_mut(ask.showtime).line.join(ask.user, is_drawn, now);
         self.schedule_step(ask.showtime);
 
         events.push(ask.showtime, Event::QueueJoined { ticket, user: ask.user });

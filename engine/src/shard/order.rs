@@ -1,9 +1,9 @@
 //! Orders: what they owe, how they end. The table of payments is in `docs/engine/payments.md`.
 
 use super::Shard;
-use super::hold::count;
+use super::hold::{Hold, count};
 use crate::group_state::Events;
-use crate::{Event, ForeignMoney, Money, OrderId, OrderState, OrderView, PaymentOutcome, Refusal, UserId};
+use crate::{Event, ForeignMoney, HoldId, Money, OrderId, OrderState, OrderView, PaymentOutcome, Refusal, UserId};
 
 /// The most failures that an order remembers, of payments and refunds together. Successes are never bounded by number:
 /// money that the provider has taken or given back must be booked.
@@ -91,6 +91,7 @@ impl Shard {
         events.push(showtime, Event::OrderExpired { order: id, user, places, total });
         events.push(showtime, Event::HoldExpired { hold: hold_id, places: hold.places.clone() });
         self.tell_blocked_again(showtime, &hold.places.seats, events);
+        self.end_admission_if_bought(&hold, events);
     }
 
     /// Completes an order whose hold lives.
@@ -99,11 +100,20 @@ impl Shard {
         let hold = self.close_hold(hold_id);
         self.showtime_mut(hold.showtime).sell(&hold.places);
         self.tell_completed(id, events);
-        let buyer = self.showtimes[&hold.showtime].buyers.get(&hold.user);
-        let has_more = buyer.is_some_and(|buyer| !buyer.holds.is_empty());
-        if let Some(ticket) = hold.ticket
-            && !has_more
-        {
+        if let Some(ticket) = hold.ticket {
+            self.showtime_mut(hold.showtime).line.mark_bought(ticket);
+        }
+        self.end_admission_if_bought(&hold, events);
+    }
+
+    /// A hold was sold, or went otherwise: the last one of an admission with a purchase ends it. What the buyer holds
+    /// without this ticket, like the offer of a waitlist, is no reason to keep the slot.
+    pub(super) fn end_admission_if_bought(&mut self, hold: &Hold, events: &mut Events) {
+        let Some(ticket) = hold.ticket else { return };
+        let showtime = &self.showtimes[&hold.showtime];
+        let is_of_ticket = |id: &HoldId| self.live_hold(*id).is_some_and(|other| other.ticket == Some(ticket));
+        let has_more = showtime.buyers.get(&hold.user).is_some_and(|buyer| buyer.holds.iter().any(is_of_ticket));
+        if !has_more && showtime.line.has_bought(ticket) {
             self.finish_admission(hold.showtime, ticket, events);
         }
     }

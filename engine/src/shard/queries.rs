@@ -4,7 +4,7 @@ use super::Shard;
 use super::line::Standing;
 use super::showtime::Showtime;
 use crate::{
-    BuyerView, DrawView, HoldAnswer, HoldId, Method, OrderView, QueueState, Report, SeatsView, ShardAnswer, ShardQuery,
+    BuyerView, DrawView, HoldAnswer, HoldId, Method, OrderView, Report, SeatsView, ShardAnswer, ShardQuery,
     ShowtimeView, TicketNumber, TicketView,
 };
 use std::collections::BTreeMap;
@@ -60,8 +60,7 @@ impl Shard {
         let standing = showtime.line.standing(number);
         let place = showtime.line.public_place(number);
         let ahead = place.map(|place| place.saturating_sub(showtime.line.head.cursor));
-        let rate = u64::from(showtime.line.rate_achieved(self.state.now, showtime.sale())).max(1);
-        let eta = ahead.map(|ahead| ahead.saturating_mul(60).div_ceil(rate));
+        let eta = |ahead| showtime.line.eta_secs(ahead, self.state.now, showtime.sale());
         TicketView {
             showtime: showtime.id,
             number,
@@ -69,7 +68,7 @@ impl Shard {
             state: standing.state(),
             place,
             ahead,
-            eta_secs: eta.filter(|_| standing == Standing::Waiting && showtime.line.head.state == QueueState::Open),
+            eta_secs: ahead.filter(|_| standing == Standing::Waiting).and_then(eta),
             claim_by: if let Standing::Called { claim_by, .. } = standing { Some(claim_by) } else { None },
             session_expires_at: if let Standing::Shopping { until } = standing { Some(until) } else { None },
         }

@@ -47,10 +47,11 @@ impl Shard {
             _ => return Err(self.wrong_queue_state(ask.showtime)),
         }
 
+        let now = self.state.now;
         let line = &mut self.showtime_mut(ask.showtime).line;
         line.set_state(QueueState::Open);
         // Nobody was called during the pause, and that is not the rate of the line.
-        line.forget_rate();
+        line.measure_anew(now);
         self.schedule_step(ask.showtime);
         events.push(ask.showtime, Event::QueueResumed);
         Ok(Outcome::Done)

@@ -45,7 +45,7 @@ impl Shard {
             showtime.line.settle_credit(now, &before);
             showtime.line.clamp_credit(&sale);
             if sale.admission.rate_per_minute != before.admission.rate_per_minute {
-                showtime.line.forget_rate();
+                showtime.line.measure_anew(now);
             }
             showtime.set_sale(sale.clone());
             self.schedule_step(id);

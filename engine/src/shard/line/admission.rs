@@ -102,9 +102,9 @@ impl Line {
         Some(number)
     }
 
-    /// Measures the rate anew: how fast the line moved before says nothing about how fast it moves from now on.
-    pub(crate) fn forget_rate(&mut self) {
-        self.head.samples.clear();
+    /// Measures from now on: how fast the line moved before says nothing about how fast it moves from here.
+    pub(crate) fn measure_anew(&mut self, now: Timestamp) {
+        self.head.samples = vec![(now, self.head.cursor)];
         self.head_dirty = true;
     }
 
@@ -118,16 +118,29 @@ impl Line {
         }
     }
 
-    /// Calls per minute of late; the configured rate until that is known.
+    /// How long was measured, in ms, and how many places were called in that time.
+    fn measured(&self, now: Timestamp) -> Option<(u64, u64)> {
+        let &(from, cursor) = self.head.samples.first()?;
+        Some(((now - from).0, self.head.cursor.saturating_sub(cursor)))
+    }
+
+    /// Places called per minute of late, never more than the rate allows; none while nobody was called.
     pub(crate) fn rate_achieved(&self, now: Timestamp, sale: &Sale) -> u32 {
-        let configured = sale.admission.rate_per_minute;
-        match self.head.samples.first() {
-            Some(&(at, cursor)) if (now - at).0 >= SAMPLE_EVERY.0 => {
-                let called = u128::from(self.head.cursor.saturating_sub(cursor));
-                let rate = called * 60_000 / u128::from((now - at).0);
-                u32::try_from(rate).unwrap_or(u32::MAX).clamp(1, configured)
-            }
-            _ => configured,
+        let Some((elapsed, called)) = self.measured(now) else { return 0 };
+        let rate = u128::from(called) * 60_000 / u128::from(elapsed.max(1));
+        u32::try_from(rate).unwrap_or(u32::MAX).min(sale.admission.rate_per_minute)
+    }
+
+    /// Seconds until so many places are called, as fast as the line moved of late but no faster than its rate. Nobody
+    /// knows while the line does not call, or has called nobody since it is measured.
+    pub(crate) fn eta_secs(&self, ahead: u64, now: Timestamp, sale: &Sale) -> Option<u64> {
+        let (elapsed, called) = self.measured(now).filter(|&(_, called)| called > 0)?;
+        if self.head.state != QueueState::Open {
+            return None;
         }
+        let ahead = u128::from(ahead);
+        let measured = (ahead * u128::from(elapsed)).div_ceil(u128::from(called) * 1_000);
+        let at_best = (ahead * 60).div_ceil(u128::from(sale.admission.rate_per_minute.max(1)));
+        u64::try_from(measured.max(at_best)).ok()
     }
 }

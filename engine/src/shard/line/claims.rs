@@ -21,6 +21,18 @@ impl Line {
         self.ticket_mut(number).set(flag, 0);
     }
 
+    /// Notes that a purchase was made in a session, if the session goes on.
+    pub(crate) fn mark_bought(&mut self, number: TicketNumber) {
+        if let Standing::Shopping { until } = self.standing(number) {
+            self.ticket_mut(number).set(Flag::ShoppingBought, until.0);
+        }
+    }
+
+    /// Whether a purchase was made in a session that goes on.
+    pub(crate) fn has_bought(&self, number: TicketNumber) -> bool {
+        self.ticket(number).is_some_and(|ticket| ticket.flag() == Flag::ShoppingBought)
+    }
+
     /// Ends a session with a purchase.
     pub(crate) fn finish(&mut self, number: TicketNumber) {
         self.end_session(number, Flag::Done);

@@ -25,6 +25,7 @@ impl Line {
         self.head.entrants = self.head.joined;
         self.head.credit = burst(sale);
         self.head.credit_at = now;
+        self.measure_anew(now);
         self.set_state(QueueState::Open);
     }
 

@@ -13,11 +13,11 @@ pub(super) fn hash_of(user: UserId) -> u64 {
 
 impl Line {
     /// Takes a new ticket. The caller has decided: the owner has none, and there is room.
-    pub(crate) fn join(&mut self, user: UserId, is_drawn: bool) -> TicketNumber {
+    pub(crate) fn join(&mut self, user: UserId, is_drawn: bool, now: Timestamp) -> TicketNumber {
         self.head_dirty = true;
         if self.waiting() == 0 {
             // How fast the line moved while nobody waited says nothing about how fast it moves.
-            self.forget_rate();
+            self.measure_anew(now);
         }
         self.head.joined += 1;
         self.head.report.joined += 1;

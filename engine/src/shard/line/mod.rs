@@ -73,7 +73,7 @@ pub(crate) struct LineHead {
     pub(crate) draw: Option<Drawn>,
     /// Whether the line is to open as soon as the public randomness is known.
     pub(crate) awaits_beacon: bool,
-    /// The cursor at a few moments of the last minute, oldest first: the rate really achieved.
+    /// The cursor when measuring began and at a few moments of the last minute, oldest first: the rate really achieved.
     samples: Vec<(Timestamp, u64)>,
 }
 
@@ -223,7 +223,7 @@ impl Line {
     pub(crate) fn standing(&self, number: TicketNumber) -> Standing {
         let ticket = self.ticket(number).expect("the caller found the ticket");
         match ticket.flag() {
-            Flag::Shopping => Standing::Shopping { until: Timestamp(ticket.detail()) },
+            Flag::Shopping | Flag::ShoppingBought => Standing::Shopping { until: Timestamp(ticket.detail()) },
             Flag::Done => Standing::Done,
             Flag::Left | Flag::LeftCalled | Flag::LeftShopping => Standing::Left,
             Flag::Expired => Standing::Expired,
@@ -281,7 +281,8 @@ impl Line {
 
     /// Open sessions, in order of ticket.
     pub(crate) fn sessions(&self) -> impl Iterator<Item = (TicketNumber, Timestamp)> {
-        self.tickets().filter(|(_, ticket)| ticket.flag() == Flag::Shopping).map(|(n, t)| (n, Timestamp(t.detail())))
+        let is_inside = |ticket: &Ticket| matches!(ticket.flag(), Flag::Shopping | Flag::ShoppingBought);
+        self.tickets().filter(move |(_, ticket)| is_inside(ticket)).map(|(n, t)| (n, Timestamp(t.detail())))
     }
 
     fn tickets(&self) -> impl Iterator<Item = (TicketNumber, &Ticket)> {

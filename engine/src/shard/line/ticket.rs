@@ -24,6 +24,8 @@ pub(super) enum Flag {
     LeftCalled = 5,
     /// Given up inside.
     LeftShopping = 6,
+    /// Shopping, with a purchase made: the session ends with the last hold.
+    ShoppingBought = 7,
 }
 
 impl Ticket {
@@ -43,7 +45,8 @@ impl Ticket {
             3 => Flag::Left,
             4 => Flag::Expired,
             5 => Flag::LeftCalled,
-            _ => Flag::LeftShopping,
+            6 => Flag::LeftShopping,
+            _ => Flag::ShoppingBought,
         }
     }
 

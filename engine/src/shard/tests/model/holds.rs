@@ -248,6 +248,7 @@ impl Model {
         if let Some(entry) = self.take_offer(id) {
             self.tell_of(hold.showtime, Event::WaitlistLeft { entry: entry.id, user: entry.user });
         }
+        self.end_admissions(hold.showtime);
     }
 
     /// A hold without an order runs out.
@@ -258,6 +259,7 @@ impl Model {
         if let Some(entry) = self.take_offer(id) {
             self.tell_of(hold.showtime, Event::WaitlistExpired { entry: entry.id, user: entry.user });
         }
+        self.end_admissions(hold.showtime);
     }
 
     /// Tells which seats fell under their blocks again, block by block in order of their first seats.

@@ -24,9 +24,9 @@ impl Model {
         }
         let show = self.show_mut(id);
         if show.count_at(At::InLine) == 0 {
-            show.samples.clear();
+            show.count_anew(now);
         }
-        show.tickets.push(ModelTicket { user: ask.user, at: At::InLine });
+        show.tickets.push(ModelTicket { user: ask.user, at: At::InLine, has_bought: false });
         let number = show.tickets.len() as u64;
         if show.state != QueueState::Prequeue {
             show.line.push(number);
@@ -97,12 +97,7 @@ impl Model {
         for place in &called {
             show.at_place(*place).at = At::Called(claim_by);
         }
-        if show.samples.last().is_none_or(|&(at, _)| (now - at).0 >= 5_000) {
-            show.samples.push((now, show.cursor));
-            if show.samples.len() > 13 {
-                show.samples.remove(0);
-            }
-        }
+        show.steps.push((now, show.cursor));
         let (from, to) = (show.cursor + 1, *called.last().unwrap());
         show.credit -= called.len() as u128 * CALL;
         show.stepped_at = Some(now);

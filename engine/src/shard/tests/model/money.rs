@@ -120,6 +120,7 @@ impl Model {
         self.tell_of(showtime, Event::OrderExpired { order: id, user, places: places.clone(), total });
         self.tell_of(showtime, Event::HoldExpired { hold, places: places.clone() });
         self.blocked_again(showtime, &places);
+        self.end_admissions(showtime);
     }
 
     pub(super) fn cancel(&mut self, ask: &CancelOrder) -> Result<Outcome, Refusal> {
@@ -141,6 +142,7 @@ impl Model {
         self.tell_of(showtime, Event::OrderCanceled { order: ask.order, user, places: places.clone(), total });
         self.tell_of(showtime, Event::HoldReleased { hold, places: places.clone() });
         self.blocked_again(showtime, &places);
+        self.end_admissions(showtime);
         Ok(Outcome::Ordered { order: Box::new(order) })
     }
 
@@ -222,16 +224,21 @@ impl Model {
         if before.state != OrderState::PendingPayment {
             return;
         }
-        let ticket = self.holds[&before.hold].ticket;
+        if let Some(number) = self.holds[&before.hold].ticket {
+            self.show_mut(showtime).tickets[number.0 as usize - 1].has_bought = true;
+        }
         self.drop_order_hold(id);
-        let has_more = self.holds.values().any(|hold| hold.showtime == showtime && hold.user == user);
-        if let Some(number) = ticket
-            && !has_more
-        {
-            let ticket = &mut self.show_mut(showtime).tickets[number.0 as usize - 1];
-            if matches!(ticket.at, At::Shopping(_)) {
+        self.end_admissions(showtime);
+    }
+
+    /// Whoever shops, has bought, and holds nothing more with the ticket has done.
+    pub(super) fn end_admissions(&mut self, id: ShowtimeId) {
+        for number in (1..=self.shows[&id].tickets.len() as u64).map(TicketNumber) {
+            let holds = self.holds.values().any(|hold| (hold.showtime, hold.ticket) == (id, Some(number)));
+            let ticket = &mut self.show_mut(id).tickets[number.0 as usize - 1];
+            if matches!(ticket.at, At::Shopping(_)) && ticket.has_bought && !holds {
                 ticket.at = At::Done;
-                self.tell_of(showtime, Event::AdmissionDone { ticket: number });
+                self.tell_of(id, Event::AdmissionDone { ticket: number });
             }
         }
     }

@@ -49,7 +49,7 @@ impl Model {
             let show = self.show_mut(ask.showtime);
             show.settle_credit(now);
             if show.sale.admission.rate_per_minute != new.admission.rate_per_minute {
-                show.samples.clear();
+                show.count_anew(now);
             }
             show.sale = new.clone();
             show.clamp_credit();
@@ -131,6 +131,7 @@ impl Model {
         show.entrants = show.tickets.len() as u64;
         show.line = (1..=show.entrants).collect();
         show.full_burst(now);
+        show.count_anew(now);
         if show.sale.method == Method::Draw {
             let bundle = show.draw();
             let shuffle = draw::Shuffle::new(bundle.seed, bundle.entrants);
@@ -155,10 +156,11 @@ impl Model {
     ) -> Result<Outcome, Refusal> {
         let show = self.show(id)?;
         if show.state == from {
+            let now = self.now;
             let show = self.show_mut(id);
             show.state = to;
             if to == QueueState::Open {
-                show.samples.clear();
+                show.count_anew(now);
             }
             self.tell_of(id, event);
         } else if show.state != to {

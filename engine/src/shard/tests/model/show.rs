@@ -21,6 +21,8 @@ pub(crate) enum At {
 pub(crate) struct ModelTicket {
     pub(crate) user: UserId,
     pub(crate) at: At,
+    /// Whether something held with it was bought.
+    pub(super) has_bought: bool,
 }
 
 /// A step of admission whose time to claim is not over.
@@ -60,8 +62,9 @@ pub(crate) struct Show {
     pub(super) credit: u128,
     pub(super) credit_at: Timestamp,
     pub(super) stepped_at: Option<Timestamp>,
-    /// The cursor now and then, for the rate really achieved.
-    pub(super) samples: Vec<(Timestamp, u64)>,
+    /// Since when calls are counted for waiting times, and every step since: its time, and the cursor before it.
+    pub(super) counted_since: Option<Timestamp>,
+    pub(super) steps: Vec<(Timestamp, u64)>,
     pub(super) blocks: Vec<ModelBlock>,
 }
 
@@ -89,7 +92,8 @@ impl Show {
             credit: 0,
             credit_at: Timestamp(0),
             stepped_at: None,
-            samples: Vec::new(),
+            counted_since: None,
+            steps: Vec::new(),
             blocks: Vec::new(),
         }
     }
@@ -221,14 +225,39 @@ impl Show {
         }
     }
 
-    /// Calls a minute of late, the configured rate until five seconds have told.
-    pub(super) fn rate_achieved(&self, now: Timestamp) -> u32 {
-        let configured = self.sale.admission.rate_per_minute;
-        match self.samples.first() {
-            Some(&(at, cursor)) if (now - at).0 >= 5_000 => {
-                ((self.cursor - cursor) * 60_000 / (now - at).0).clamp(1, u64::from(configured)) as u32
+    /// Calls are counted for waiting times from now on.
+    pub(super) fn count_anew(&mut self, now: Timestamp) {
+        self.counted_since = Some(now);
+        self.steps.clear();
+    }
+
+    /// Milliseconds that count, and the places called in them. Marks are set where counting begins and before each step
+    /// that comes 5 s after a mark or later; the thirteenth mark from the end is where the time begins that counts.
+    fn counted(&self, now: Timestamp) -> (u64, u64) {
+        let Some(since) = self.counted_since else { return (0, 0) };
+        let first = self.steps.first().map_or(self.cursor, |step| step.1);
+        let mut marks = vec![(since, first)];
+        for &step in &self.steps {
+            if step.0.0 >= marks.last().unwrap().0.0 + 5_000 {
+                marks.push(step);
             }
-            _ => configured,
         }
+        let (at, cursor) = marks[marks.len().saturating_sub(13)];
+        (now.0 - at.0, self.cursor - cursor)
+    }
+
+    /// Places a minute, never more than the rate.
+    pub(super) fn rate_achieved(&self, now: Timestamp) -> u32 {
+        let (millis, called) = self.counted(now);
+        (called * 60_000 / millis.max(1)).min(u64::from(self.sale.admission.rate_per_minute)) as u32
+    }
+
+    /// The first whole second by which so many places are called, at the pace that was counted and within the rate.
+    pub(super) fn eta(&self, ahead: u64, now: Timestamp) -> Option<u64> {
+        let (millis, called) = self.counted(now);
+        let rate = u64::from(self.sale.admission.rate_per_minute);
+        let is_enough = |secs: u64| secs * 1_000 * called >= ahead * millis && secs * rate >= ahead * 60;
+        let guess = (ahead * millis / (called.max(1) * 1_000)).max(ahead * 60 / rate);
+        (called > 0).then(|| (guess..).find(|&secs| is_enough(secs)).unwrap())
     }
 }

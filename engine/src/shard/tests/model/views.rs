@@ -11,7 +11,6 @@ impl Model {
         let ticket = &show.tickets[number as usize - 1];
         let place = show.place_of(number);
         let ahead = place.map(|place| place.saturating_sub(show.cursor));
-        let rate = u64::from(show.rate_achieved(self.now));
         let moves = ticket.at == At::InLine && show.state == QueueState::Open;
         TicketView {
             showtime: id,
@@ -28,7 +27,7 @@ impl Model {
             },
             place,
             ahead,
-            eta_secs: ahead.filter(|_| moves).map(|ahead| (ahead * 60).div_ceil(rate)),
+            eta_secs: ahead.filter(|_| moves).and_then(|ahead| show.eta(ahead, self.now)),
             claim_by: if let At::Called(by) = ticket.at { Some(by) } else { None },
             session_expires_at: if let At::Shopping(until) = ticket.at { Some(until) } else { None },
         }
