@@ -79,7 +79,8 @@ pub struct Sale {
     pub prevent_orphans: bool,
     /// Offer freed seats to a waitlist. Default false.
     pub waitlist: bool,
-    /// Public randomness for the draw. The line opens only once it is known. Default none.
+    /// Public randomness for the draw, published after `opens_at`, which it requires and fixes once somebody has joined. At
+    /// that time the entrants are fixed; the line opens once the randomness is known. Default none.
     pub beacon: Option<BeaconPlan>,
 }
 
@@ -157,6 +158,10 @@ impl Sale {
                 return Err(Refusal::out_of_bounds(field, "prequeueAt, opensAt and closesAt must follow each other"));
             }
             last = last.max(at);
+        }
+        if self.method == Method::Draw && self.beacon.is_some() && self.opens_at.is_none() {
+            // Everybody can see that the round comes after this time, and that the entrants were fixed before it.
+            return Err(Refusal::out_of_bounds("beacon", "a draw with planned randomness needs opensAt"));
         }
         Ok(())
     }

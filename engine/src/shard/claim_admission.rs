@@ -16,7 +16,7 @@ impl Shard {
         }
         let segment = match standing {
             Standing::Prequeue | Standing::Waiting => {
-                let place = showtime.line.public_place(ask.ticket).unwrap_or(u64::MAX);
+                let place = showtime.line.public_place(ask.ticket, showtime.sale().method).unwrap_or(u64::MAX);
                 return Err(Refusal::NotCalledYet { ahead: place.saturating_sub(showtime.line.head.cursor) });
             }
             Standing::Called { segment, .. } => segment,

@@ -32,9 +32,9 @@ impl Shard {
             ShardQuery::TicketOf { showtime, user } => ShardAnswer::Ticket(
                 of(showtime).and_then(|showtime| Some(self.ticket_view(showtime, showtime.line.ticket_of(*user)?))),
             ),
-            ShardQuery::TicketAt { showtime, place } => ShardAnswer::Ticket(
-                of(showtime).and_then(|showtime| Some(self.ticket_view(showtime, showtime.line.ticket_at(*place)?))),
-            ),
+            ShardQuery::TicketAt { showtime, place } => ShardAnswer::Ticket(of(showtime).and_then(|showtime| {
+                Some(self.ticket_view(showtime, showtime.line.ticket_at(*place, showtime.sale().method)?))
+            })),
             ShardQuery::Hold(id) => ShardAnswer::Hold(self.hold_answer(*id)),
             ShardQuery::Order(id) => ShardAnswer::Order(self.order(*id).ok().cloned().map(Box::new)),
             ShardQuery::Report(id) => ShardAnswer::Report(of(id).map(|showtime| Box::new(self.report(showtime)))),
@@ -58,7 +58,7 @@ impl Shard {
     /// A ticket as it is now; it must exist.
     pub(super) fn ticket_view(&self, showtime: &Showtime, number: TicketNumber) -> TicketView {
         let standing = showtime.line.standing(number);
-        let place = showtime.line.public_place(number);
+        let place = showtime.line.public_place(number, showtime.sale().method);
         let ahead = place.map(|place| place.saturating_sub(showtime.line.head.cursor));
         let eta = |ahead| showtime.line.eta_secs(ahead, self.state.now, showtime.sale());
         TicketView {

@@ -24,15 +24,14 @@ impl Shard {
         if let Some(beacon) = showtime.beacon() {
             return if *beacon == ask.randomness { Ok(Outcome::Done) } else { Err(Refusal::AlreadyExists) };
         }
-        if !matches!(showtime.line.head.state, QueueState::Scheduled | QueueState::Prequeue) {
+        // Known while entrants may still join, it would let them be chosen by the order that they lead to.
+        let head = &showtime.line.head;
+        if head.state != QueueState::Prequeue || !head.awaits_beacon {
             return Err(self.wrong_queue_state(ask.showtime));
         }
 
-        let awaits_it = showtime.line.head.awaits_beacon;
         self.showtime_mut(ask.showtime).set_beacon(ask.randomness.clone());
-        if awaits_it {
-            self.open_line(ask.showtime, events);
-        }
+        self.open_line(ask.showtime, events);
         Ok(Outcome::Done)
     }
 }

@@ -13,17 +13,18 @@ use crate::{
 
 impl Shard {
     pub(super) fn open_queue(&mut self, ask: &OpenQueue, events: &mut Events) -> Result<Outcome, Refusal> {
-        match self.showtime(ask.showtime)?.line.head.state {
+        let head = &self.showtime(ask.showtime)?.line.head;
+        match head.state {
             QueueState::Scheduled | QueueState::Prequeue => {}
             QueueState::Open => return Ok(Outcome::Done),
             QueueState::Paused | QueueState::Closed => return Err(self.wrong_queue_state(ask.showtime)),
         }
-        if self.showtime(ask.showtime)?.lacks_beacon() {
+        if head.awaits_beacon {
             return Err(Refusal::BeaconMissing);
         }
 
         self.forget_schedule(ask.showtime, true);
-        self.open_line(ask.showtime, events);
+        self.open_or_await(ask.showtime, events);
         Ok(Outcome::Done)
     }
 
@@ -124,19 +125,23 @@ impl Shard {
     /// The line opens. The deadline is taken out already.
     pub(super) fn open_on_time(&mut self, id: ShowtimeId, events: &mut Events) {
         let showtime = &self.showtimes[&id];
-        let (prequeue_at, lacks_beacon) = (showtime.sale().prequeue_at, showtime.lacks_beacon());
-        let is_scheduled = showtime.line.head.state == QueueState::Scheduled;
-        if is_scheduled {
+        if showtime.line.head.state == QueueState::Scheduled {
+            let prequeue_at = showtime.sale().prequeue_at;
             self.deadlines.replace(prequeue_at, None, Due::Prequeue(id));
         }
-        if lacks_beacon {
-            // The time has come, and the randomness is late: buyers go on joining until it is known.
-            self.showtime_mut(id).line.await_beacon();
-            if is_scheduled {
-                self.start_prequeue(id, events);
-            }
-        } else {
+        self.open_or_await(id, events);
+    }
+
+    /// Its time has come: the line opens, or its entrants are fixed and it opens when the randomness is known.
+    fn open_or_await(&mut self, id: ShowtimeId, events: &mut Events) {
+        let showtime = self.showtime_mut(id);
+        if !showtime.lacks_beacon() {
             self.open_line(id, events);
+            return;
+        }
+        showtime.line.await_beacon();
+        if showtime.line.head.state == QueueState::Scheduled {
+            self.start_prequeue(id, events);
         }
     }
 

@@ -3,7 +3,7 @@
 use super::Shard;
 use super::deadlines::Due;
 use crate::group_state::Events;
-use crate::{Event, Outcome, QueueState, Refusal, UpdateSale};
+use crate::{Event, Method, Outcome, QueueState, Refusal, UpdateSale};
 
 impl Shard {
     pub(super) fn update_sale(&mut self, ask: &UpdateSale, events: &mut Events) -> Result<Outcome, Refusal> {
@@ -14,6 +14,7 @@ impl Shard {
         sale.validate()?;
         let head = &showtime.line.head;
         let is_ahead = matches!(head.state, QueueState::Scheduled | QueueState::Prequeue);
+        let has_plan = before.method == Method::Draw && before.beacon.is_some();
         for (field, changes, is_late) in [
             ("method", sale.method != before.method, !is_ahead || head.joined > 0 || head.awaits_beacon),
             (
@@ -23,7 +24,12 @@ impl Shard {
                 !is_ahead || head.joined > 0 || head.awaits_beacon || showtime.beacon().is_some(),
             ),
             ("prequeueAt", sale.prequeue_at != before.prequeue_at, head.state != QueueState::Scheduled),
-            ("opensAt", sale.opens_at != before.opens_at, !is_ahead || head.awaits_beacon),
+            // The round of a beacon was planned for after this time: put off, the entrants could be fixed knowing it.
+            (
+                "opensAt",
+                sale.opens_at != before.opens_at,
+                !is_ahead || head.awaits_beacon || has_plan && head.joined > 0,
+            ),
             ("closesAt", sale.closes_at != before.closes_at, head.state == QueueState::Closed),
         ] {
             if changes && is_late {

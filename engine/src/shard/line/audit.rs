@@ -91,7 +91,7 @@ impl Line {
                 self.waiting()
             ));
         }
-        if (head.active > 0 || head.entrants > 0 || head.cursor > 0) && !self.is_drawn() {
+        if (head.active > 0 || head.entrants > 0 && !head.awaits_beacon || head.cursor > 0) && !self.is_drawn() {
             return Err("somebody is inside, called or drawn before the opening".into());
         }
         if head.entrants > head.joined || head.joined != self.tickets().count() as u64 {
@@ -113,7 +113,11 @@ impl Line {
                 return Err(format!("the root over page {page} of the entrants is another"));
             }
         }
-        let drawn_of = if head.draw.is_some() { head.entrants } else { frontier.count() };
+        let drawn_of = match sale.method {
+            Method::Draw if head.draw.is_some() || head.awaits_beacon => head.entrants,
+            Method::Draw => head.joined,
+            Method::Fifo | Method::Passthrough | Method::Reject => 0,
+        };
         if frontier != head.frontier || frontier.count() != drawn_of {
             return Err("the tree over the entrants is another".into());
         }

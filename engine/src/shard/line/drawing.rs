@@ -14,23 +14,27 @@ pub(super) fn leaf_of(number: TicketNumber, user: UserId) -> Hash {
 impl Line {
     /// Opens the line: places are fixed, and the first burst may be called at once.
     pub(crate) fn open(&mut self, now: Timestamp, sale: &Sale, secret: &[u8; 32], beacon: Option<&Vec<u8>>) {
+        if !self.head.awaits_beacon {
+            self.head.entrants = self.head.joined;
+        }
         if sale.method == Method::Draw {
             let merkle_root = self.head.frontier.root();
             let beacon = beacon.cloned();
             let seed = draw::seed(secret, &merkle_root, beacon.as_deref());
             self.head.draw = Some(Drawn { merkle_root, beacon, seed });
-            self.shuffle = Some(Shuffle::new(seed, self.head.joined));
+            self.shuffle = Some(Shuffle::new(seed, self.head.entrants));
         }
         self.head.awaits_beacon = false;
-        self.head.entrants = self.head.joined;
         self.head.credit = burst(sale);
         self.head.credit_at = now;
         self.measure_anew(now);
         self.set_state(QueueState::Open);
     }
 
-    /// The line opens as soon as the public randomness is known.
+    /// The line opens as soon as the public randomness is known. Until then buyers join behind the entrants: whoever could
+    /// know the randomness and add an entrant could choose among orders.
     pub(crate) fn await_beacon(&mut self) {
+        self.head.entrants = self.head.joined;
         self.head.awaits_beacon = true;
         self.head_dirty = true;
     }

@@ -29,7 +29,7 @@ impl Line {
         self.pages[index / PAGE_LEN].push(Ticket::new(user));
         self.dirty.insert((index / PAGE_LEN) as u64);
         self.insert_index(number.0 as u32, user);
-        if is_drawn && !self.is_drawn() {
+        if is_drawn && !self.is_drawn() && !self.head.awaits_beacon {
             let page = self.head.frontier.count() / PAGE_LEN as u64;
             if let Some(root) = self.head.frontier.push(leaf_of(number, user), PAGE_LEN.trailing_zeros()) {
                 self.roots.insert(page, root);
@@ -52,7 +52,7 @@ impl Line {
         let mut flag = Flag::Left;
         let mut session = None;
         match self.standing(number) {
-            Standing::Prequeue if self.head.frontier.count() > 0 => {
+            Standing::Prequeue if number.0 <= self.head.frontier.count() => {
                 // The draw will tell its place.
                 self.unplaced.insert(number.0);
                 place = 0;

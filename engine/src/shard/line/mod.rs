@@ -19,7 +19,7 @@ mod ticket;
 use crate::draw::Shuffle;
 use crate::merkle::{Frontier, Hash};
 use crate::table::Table;
-use crate::{QueueReport, QueueState, TicketNumber, TicketState, Timestamp, UserId};
+use crate::{Method, QueueReport, QueueState, TicketNumber, TicketState, Timestamp, UserId};
 use hashbrown::HashTable;
 use joining::hash_of;
 use serde::{Deserialize, Serialize};
@@ -52,7 +52,7 @@ pub(crate) struct LineHead {
     pub(crate) state: QueueState,
     /// Tickets taken.
     pub(crate) joined: u64,
-    /// Tickets that were in line at the opening.
+    /// Tickets that were in line when the time to open had come.
     pub(crate) entrants: u64,
     /// The last place called.
     pub(crate) cursor: u64,
@@ -204,14 +204,19 @@ impl Line {
         drawn.map_or(number.0, |position| position + 1)
     }
 
+    /// Whether places may be told. A line that was closed before its draw has none that anybody drew.
+    fn has_places(&self, method: Method) -> bool {
+        self.is_drawn() && (method != Method::Draw || self.head.draw.is_some())
+    }
+
     /// The place of a ticket as its owner may know it.
-    pub(crate) fn public_place(&self, number: TicketNumber) -> Option<u64> {
-        self.is_drawn().then(|| self.place_of(number))
+    pub(crate) fn public_place(&self, number: TicketNumber, method: Method) -> Option<u64> {
+        self.has_places(method).then(|| self.place_of(number))
     }
 
     /// The ticket at a place, once places are known: drawn among the entrants, in join order behind them.
-    pub(crate) fn ticket_at(&self, place: u64) -> Option<TicketNumber> {
-        if !self.is_drawn() || place > self.head.joined {
+    pub(crate) fn ticket_at(&self, place: u64, method: Method) -> Option<TicketNumber> {
+        if !self.has_places(method) || place > self.head.joined {
             return None;
         }
         let position = place.checked_sub(1)?;

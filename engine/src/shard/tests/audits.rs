@@ -17,7 +17,7 @@ fn busy() -> World {
         "1s f join",
         "1s g join",
         "2s g leave",
-        "3s org beacon 7 abc",
+        "10s org beacon 7 abc",
         "11s a claim",
         "11s b claim",
         "11s c claim",

@@ -71,22 +71,101 @@ fn a_planned_beacon_is_waited_for() {
         13s org beacon 77 abc                      => done
         13s org beacon 77 abc                      => done
         13s org beacon 77 abd                      => refused: it exists already with another content
-        13s org show line                          => open, 2 joined, 2 entrants, cursor 2, 2 active
-        13s org show draw                          => 2 entrants, seed 92b92082…
-        13s ann show receipt                       => #1 proved by 1 hashes, place 2
+        13s org show line                          => open, 2 joined, 0 entrants, cursor 2, 2 active
+        13s org show draw                          => 0 entrants, seed b59b7a48…
+        13s ann show receipt                       => no receipt
         13s org show events                        => showtimes.created queue.prequeue.started queue.joined queue.joined queue.draw.published queue.opened queue.admitted
     "#]]);
 }
 
 #[test]
-fn a_beacon_known_before_opens_on_time() {
+fn a_beacon_is_refused_while_entrants_may_join() {
     check(expect![[r#"
         0s org sale draw opens=10s prequeue=0s beacon=77 => created 1
         1s ann join                                      => #1 prequeue
-        2s org beacon 77 abc                             => done
+        2s org beacon 77 abc                             => refused: the line is prequeue
         3s bob join                                      => #2 prequeue
+        4s org update opens=20s                          => refused: opensAt is out of bounds: it is too late to change it
+        10s org beacon 77 abc                            => done
         10s org show line                                => open, 2 joined, 2 entrants, cursor 2, 2 active
         10s org show draw                                => 2 entrants, seed 92b92082…
+    "#]]);
+    check(expect![[r#"
+        0s org sale draw opens=10s prequeue=5s beacon=77 => created 1
+        2s org beacon 77 abc                             => refused: the line is scheduled
+    "#]]);
+}
+
+#[test]
+fn who_joins_while_the_beacon_is_awaited_is_not_drawn() {
+    check(expect![[r#"
+        0s org sale draw opens=10s prequeue=0s beacon=77 rate=1 room=100 => created 1
+        1s ann join                                                      => #1 prequeue
+        1s bob join                                                      => #2 prequeue
+        1s cat join                                                      => #3 prequeue
+        10s dan join                                                     => #4 prequeue
+        11s eve join                                                     => #5 prequeue
+        11s fay join                                                     => #6 prequeue
+        11s org show line                                                => prequeue, 6 joined, 3 entrants, cursor 0, 0 active
+        12s bob leave                                                    => done
+        12s eve leave                                                    => done
+        12s eve show ticket                                              => #5 left
+        12s org restart                                                  => restarted
+        13s org beacon 77 abc                                            => done
+        13s org show draw                                                => 3 entrants, seed 37c2fd80…
+        13s ann show ticket                                              => #1 called, place 2, 0 ahead, claim by 133s
+        13s bob show ticket                                              => #2 left, place 1, 0 ahead
+        13s cat show ticket                                              => #3 waiting, place 3, 1 ahead, eta 60s
+        13s dan show ticket                                              => #4 waiting, place 4, 2 ahead, eta 120s
+        13s eve show ticket                                              => #5 left, place 5, 3 ahead
+        13s fay show ticket                                              => #6 waiting, place 6, 4 ahead, eta 240s
+        13s cat show receipt                                             => #3 proved by 1 hashes, place 3
+        13s dan show receipt                                             => no receipt
+        13s org show place4                                              => #4 of dan
+        200s org show line                                               => open, 6 joined, 3 entrants, cursor 3, 1 active
+    "#]]);
+}
+
+#[test]
+fn opening_early_fixes_the_entrants() {
+    check(expect![[r#"
+        0s org sale draw opens=100s prequeue=50s beacon=77 => created 1
+        1s org open                                        => done
+        1s org show line                                   => prequeue, 0 joined, 0 entrants, cursor 0, 0 active
+        2s ann join                                        => #1 prequeue
+        2s org open                                        => refused: the planned randomness is not known yet
+        3s org beacon 77 abc                               => done
+        3s org show line                                   => open, 1 joined, 0 entrants, cursor 1, 1 active
+        3s ann show ticket                                 => #1 called, place 1, 0 ahead, claim by 123s
+    "#]]);
+    check(expect![[r#"
+        0s org sale draw opens=never beacon=77 => refused: beacon is out of bounds: a draw with planned randomness needs opensAt
+        0s org sale draw opens=5s beacon=77    => created 1
+        1s org update opens=never              => refused: beacon is out of bounds: a draw with planned randomness needs opensAt
+    "#]]);
+}
+
+#[test]
+fn a_line_closed_before_its_draw_has_no_places() {
+    check(expect![[r#"
+        0s org sale draw opens=10s prequeue=0s => created 1
+        1s ann join                            => #1 prequeue
+        1s bob join                            => #2 prequeue
+        2s org close                           => done
+        3s ann show ticket                     => #1 waiting
+        3s bob claim                           => refused: the line is closed
+        3s org show place1                     => no ticket
+        3s ann leave                           => done
+        3s ann show ticket                     => #1 left
+        3s ann show receipt                    => no receipt
+    "#]]);
+    check(expect![[r#"
+        0s org sale draw opens=10s prequeue=0s beacon=7 => created 1
+        1s ann join                                     => #1 prequeue
+        11s bob join                                    => #2 prequeue
+        12s org close                                   => done
+        13s ann show ticket                             => #1 waiting
+        13s org beacon 7 abc                            => refused: the line is closed
     "#]]);
 }
 

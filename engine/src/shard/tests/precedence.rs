@@ -120,8 +120,7 @@ fn rows(command: &ShardCommand) -> Vec<ShardRow> {
             // It is missing for good once the line is closed.
             prepared(row!(OpenQueue, "BeaconMissing", |_ask| {}), |world| {
                 let showtime = world.shard.showtimes.get_mut(&ShowtimeId::new(GROUP, 2)).unwrap();
-                let plan = BeaconPlan { source: "drand".into(), round: 7 };
-                showtime.set_sale(Sale { method: Method::Draw, beacon: Some(plan), ..showtime.sale().clone() });
+                showtime.line.await_beacon();
             }),
         ],
         ShardCommand::PauseQueue(_) => vec![
@@ -468,7 +467,7 @@ fn cases() -> Vec<Case<World, ShardCommand>> {
         ),
         (
             ShardCommand::RecordBeacon(RecordBeacon { showtime: third, round: 7, randomness: vec![1] }),
-            |world: &mut World| script(world, "5s org sale draw showtime=3 opens=never beacon=7"),
+            |world: &mut World| script(world, "5s org sale draw showtime=3 opens=5s beacon=7"),
         ),
         (ShardCommand::SetLimits(SetLimits { requests_max: Some(5_000), ..SetLimits::default() }), nothing),
         (ShardCommand::RegisterSink(RegisterSink { sink: "broker".into() }), nothing),

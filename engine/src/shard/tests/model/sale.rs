@@ -34,11 +34,12 @@ impl Model {
         let (old, new) = (&show.sale, ask.patch.apply(&show.sale));
         new.validate()?;
         let is_begun = !show.is_ahead() || !show.tickets.is_empty();
+        let is_promised = !show.tickets.is_empty() && old.method == Method::Draw && old.beacon.is_some();
         for (field, changes, is_late) in [
             ("method", old.method != new.method, is_begun || show.awaits_beacon),
             ("beacon", old.beacon != new.beacon, is_begun || show.awaits_beacon || show.beacon.is_some()),
             ("prequeueAt", old.prequeue_at != new.prequeue_at, show.state != QueueState::Scheduled),
-            ("opensAt", old.opens_at != new.opens_at, !show.is_ahead() || show.awaits_beacon),
+            ("opensAt", old.opens_at != new.opens_at, !show.is_ahead() || show.awaits_beacon || is_promised),
             ("closesAt", old.closes_at != new.closes_at, show.state == QueueState::Closed),
         ] {
             if changes && is_late {
@@ -80,14 +81,12 @@ impl Model {
         match &show.beacon {
             Some(known) if *known == ask.randomness => return Ok(Outcome::Done),
             Some(_) => return Err(Refusal::AlreadyExists),
-            None if !show.is_ahead() => return Err(show.wrong_state()),
+            // Nobody may know it who could still add an entrant.
+            None if !show.is_ahead() || !show.awaits_beacon => return Err(show.wrong_state()),
             None => {}
         }
-        let show = self.show_mut(ask.showtime);
-        show.beacon = Some(ask.randomness.clone());
-        if show.awaits_beacon {
-            self.open(ask.showtime);
-        }
+        self.show_mut(ask.showtime).beacon = Some(ask.randomness.clone());
+        self.open(ask.showtime);
         Ok(Outcome::Done)
     }
 
@@ -104,6 +103,7 @@ impl Model {
             return;
         }
         show.awaits_beacon = true;
+        show.entrants = show.tickets.len() as u64;
         if show.state == QueueState::Scheduled {
             self.start_prequeue(id);
         }
@@ -112,10 +112,10 @@ impl Model {
     pub(super) fn open_now(&mut self, id: ShowtimeId) -> Result<Outcome, Refusal> {
         let show = self.show(id)?;
         if show.is_ahead() {
-            if show.lacks_beacon() {
+            if show.awaits_beacon {
                 return Err(Refusal::BeaconMissing);
             }
-            self.open(id);
+            self.open_on_time(id);
         } else if show.state != QueueState::Open {
             return Err(show.wrong_state());
         }
@@ -127,15 +127,17 @@ impl Model {
         let now = self.now;
         let show = self.show_mut(id);
         show.state = QueueState::Open;
+        if !show.awaits_beacon {
+            show.entrants = show.tickets.len() as u64;
+        }
         show.awaits_beacon = false;
-        show.entrants = show.tickets.len() as u64;
-        show.line = (1..=show.entrants).collect();
+        show.line = (1..=show.tickets.len() as u64).collect();
         show.full_burst(now);
         show.count_anew(now);
         if show.sale.method == Method::Draw {
             let bundle = show.draw();
             let shuffle = draw::Shuffle::new(bundle.seed, bundle.entrants);
-            show.line.sort_by_key(|number| shuffle.position_of(number - 1));
+            show.line[..bundle.entrants as usize].sort_by_key(|number| shuffle.position_of(number - 1));
             show.bundle = Some(bundle.clone());
             self.tell_of(id, Event::DrawPublished(Box::new(bundle)));
         }

@@ -48,7 +48,7 @@ pub(crate) struct Show {
     pub(crate) state: QueueState,
     pub(super) message: Option<String>,
     pub(crate) beacon: Option<Vec<u8>>,
-    /// The time to open has come, and the randomness has not.
+    /// The time to open has come, and the randomness has not: who joins now is not drawn.
     pub(crate) awaits_beacon: bool,
     pub(super) bundle: Option<DrawBundle>,
     pub(super) entrants: u64,
@@ -212,9 +212,10 @@ impl Show {
 
     /// The place of a ticket, once places are known.
     pub(super) fn place_of(&self, number: u64) -> Option<u64> {
-        // Closed without ever having opened, the line is in join order.
+        // Closed without ever having opened, the line is in join order; and nobody has drawn who was to be drawn.
         let place = self.line.iter().position(|other| *other == number).map_or(number, |index| index as u64 + 1);
-        (!self.is_ahead()).then_some(place)
+        let is_undrawn = self.sale.method == Method::Draw && self.bundle.is_none();
+        (!self.is_ahead() && !is_undrawn).then_some(place)
     }
 
     pub(super) fn ticket_of(&self, ticket: TicketNumber, user: UserId) -> Result<usize, Refusal> {
