@@ -327,6 +327,7 @@ impl<C: Connector> Client<C> {
 }
 
 /// A seed from the system's randomness.
+#[expect(clippy::disallowed_types, reason = "a seed for those who bring none")]
 pub fn entropy_seed() -> u64 {
     std::collections::hash_map::RandomState::new().build_hasher().finish()
 }

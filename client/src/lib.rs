@@ -11,6 +11,8 @@
 //! In reading order: [`client`], the one call; [`buyers`] and [`organisers`], the calls; [`types`], what they carry.
 //! `examples/buy_a_ticket.rs` shows a whole purchase; [`rush`] sends a crowd and checks the books.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
+
 mod base_url;
 pub mod buyers;
 pub mod client;

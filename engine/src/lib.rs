@@ -22,6 +22,8 @@
 //! - [`draw`] and [`merkle`]: what an outsider needs to check a draw.
 //! - [`row`] and [`codec`]: how a machine is stored.
 
+#![warn(clippy::disallowed_methods, clippy::disallowed_types)]
+
 pub mod codec;
 pub mod command;
 pub mod directory;

@@ -19,6 +19,8 @@
 //! - `tokens`: who somebody is. `mirror`: what is kept in memory. `layout`: a venue's seats and their names.
 //! - `backend`: the cluster with everything counted. `metrics`: the counters.
 
+#![warn(clippy::disallowed_methods, clippy::disallowed_types)]
+
 mod app;
 mod backend;
 mod config;

@@ -31,6 +31,8 @@
 //! *Invariant:* an append or a vote is acknowledged only after the sync that covers it; the first error of a disk stops
 //! the node.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
+
 mod access_service;
 pub mod admin;
 pub mod backup;
@@ -40,6 +42,7 @@ pub mod cluster;
 mod consensus_service;
 pub mod controller;
 mod convert;
+#[expect(clippy::disallowed_methods, reason = "the directory that the real disk and store are in")]
 pub mod data_dir;
 mod group;
 mod hosting;
@@ -50,15 +53,18 @@ pub mod node;
 mod room;
 mod roster;
 pub mod seams;
+#[expect(clippy::disallowed_methods, reason = "the real store")]
 pub mod sled_store;
 mod snapshot;
 pub mod state;
 pub mod state_machine;
+#[expect(clippy::disallowed_methods, reason = "the real disk")]
 pub mod std_disk;
 mod steps;
 mod stop;
 pub mod tls;
 pub mod transport;
 pub mod types;
+#[expect(clippy::disallowed_methods, reason = "it reads the files of a node that does not run")]
 pub mod verify;
 pub mod wal;

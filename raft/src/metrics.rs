@@ -14,7 +14,6 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetri
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::{Registry, Unit};
-use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -227,7 +226,8 @@ impl Scrape<'_> {
         scale: f64,
     ) -> fmt::Result {
         let observed = values.observed();
-        let no_exemplars = None::<&HashMap<usize, Exemplar<NoLabelSet, f64>>>;
+        #[expect(clippy::disallowed_types, reason = "the library asks for one, and gets none")]
+        let no_exemplars = None::<&std::collections::HashMap<usize, Exemplar<NoLabelSet, f64>>>;
         self.0.encode_descriptor(name, help, unit, MetricType::Histogram)?.encode_histogram(
             observed.sum as f64 * scale,
             observed.count(),

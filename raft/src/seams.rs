@@ -23,6 +23,7 @@ pub trait Clock: Send + Sync + 'static {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the real clock")]
     fn now(&self) -> Timestamp {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
@@ -40,6 +41,7 @@ pub trait IdSource: Send + Sync + 'static {
 pub struct SystemIds;
 
 impl IdSource for SystemIds {
+    #[expect(clippy::disallowed_methods, reason = "the real randomness")]
     fn draw(&self) -> u128 {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).expect("the operating system hands out randomness once it has booted");
@@ -58,6 +60,7 @@ pub trait Spawner: Send + Sync + 'static {
 pub struct ThreadSpawner;
 
 impl Spawner for ThreadSpawner {
+    #[expect(clippy::disallowed_methods, reason = "the real threads")]
     fn spawn_blocking_task(&self, name: &str, task: BoxFuture<'static, ()>) -> io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         std::thread::Builder::new().name(name.to_owned()).spawn(move || runtime.block_on(task))?;

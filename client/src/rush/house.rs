@@ -8,7 +8,7 @@ use crate::{Counts, Error, SeatState};
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use tokio::time::Instant;
 
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 pub(super) struct House {
     sequence: u64,
     labels: Vec<Box<str>>,
-    ranks: HashMap<Box<str>, u32>,
+    ranks: BTreeMap<Box<str>, u32>,
     states: Vec<SeatState>,
     available: BTreeSet<u32>,
     /// Seats that a refusal named, with the sequence known then: not asked for again before a newer look.
@@ -36,7 +36,7 @@ impl House {
         let mut house = Self {
             sequence: answer.sequence,
             labels: Vec::with_capacity(seats.len()),
-            ranks: HashMap::with_capacity(seats.len()),
+            ranks: BTreeMap::new(),
             states: Vec::with_capacity(seats.len()),
             available: BTreeSet::new(),
             refused: BTreeMap::new(),

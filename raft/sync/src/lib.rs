@@ -8,6 +8,8 @@
 //! `just loom` tries the interleavings: it builds this crate with `--cfg loom`, which puts loom's lock and atomics in place
 //! of the standard library's, and runs `tests/loom.rs`. What else threads share on a node are tokio's own channels.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
+
 pub mod distribution;
 pub mod hand_off;
 pub mod monitor;
