@@ -316,6 +316,13 @@ impl GroupState {
     /// Recounts the logs. Gives the last link of each chain that has events retained.
     pub(crate) fn audit(&self) -> Result<BTreeMap<Option<ShowtimeId>, [u8; 32]>, String> {
         self.ledger.audit()?;
+        let requests = self.ledger.records();
+        if requests.next() - requests.first() > self.limits.requests_max {
+            return Err("more requests are remembered than may be".into());
+        }
+        if self.journal.is_over(self.limits.events_max) {
+            return Err("more events are kept than may be".into());
+        }
         self.journal.audit()
     }
 }

@@ -294,7 +294,7 @@ pub struct RecordRefund {
     pub refund: PaymentId,
     /// How it ended.
     pub outcome: PaymentOutcome,
-    /// How much went back, or was to go back. 0 to 10^15 minor units.
+    /// How much went back, or was to go back. 1 to 10^15 minor units.
     pub amount: Money,
 }
 

@@ -3,8 +3,9 @@
 use super::Shard;
 use super::hold::count;
 use super::line::Standing;
+use super::order::FAILURES_MAX;
 use super::showtime::Buyer;
-use crate::{OrderState, SeatId, SeatState, ShowtimeId, UserId};
+use crate::{ForeignMoney, OrderState, OrderView, PaymentOutcome, SeatId, SeatState, ShowtimeId, UserId};
 use std::collections::BTreeMap;
 
 impl Shard {
@@ -51,6 +52,10 @@ impl Shard {
             }
             for &seat in &hold.places.seats {
                 own(hold.showtime, seat, SeatState::Held)?;
+                let block = showtime.blocks.get(&showtime.seats.block(seat));
+                if block.is_some_and(|block| block.channel.is_none() || block.channel != hold.channel) {
+                    return Err(format!("{id} holds seat {} under a block that is not of its channel", seat.0));
+                }
             }
             for &(area, places) in &hold.places.areas {
                 let area = areas.entry((hold.showtime, area.0)).or_default();
@@ -98,6 +103,7 @@ impl Shard {
                     area.1 = area.1.saturating_add(places);
                 }
             }
+            audit_payments(order).map_err(|reason| format!("{id}: {reason}"))?;
             let gone = i128::from(order.refunded.amount) + i128::from(order.refund_due.amount);
             if i128::from(order.captured.amount) - gone != kept {
                 return Err(format!("{id} has kept another sum than its seats cost"));
@@ -157,4 +163,33 @@ impl Shard {
         }
         Ok(())
     }
+}
+
+/// Recounts from its payments what an order has captured and refunded, in each currency.
+fn audit_payments(order: &OrderView) -> Result<(), String> {
+    let mut moved: BTreeMap<[u8; 3], (i128, i128)> = BTreeMap::new();
+    let mut failures = 0;
+    for payment in &order.payments {
+        if payment.outcome == PaymentOutcome::Failed {
+            failures += 1;
+            continue;
+        }
+        let (captured, refunded) = moved.entry(payment.amount.currency.0).or_default();
+        let amount = i128::from(payment.amount.amount);
+        if payment.refund { *refunded += amount } else { *captured += amount }
+    }
+    if failures > FAILURES_MAX {
+        return Err(format!("it remembers {failures} failures"));
+    }
+    let own = ForeignMoney { captured: order.captured, refunded: order.refunded };
+    for counted in std::iter::once(&own).chain(&order.foreign) {
+        let told = (i128::from(counted.captured.amount), i128::from(counted.refunded.amount));
+        if moved.remove(&counted.captured.currency.0).unwrap_or_default() != told {
+            return Err(format!("it captured and refunded {told:?}, which its payments do not come to"));
+        }
+        if told.1 > told.0 || counted.refunded.currency != counted.captured.currency {
+            return Err("more went back than was taken".into());
+        }
+    }
+    if moved.is_empty() { Ok(()) } else { Err("it was paid in a currency that it does not count".into()) }
 }

@@ -5,13 +5,14 @@ use super::order::{AMOUNT_MAX, CAPTURED_MAX, capture, captured_in, closed_state,
 use crate::group_state::Events;
 use crate::{Event, Money, OrderState, Outcome, PaymentOutcome, PaymentView, RecordPayment, Refusal};
 
-/// Refuses an amount that no payment has.
-pub(super) fn check_amount(amount: Money) -> Result<(), Refusal> {
+/// Refuses an amount that no payment has, or no refund: of those the least is 1.
+pub(super) fn check_amount(amount: Money, min: i64) -> Result<(), Refusal> {
     if !amount.currency.is_valid() {
         return Err(Refusal::out_of_bounds("amount.currency", "it is no ISO 4217 code"));
     }
-    if !(0..=AMOUNT_MAX).contains(&amount.amount) {
-        return Err(Refusal::out_of_bounds("amount", format!("{} is not between 0 and {AMOUNT_MAX}", amount.amount)));
+    if !(min..=AMOUNT_MAX).contains(&amount.amount) {
+        let reason = format!("{} is not between {min} and {AMOUNT_MAX}", amount.amount);
+        return Err(Refusal::out_of_bounds("amount", reason));
     }
     Ok(())
 }
@@ -28,7 +29,7 @@ enum Use {
 
 impl Shard {
     pub(super) fn record_payment(&mut self, ask: &RecordPayment, events: &mut Events) -> Result<Outcome, Refusal> {
-        check_amount(ask.amount)?;
+        check_amount(ask.amount, 0)?;
         let order = self.order(ask.order)?;
         let known = order.payments.iter().position(|payment| payment.payment == ask.payment);
         if let Some(index) = known {
@@ -57,7 +58,9 @@ impl Shard {
             OrderState::Canceled | OrderState::Expired if is_right && self.can_rebook(order) => Use::Rebook,
             _ if !is_right => Use::Return("the amount is not that of the order"),
             OrderState::Canceled | OrderState::Expired => Use::Return("the seats were gone"),
-            _ => Use::Return("the order was paid already"),
+            OrderState::PendingPayment | OrderState::Completed => Use::Return("the order was paid already"),
+            // Canceled, expired or refunded: which of them, its state no longer tells.
+            OrderState::RefundDue | OrderState::Refunded => Use::Return("the order has ended"),
         };
 
         let now = self.state.now;

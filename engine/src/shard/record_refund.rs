@@ -8,7 +8,7 @@ use crate::{Event, OrderState, Outcome, PaymentOutcome, PaymentView, RecordRefun
 
 impl Shard {
     pub(super) fn record_refund(&mut self, ask: &RecordRefund, events: &mut Events) -> Result<Outcome, Refusal> {
-        check_amount(ask.amount)?;
+        check_amount(ask.amount, 1)?;
         let order = self.order(ask.order)?;
         let known = order.payments.iter().position(|payment| payment.payment == ask.refund);
         if let Some(index) = known {

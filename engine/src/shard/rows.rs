@@ -156,7 +156,8 @@ impl Shard {
             showtime.step_due = Self::wanted_step(showtime);
         }
         self.deadlines = self.wanted_deadlines();
-        self.audit_holds().map_err(whole)
+        self.audit_holds().map_err(whole)?;
+        self.audit_waitlists().map_err(whole)
     }
 
     /// Every deadline that follows from the state.

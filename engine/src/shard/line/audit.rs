@@ -21,7 +21,9 @@ impl Line {
             }
             next = segment.to.saturating_add(1);
         }
-        if next != head.cursor + 1 || self.segments.len() != head.next_segment - head.first_segment {
+        // A head from damaged rows may count backwards.
+        let count = head.next_segment.checked_sub(head.first_segment);
+        if next != head.cursor + 1 || count != Some(self.segments.len()) {
             return Err("the segments do not end at the cursor".into());
         }
         Ok(())

@@ -1,6 +1,8 @@
 //! Orders, payments and refunds.
 
-use super::check;
+use super::{World, check};
+use crate::Event;
+use crate::StateMachine;
 use expect_test::expect;
 
 #[test]
@@ -175,4 +177,29 @@ fn money_is_booked_after_any_number_of_failures() {
         2s ann repay o1 p202 ok 5000               => o1 completed: A1, 5000, captured 760000, refunded 755000
         2s ann repay o1 p203 ok 1                  => refused: 0 has to go back
     "#]]);
+}
+
+#[test]
+fn an_order_that_ended_was_not_paid_already() {
+    let mut world = World::new();
+    for line in [
+        "0s org sale passthrough",
+        "0s ann hold A1",
+        "0s ann order h1",
+        "1s ann pay o1 p1 ok 4999",
+        "1s ann cancel o1",
+        "2s ann pay o1 p2 ok 5000",
+    ] {
+        let answer = world.run(line);
+        assert!(!answer.starts_with("refused"), "{line}: {answer}");
+    }
+    let events = world.shard.events(1, 100).unwrap();
+    let reasons = events.into_iter().filter_map(|record| match record.event {
+        Event::RefundDue { reason, .. } => Some(reason),
+        _ => None,
+    });
+    assert_eq!(reasons.collect::<Vec<_>>(), ["the amount is not that of the order", "the order has ended"]);
+    let nothing = "refused: amount is out of bounds: 0 is not between 1 and 1000000000000000";
+    assert_eq!(world.run("3s ann repay o1 r3 ok 0"), nothing);
+    assert_eq!(world.run("3s ann repay o1 r3 no 0"), nothing);
 }

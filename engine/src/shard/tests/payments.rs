@@ -51,6 +51,35 @@ fn table() -> BTreeMap<(String, String), (String, String)> {
     .collect()
 }
 
+/// What is answered to news.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Reply {
+    /// The order, in this state.
+    Order(String),
+    /// It repeats what is known.
+    Known,
+    Done,
+    /// The order is in this state.
+    WrongState(String),
+    /// So much does not have to go back.
+    MoreThanDue,
+    /// The table is not about it: another buyer, or seats that nobody can name any more.
+    OfNoConcern,
+}
+
+impl Reply {
+    fn of(result: Result<Outcome, Refusal>) -> Self {
+        match result {
+            Ok(Outcome::Ordered { order }) => Self::Order(order.state.as_str().to_owned()),
+            Ok(Outcome::PaymentKnown { .. }) => Self::Known,
+            Ok(Outcome::Done) => Self::Done,
+            Err(Refusal::WrongOrderState { state }) => Self::WrongState(state.as_str().to_owned()),
+            Err(Refusal::MoreThanDue { .. }) => Self::MoreThanDue,
+            other => panic!("the table knows no such answer: {other:?}"),
+        }
+    }
+}
+
 /// What the table says of an order: its state, its money, and what was told before.
 #[derive(Debug, Clone)]
 struct Expected {
@@ -82,14 +111,15 @@ impl Expected {
         }
     }
 
-    fn tell(&mut self, table: &BTreeMap<(String, String), (String, String)>, news: News) {
+    /// Gives what is answered.
+    fn tell(&mut self, table: &BTreeMap<(String, String), (String, String)>, news: News) -> Reply {
         if news == News::TimeRunsOut {
             // For the other buyer's hold too.
             self.seat_is_free |= std::mem::take(&mut self.other_has_it);
         }
         let is_lost = matches!(self.state.as_str(), "canceled" | "expired");
         let (text, amount) = match news {
-            News::Success(id) if self.succeeded.contains(&id) => return,
+            News::Success(id) if self.succeeded.contains(&id) => return Reply::Known,
             News::Success(id) => {
                 self.succeeded.push(id);
                 let text = match (is_lost, self.seat_is_free) {
@@ -99,17 +129,17 @@ impl Expected {
                 };
                 (text, PRICE)
             }
-            News::Failure(id) if self.succeeded.contains(&id) || self.failed.contains(&id) => return,
+            News::Failure(id) if self.succeeded.contains(&id) || self.failed.contains(&id) => return Reply::Known,
             News::Failure(id) => {
                 self.failed.push(id);
                 ("failure", 0)
             }
-            News::WrongAmount if self.succeeded.contains(&3) => return,
+            News::WrongAmount if self.succeeded.contains(&3) => return Reply::Known,
             News::WrongAmount => {
                 self.succeeded.push(3);
                 ("wrong amount", PRICE - 1)
             }
-            News::OtherCurrency if self.succeeded.contains(&4) => return,
+            News::OtherCurrency if self.succeeded.contains(&4) => return Reply::Known,
             News::OtherCurrency => {
                 self.succeeded.push(4);
                 ("other currency", 0)
@@ -120,17 +150,24 @@ impl Expected {
             News::OrganiserRefundsSeat if self.seats_left > 1 => ("organiser refunds one seat of several", SEAT_PRICE),
             News::OrganiserRefundsSeat => ("organiser refunds the last seat", SEAT_PRICE),
             // Of nothing there is nothing to confirm.
-            News::RefundConfirmed if self.owed == 0 => return,
+            News::RefundConfirmed if self.owed == 0 => return Reply::MoreThanDue,
             News::RefundConfirmed => ("refund confirmed", self.owed),
-            News::RefundOfOtherCurrency if self.foreign_owed == 0 => return,
+            News::RefundOfOtherCurrency if self.foreign_owed == 0 => return Reply::MoreThanDue,
             News::RefundOfOtherCurrency => ("refund confirmed", 0),
             News::RefundFailed => ("refund failed", 0),
             News::SeatTaken => {
                 self.other_has_it |= std::mem::take(&mut self.seat_is_free);
-                return;
+                return Reply::OfNoConcern;
             }
         };
-        let Some((then, money)) = table.get(&(self.state.clone(), text.to_owned())) else { return };
+        let Some((then, money)) = table.get(&(self.state.clone(), text.to_owned())) else {
+            return match news {
+                News::TimeRunsOut => Reply::Done,
+                News::BuyerCancels if self.state == "canceled" => Reply::Order(self.state.clone()),
+                News::OrganiserRefundsSeat if self.seats_left == 0 => Reply::OfNoConcern,
+                _ => Reply::WrongState(self.state.clone()),
+            };
+        };
         if matches!(news, News::Success(_) | News::WrongAmount) {
             self.captured += amount;
         }
@@ -161,6 +198,7 @@ impl Expected {
             self.seat_is_free = false;
         }
         self.state = then.to_owned();
+        if news == News::TimeRunsOut { Reply::Done } else { Reply::Order(self.state.clone()) }
     }
 }
 
@@ -229,7 +267,7 @@ impl Played {
         }
     }
 
-    fn tell(&mut self, news: News, step: u64) {
+    fn tell(&mut self, news: News, step: u64) -> Reply {
         let order = OrderId::new(GROUP, 1);
         let pay = |payment, outcome, amount| {
             ShardCommand::RecordPayment(RecordPayment { order, payment: PaymentId(payment), outcome, amount })
@@ -256,17 +294,22 @@ impl Played {
             News::OrganiserRefundsSeat => {
                 let seats = before.places.seats.first().map(|&seat| vec![seat]);
                 if seats.is_none() {
-                    return;
+                    return Reply::OfNoConcern;
                 }
                 ShardCommand::RefundOrder(RefundOrder { order, seats, reason: String::new() })
             }
-            News::RefundConfirmed if before.refund_due.amount == 0 => return,
+            News::RefundConfirmed if before.refund_due.amount == 0 => {
+                repay(20 + step, PaymentOutcome::Succeeded, eur(10))
+            }
             News::RefundConfirmed => repay(20 + step, PaymentOutcome::Succeeded, before.refund_due),
             News::RefundOfOtherCurrency => repay(30 + step, PaymentOutcome::Succeeded, usd(PRICE)),
             News::RefundFailed => repay(40 + step, PaymentOutcome::Failed, eur(PRICE)),
-            News::SeatTaken => return self.hold(UserId(2), vec![SeatId(0)]),
+            News::SeatTaken => {
+                self.hold(UserId(2), vec![SeatId(0)]);
+                return Reply::OfNoConcern;
+            }
         };
-        let _ = self.ask(command);
+        Reply::of(self.ask(command))
     }
 }
 
@@ -275,8 +318,8 @@ fn play(table: &BTreeMap<(String, String), (String, String)>, sequence: &[News],
     let mut played = Played::new(channel);
     let mut expected = Expected::new();
     for (news, step) in sequence.iter().zip(0..) {
-        expected.tell(table, *news);
-        played.tell(*news, step);
+        let wanted = expected.tell(table, *news);
+        assert_eq!(played.tell(*news, step), wanted, "step {step} of {sequence:?} through {channel:?}");
     }
     let order = played.order();
     let foreign: i64 = order.foreign.iter().map(|foreign| foreign.captured.amount - foreign.refunded.amount).sum();

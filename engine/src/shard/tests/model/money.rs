@@ -14,10 +14,10 @@ fn without_seats(order: &OrderView, otherwise: OrderState) -> OrderState {
     if owes(order) { OrderState::RefundDue } else { otherwise }
 }
 
-fn check_amount(amount: Money) -> Result<(), Refusal> {
+fn check_amount(amount: Money, least: i64) -> Result<(), Refusal> {
     let most = 1_000_000_000_000_000;
-    if amount.amount < 0 || amount.amount > most {
-        return Err(bounds("amount", format!("{} is not between 0 and {most}", amount.amount)));
+    if amount.amount < least || amount.amount > most {
+        return Err(bounds("amount", format!("{} is not between {least} and {most}", amount.amount)));
     }
     Ok(())
 }
@@ -147,7 +147,7 @@ impl Model {
     }
 
     pub(super) fn pay(&mut self, ask: &RecordPayment) -> Result<Outcome, Refusal> {
-        check_amount(ask.amount)?;
+        check_amount(ask.amount, 0)?;
         let index = self.order_index(ask.order)?;
         let order = self.orders[index].clone();
         let Some(slot) = slot(&order, ask.payment, ask.outcome, ask.amount, false)? else {
@@ -197,6 +197,7 @@ impl Model {
             let reason = match order.state {
                 _ if !is_right => "the amount is not that of the order",
                 OrderState::Canceled | OrderState::Expired => "the seats were gone",
+                OrderState::RefundDue | OrderState::Refunded => "the order has ended",
                 _ => "the order was paid already",
             };
             self.tell_of(showtime, Event::RefundDue { order: ask.order, amount, reason: reason.into() });
@@ -276,7 +277,7 @@ impl Model {
     }
 
     pub(super) fn repay(&mut self, ask: &RecordRefund) -> Result<Outcome, Refusal> {
-        check_amount(ask.amount)?;
+        check_amount(ask.amount, 1)?;
         let index = self.order_index(ask.order)?;
         let order = self.orders[index].clone();
         let Some(slot) = slot(&order, ask.refund, ask.outcome, ask.amount, true)? else {
