@@ -14,8 +14,10 @@
 //! seats at every step; at the third within one of the parts, at the fourth the nearest of it comes first.
 
 use super::house::{House, RESERVED, Stretch};
+use super::seats::BlockId;
 use super::showtime::Showtime;
 use crate::{BestSeats, Refusal, SEAT_COMPANION, SEAT_WHEELCHAIR, SeatId, SeatState};
+use std::cell::OnceCell;
 use std::cmp::Reverse;
 
 /// What must be among the seats.
@@ -29,6 +31,27 @@ enum Need {
     SpaceAndCompanion,
 }
 
+/// The blocks that a channel opens: a bit for each number of a block.
+struct Opened(Vec<u64>);
+
+impl Opened {
+    /// Nothing where no block carries the channel: then there is nothing to look for seat by seat.
+    fn by(showtime: &Showtime, channel: Option<&str>) -> Option<Self> {
+        let channel = channel?;
+        let mut bits = Vec::new();
+        for (&block, _) in showtime.blocks.iter().filter(|(_, block)| block.channel.as_deref() == Some(channel)) {
+            let word = usize::from(block / 64);
+            bits.resize(word + 1, 0_u64);
+            bits[word] |= 1 << (block % 64);
+        }
+        (!bits.is_empty()).then_some(Self(bits))
+    }
+
+    fn contains(&self, block: BlockId) -> bool {
+        self.0.get(usize::from(block / 64)).is_some_and(|word| word >> (block % 64) & 1 == 1)
+    }
+}
+
 /// What a wish comes down to in one house.
 struct Wish<'a> {
     showtime: &'a Showtime,
@@ -37,7 +60,10 @@ struct Wish<'a> {
     category: Option<u16>,
     section: Option<u16>,
     need: Need,
-    channel: Option<&'a str>,
+    opened: Option<Opened>,
+    /// A bit for each seat that can be part of the answer, once a step has asked for all of them: the first two seldom
+    /// look far.
+    fitting: OnceCell<Vec<u64>>,
 }
 
 /// Seats side by side, with how far they are away together. The least is the best.
@@ -65,9 +91,27 @@ struct Split {
     back: u32,
 }
 
-impl Wish<'_> {
+impl<'a> Wish<'a> {
+    fn new(showtime: &'a Showtime, quantity: u32, category: Option<u16>) -> Self {
+        Self {
+            showtime,
+            house: showtime.seats.house(),
+            quantity,
+            category,
+            section: None,
+            need: Need::Nothing,
+            opened: None,
+            fitting: OnceCell::new(),
+        }
+    }
+
     fn is_free(&self, seat: u32) -> bool {
-        self.showtime.is_free(SeatId(seat), self.channel)
+        let (seats, seat) = (&self.showtime.seats, SeatId(seat));
+        match seats.state(seat) {
+            SeatState::Available => true,
+            SeatState::Blocked => self.opened.as_ref().is_some_and(|opened| opened.contains(seats.block(seat))),
+            SeatState::Held | SeatState::Sold => false,
+        }
     }
 
     /// Whether a seat can be part of the answer.
@@ -81,7 +125,10 @@ impl Wish<'_> {
     /// Word `number` of a stretch: a bit for each seat that can be part of the answer.
     fn fitting_word(&self, stretch: &Stretch, number: u32) -> u64 {
         let word = (stretch.word + number) as usize;
-        let is_seat_by_seat = self.channel.is_some()
+        if let Some(fitting) = self.fitting.get() {
+            return fitting[word];
+        }
+        let is_seat_by_seat = self.opened.is_some()
             || self.category.is_some_and(|category| stretch.category.is_none_or(|all| all != category));
         if !is_seat_by_seat {
             let free = self.showtime.seats.free_word(word);
@@ -106,6 +153,38 @@ impl Wish<'_> {
                 is_pair(pair[0], pair[1]) || is_pair(pair[1], pair[0])
             }),
         }
+    }
+
+    /// Looks at every seat once, for steps that look at each stretch many times.
+    fn look_at_all(&self) {
+        let words = |stretch: &Stretch| 0..stretch.len.div_ceil(64);
+        let all = self.house.by_distance.iter();
+        // Their bits lie in this order.
+        let fitting = all.flat_map(|stretch| words(stretch).map(|number| self.fitting_word(stretch, number))).collect();
+        self.fitting.get_or_init(|| fitting);
+    }
+
+    /// How many seats of a stretch can be part of the answer, and the most of them side by side.
+    fn room_in(&self, stretch: &Stretch) -> (u32, u32) {
+        let (mut count, mut longest, mut run) = (0, 0, 0);
+        for number in 0..stretch.len.div_ceil(64) {
+            let (mut word, mut left) = (self.fitting_word(stretch, number), 64.min(stretch.len - 64 * number));
+            count += word.count_ones();
+            while left > 0 {
+                let ones = word.trailing_ones().min(left);
+                run += ones;
+                longest = run.max(longest);
+                left -= ones;
+                word = word.checked_shr(ones).unwrap_or(0);
+                if left > 0 {
+                    run = 0;
+                    let zeros = word.trailing_zeros().min(left);
+                    left -= zeros;
+                    word = word.checked_shr(zeros).unwrap_or(0);
+                }
+            }
+        }
+        (count, longest)
     }
 
     fn stretches(&self) -> impl Iterator<Item = &Stretch> {
@@ -204,7 +283,10 @@ impl Wish<'_> {
                 _ => rows.push((stretch.section, stretch.row, vec![stretch])),
             }
         }
-        for larger in (self.quantity.div_ceil(2)..self.quantity).rev() {
+        self.look_at_all();
+        // Nothing is to be found of more seats than are side by side anywhere.
+        let longest = self.stretches().map(|stretch| self.room_in(stretch).1).max().unwrap_or(0);
+        for larger in (self.quantity.div_ceil(2)..self.quantity.min(longest + 1)).rev() {
             let smaller = self.quantity - larger;
             let best_in = |row: &(u16, u32, Vec<&Stretch>), quantity: u32, must: bool| {
                 row.2.iter().filter_map(|stretch| self.best_of(stretch, quantity, false, must)).min()
@@ -265,13 +347,20 @@ impl Wish<'_> {
         let first = first..first + must;
         let mut seats: Vec<(bool, u64, u32)> = Vec::new();
         for stretch in self.stretches() {
-            for seat in stretch.seats().filter(|&seat| self.fits(seat)) {
-                seats.push((!first.contains(&seat), self.house.distance(seat, seat + 1), seat));
+            for number in 0..stretch.len.div_ceil(64) {
+                let mut word = self.fitting_word(stretch, number);
+                while word != 0 {
+                    let seat = stretch.first + 64 * number + word.trailing_zeros();
+                    seats.push((!first.contains(&seat), self.house.distance(seat, seat + 1), seat));
+                    word &= word - 1;
+                }
             }
         }
-        seats.sort_unstable();
-        (seats.len() >= self.quantity as usize)
-            .then(|| sorted(seats[..self.quantity as usize].iter().map(|seat| SeatId(seat.2))))
+        let quantity = self.quantity as usize;
+        if seats.len() > quantity {
+            seats.select_nth_unstable(quantity);
+        }
+        (seats.len() >= quantity).then(|| sorted(seats[..quantity].iter().map(|seat| SeatId(seat.2))))
     }
 }
 
@@ -314,11 +403,18 @@ impl Showtime {
             (true, false) => Need::Space,
             (false, false) => Need::Nothing,
         };
-        let (quantity, house) = (best.quantity, self.seats.house());
-        let wish = Wish { showtime: self, house, quantity, category, section, need, channel };
+        let opened = Opened::by(self, channel);
+        let wish = Wish { section, need, opened, ..Wish::new(self, best.quantity, category) };
         let found = wish.together(true).or_else(|| wish.together(false));
         let found = found.or_else(|| if best.together { None } else { wish.split().or_else(|| wish.scattered()) });
         found.ok_or(Refusal::NoSeatsFit)
+    }
+
+    /// How many seats of a category anybody may have who asks for nothing special, and the most of them side by side.
+    pub(crate) fn free_room(&self, category: Option<u16>) -> (u32, u32) {
+        let wish = Wish::new(self, 1, category);
+        let rooms = wish.stretches().map(|stretch| wish.room_in(stretch));
+        rooms.fold((0, 0), |(count, longest), (more, run)| (count + more, longest.max(run)))
     }
 
     /// Free seats that a pick would leave alone: both neighbours taken or missing, one of them by this pick. In order.

@@ -81,7 +81,31 @@ impl Waitlist {
     }
 }
 
+/// What there is room for in a category, or anywhere.
+struct Room {
+    /// Free seats.
+    seats: u32,
+    /// The most of them side by side.
+    together: u32,
+    /// The most places in one area.
+    places: u32,
+}
+
+impl Room {
+    fn has(&self, wish: Wish) -> bool {
+        let seats = if wish.together { self.together } else { self.seats };
+        wish.quantity <= seats.max(self.places)
+    }
+}
+
 impl Showtime {
+    fn room(&self, category: Option<u16>) -> Room {
+        let (seats, together) = self.free_room(category);
+        let areas = self.areas.iter().zip(&self.seat_map.areas);
+        let fitting = areas.filter(|(_, area)| category.is_none_or(|category| area.category.0 == category));
+        Room { seats, together, places: fitting.map(|(counts, _)| counts.available()).max().unwrap_or(0) }
+    }
+
     /// Whether freed seats go to the waitlist now.
     fn offers(&self) -> bool {
         self.sale().waitlist
@@ -213,21 +237,20 @@ impl Shard {
         if !showtime.offers() {
             return None;
         }
-        // The heads of all wishes, the earliest first; a wish that fails, fails for all its entries.
-        let mut found: Option<(u64, Places)> = None;
-        for (wish, waiting) in &showtime.waitlist.waiting {
-            let mut entries = waiting.iter().copied();
-            let head = entries.find(|&counter| {
-                self.entries.get(counter).is_some_and(|entry| showtime.may_take(entry.user, wish.quantity))
-            });
-            if let Some(counter) = head
-                && found.as_ref().is_none_or(|(first, _)| counter < *first)
-                && let Some(places) = showtime.satisfy(*wish)
-            {
-                found = Some((counter, places));
-            }
-        }
-        found
+        // The head of each wish, the earliest first; a wish that fails, fails for all its entries.
+        let may_have = |wish: &Wish, counter: u64| {
+            self.entries.get(counter).is_some_and(|entry| showtime.may_take(entry.user, wish.quantity))
+        };
+        let heads = showtime.waitlist.waiting.iter().filter_map(|(wish, waiting)| {
+            waiting.iter().find(|&&counter| may_have(wish, counter)).map(|&counter| (counter, *wish))
+        });
+        let heads: BTreeMap<u64, Wish> = heads.collect();
+        // Wishes may be many and searches take long: only what has room is searched for.
+        let mut rooms: BTreeMap<Option<u16>, Room> = BTreeMap::new();
+        heads.into_iter().find_map(|(counter, wish)| {
+            let room = rooms.entry(wish.category).or_insert_with(|| showtime.room(wish.category));
+            if room.has(wish) { Some((counter, showtime.satisfy(wish)?)) } else { None }
+        })
     }
 
     /// Offers what is free to whoever waits for it, first come first.
