@@ -26,6 +26,8 @@
 
 pub mod codec;
 pub mod command;
+#[cfg(test)]
+mod dice;
 pub mod directory;
 pub mod draw;
 pub mod envelope;

@@ -1,7 +1,7 @@
 //! Every question, and what the model answers.
 
 use super::Model;
-use super::commands::Dice;
+use crate::dice::Dice;
 use crate::*;
 
 impl Model {

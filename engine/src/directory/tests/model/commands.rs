@@ -1,32 +1,12 @@
 //! Random commands: most make sense to the model as it stands, some are refused for one reason or another.
 
 use super::Model;
+use crate::dice::Dice;
 use crate::directory::tests::{map, new_map};
 use crate::*;
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{RngCore, SeedableRng};
 use std::sync::Arc;
 
-/// Draws small numbers.
-pub(super) struct Dice(ChaCha8Rng);
-
 impl Dice {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(ChaCha8Rng::seed_from_u64(seed))
-    }
-
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
-        self.0.next_u64() % bound
-    }
-
-    pub(super) fn one_in(&mut self, chance: u64) -> bool {
-        self.below(chance) == 0
-    }
-
-    pub(super) fn pick<T: Clone>(&mut self, choices: &[T]) -> T {
-        choices[self.below(choices.len() as u64) as usize].clone()
-    }
-
     /// The number of one of so many things, now and then of none.
     fn number(&mut self, made: u64) -> u64 {
         if self.one_in(12) { self.pick(&[0, made + 1, 99]) } else { 1 + self.below(made.max(1)) }

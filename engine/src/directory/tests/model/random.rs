@@ -5,7 +5,8 @@
 //! what came since: it must be the same to the byte, and goes on.
 
 use super::Model;
-use super::commands::{Dice, command};
+use super::commands::command;
+use crate::dice::Dice;
 use crate::directory::tests::{golden, precedence};
 use crate::precedence::{name_of, variants};
 use crate::*;

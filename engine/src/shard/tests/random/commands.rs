@@ -1,7 +1,7 @@
 //! Random commands that mostly make sense to the model as it stands, and now and then do not.
 
-use super::dice::Dice;
 use super::kinds::CommandKind;
+use crate::dice::Dice;
 use crate::shard::tests::model::{At, Model, ModelTicket};
 use crate::shard::tests::{GROUP, eur, small_house};
 use crate::*;

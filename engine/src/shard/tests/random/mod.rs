@@ -5,13 +5,12 @@
 //! machine is rebuilt from that store and the commands since: it must be the same to the byte, and goes on.
 
 mod commands;
-mod dice;
 mod kinds;
 
 use super::model::Model;
 use super::{GROUP, seat_names, time};
+use crate::dice::Dice;
 use crate::*;
-use dice::Dice;
 use kinds::{CommandKind, EventKind, RefusalKind};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
