@@ -1,9 +1,11 @@
 //! How fast the engine is on one core: commands applied (facts, chains, remembered requests and dirty rows included),
-//! the best seats found, the draw.
+//! the best seats found, the draw, the line. What a mean does not tell (a 99th percentile, memory, ten million tickets) is
+//! in `engine_footprint`.
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use std::sync::Arc;
+use std::time::Duration;
 use vestibule_engine::draw::Shuffle;
 use vestibule_engine::*;
 
@@ -176,5 +178,88 @@ fn draw(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, commands, best, draw);
+/// The best 100 of 200,000 seats, every second of them taken, through a channel: four steps fail before the last one finds.
+fn scattered(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("best 100 of 200,000, every second taken");
+    group.sample_size(10);
+    for (name, is_carried) in [("no channel", None), ("no block carries it", Some(false)), ("a block does", Some(true))]
+    {
+        let mut shard = shard(house(2_000, 100), Sale { seats_per_hold_max: 100, ..open_sale(Method::Passthrough) });
+        let block = |seats: Vec<SeatId>, channel: &str| {
+            let (reason, channel) = ("kept".to_owned(), Some(channel.to_owned()));
+            ShardCommand::BlockSeats(BlockSeats { showtime: SHOWTIME, seats, reason, channel })
+        };
+        apply(&mut shard, 2, vec![block((0..200_000).step_by(2).map(SeatId).collect(), "press")]);
+        if is_carried == Some(true) {
+            apply(&mut shard, 3, vec![block((1..200_000).step_by(20).map(SeatId).collect(), "club")]);
+        }
+        let (category, section, accessible, companion, together) = (None, None, false, false, false);
+        let wish = BestSeats { quantity: 100, category, section, accessible, companion, together };
+        let command = ShardCommand::HoldSeats(HoldSeats {
+            showtime: SHOWTIME,
+            user: UserId(1),
+            ticket: None,
+            channel: is_carried.map(|_| "club".to_owned()),
+            choice: SeatChoice::Best(wish),
+        });
+        let mut next = 0;
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                next += 1;
+                let release = ReleaseHold { hold: HoldId::new(GROUP, next), user: UserId(1) };
+                apply(&mut shard, 2_000, vec![command.clone(), ShardCommand::ReleaseHold(release)]);
+            });
+        });
+    }
+    group.finish();
+}
+
+/// Opening a draw of a million, and calling 100,000 of them at once: neither depends on how many there are.
+fn line(criterion: &mut Criterion) {
+    const ENTRANTS: u64 = 1_000_000;
+    let update = |active_max: u32| {
+        let patch = SalePatch { active_max: Some(active_max), ..SalePatch::default() };
+        ShardCommand::UpdateSale(UpdateSale { showtime: SHOWTIME, patch })
+    };
+    let joined = || {
+        let admission = Admission { rate_per_minute: 60_000_000, active_max: 1, ..Admission::default() };
+        let (prequeue_at, opens_at) = (Some(Timestamp(0)), Some(Timestamp(1_000_000_000)));
+        let sale = Sale { method: Method::Draw, prequeue_at, opens_at, admission, ..Sale::default() };
+        let mut shard = shard(house(10, 10), sale);
+        for first in (1..=ENTRANTS).step_by(1_000) {
+            let join = |user: u64| ShardCommand::JoinQueue(JoinQueue { showtime: SHOWTIME, user: UserId(user.into()) });
+            apply(&mut shard, 2, (first..first + 1_000).map(join).collect());
+        }
+        shard.drain_dirty();
+        shard
+    };
+    let open = |shard: &mut Shard| {
+        apply(shard, 1_999_999, vec![ShardCommand::OpenQueue(OpenQueue { showtime: SHOWTIME })]);
+    };
+    let mut group = criterion.benchmark_group("line");
+    group.sample_size(10).sampling_mode(SamplingMode::Flat);
+    group.warm_up_time(Duration::from_millis(1)).measurement_time(Duration::from_millis(1));
+    group.bench_function("a draw of 1,000,000 opened, the first called", |bencher| {
+        let routine = |mut shard: Shard| {
+            open(&mut shard);
+            shard
+        };
+        bencher.iter_batched(joined, routine, BatchSize::PerIteration);
+    });
+    group.bench_function("room made, 99,999 called", |bencher| {
+        let setup = || {
+            let mut shard = joined();
+            open(&mut shard);
+            shard
+        };
+        let routine = |mut shard: Shard| {
+            apply(&mut shard, 2_000_100, vec![update(100_000)]);
+            shard
+        };
+        bencher.iter_batched(setup, routine, BatchSize::PerIteration);
+    });
+    group.finish();
+}
+
+criterion_group!(benches, commands, best, scattered, draw, line);
 criterion_main!(benches);
