@@ -20,8 +20,19 @@ pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
 
 /// Encodes a value at the end of `bytes`.
 pub fn encode_into<T: Serialize>(value: &T, bytes: &mut Vec<u8>) {
-    bincode::serde::encode_into_std_write(value, bytes, bincode::config::standard())
+    bincode::serde::encode_into_writer(value, Appended(bytes), bincode::config::standard())
         .expect("types of the engine have no unserialisable parts and a vector takes every write");
+}
+
+/// Appends what is encoded, without the checks and the counting that a writer which may fail needs.
+struct Appended<'a>(&'a mut Vec<u8>);
+
+impl bincode::enc::write::Writer for Appended<'_> {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
 }
 
 /// Decodes a value from the whole of `bytes`; anything left over is an error.

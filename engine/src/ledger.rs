@@ -82,7 +82,9 @@ impl Ledger {
             }
             first += 1;
         }
-        self.records.drop_before(first);
+        if first > self.records.first() {
+            self.records.drop_before(first);
+        }
     }
 
     pub(crate) fn write_all(&self, table: u8, rows: &mut RowWriter) {

@@ -9,7 +9,7 @@
 use super::house::House;
 use crate::row::{CorruptRow, ROW_VERSION, Row, RowWriter, row_key};
 use crate::{SeatId, SeatMap, SeatState};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Seats a page.
 pub(crate) const PAGE_LEN: usize = 256;
@@ -79,7 +79,7 @@ pub(crate) struct Seats {
     free: Vec<u64>,
     /// Seats and places by category and state.
     pub(crate) counts: Vec<Counts>,
-    dirty: BTreeSet<u64>,
+    dirty: PageSet,
 }
 
 impl Seats {
@@ -94,7 +94,7 @@ impl Seats {
             counts[usize::from(area.category.0)].add(SeatState::Available, area.capacity);
         }
         let seats = vec![Seat::default(); house.len()];
-        let dirty = (0..seats.len().div_ceil(PAGE_LEN) as u64).collect();
+        let dirty = PageSet::full(seats.len().div_ceil(PAGE_LEN));
         let mut free = vec![0; house.words];
         for seat in (0..seats.len() as u32).map(SeatId) {
             let (word, bit) = house.bit(seat);
@@ -136,7 +136,7 @@ impl Seats {
         let before = self.seats[index];
         assert_eq!(before.raw(), from, "seat {} is {}", seat.0, before.state());
         self.set(index, change(before));
-        self.dirty.insert((index / PAGE_LEN) as u64);
+        self.dirty.insert(index / PAGE_LEN);
     }
 
     /// Sets a seat and all that is counted of it.
@@ -223,7 +223,7 @@ impl Seats {
     }
 
     pub(crate) fn write_dirty(&mut self, table: u8, showtime: u64, rows: &mut RowWriter) {
-        for page in std::mem::take(&mut self.dirty) {
+        for page in self.dirty.take() {
             rows.put(row_key(table, &[showtime, page]), self.page_row(page));
         }
     }
@@ -244,12 +244,44 @@ impl Seats {
             }
             self.set(from + index, seat);
         }
-        self.dirty.remove(&page);
+        self.dirty.remove(page as usize);
         Ok(())
     }
 
     /// Whether every page was loaded.
     pub(crate) fn is_complete(&self) -> bool {
         self.dirty.is_empty()
+    }
+}
+
+/// Numbers of pages, one bit each: a seat changes with nearly every command, and its page is marked with it.
+#[derive(Debug)]
+struct PageSet(Vec<u64>);
+
+impl PageSet {
+    /// The first `count` pages.
+    fn full(count: usize) -> Self {
+        let mut set = Self(vec![0; count.div_ceil(64)]);
+        (0..count).for_each(|page| set.insert(page));
+        set
+    }
+
+    fn insert(&mut self, page: usize) {
+        self.0[page / 64] |= 1 << (page % 64);
+    }
+
+    fn remove(&mut self, page: usize) {
+        self.0[page / 64] &= !(1 << (page % 64));
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.iter().all(|&word| word == 0)
+    }
+
+    /// Empties the set; its pages in order.
+    fn take(&mut self) -> Vec<u64> {
+        let count = self.0.len() as u64 * 64;
+        let words = std::mem::replace(&mut self.0, vec![0; count as usize / 64]);
+        (0..count).filter(|page| words[*page as usize / 64] >> (page % 64) & 1 == 1).collect()
     }
 }
