@@ -161,7 +161,10 @@ fn an_entry_of_the_waitlist_that_contradicts_a_hold_is_not_loaded() {
 
 #[test]
 fn a_bent_head_of_a_line_never_panics() {
-    let rows = busy().shard.rows();
+    let mut world = busy();
+    // When all claims are over no segment is left, and nothing but their count tells that it is wrong.
+    world.run("200s org tick");
+    let rows = world.shard.rows();
     let heads: Vec<usize> = (0..rows.len()).filter(|&row| rows[row].key[0] == TABLE_PROGRESS).collect();
     assert_eq!(heads.len(), 1);
     for byte in 1..rows[heads[0]].value.len() {
