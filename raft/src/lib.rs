@@ -22,7 +22,7 @@
 //! - [`node`]: wires it all. [`cluster`]: the way in from outside. [`admin`]: what operators do. [`backup`]: a whole
 //!   cluster in a file, and back.
 //! - The crate `vestibule-sync`, in `sync/`: what threads share, tried in every interleaving.
-//! - [`verify`]: looks through the data of a stopped node.
+//! - [`verify`]: looks through the data of a stopped node. [`inspect`]: looks at a running one.
 //!
 //! *Invariant:* commands of shards are not interpreted here. They travel as encoded bytes from the gateway through log
 //! and wire to the machine, so the engine can change without this crate. What the directory says of nodes and placements
@@ -46,6 +46,7 @@ mod convert;
 pub mod data_dir;
 mod group;
 mod hosting;
+pub mod inspect;
 pub mod log_store;
 mod machine;
 pub mod metrics;

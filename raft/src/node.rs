@@ -239,7 +239,7 @@ type Server = tokio::task::JoinHandle<Result<(), tonic::transport::Error>>;
 
 /// A running node.
 pub struct Node {
-    host: Host,
+    pub(crate) host: Host,
     stop: watch::Sender<bool>,
     failed: watch::Receiver<Option<String>>,
     server: Server,

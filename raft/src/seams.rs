@@ -187,7 +187,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// Bytes in flight on a connection and on a stream: bulk must not wait for window updates.
 const WINDOW_LEN: u32 = 8 << 20;
 
-pub(crate) fn endpoint(scheme: &str, address: &str) -> io::Result<Endpoint> {
+/// How a node at `address` is connected to, whatever the connection is made of.
+pub fn endpoint(scheme: &str, address: &str) -> io::Result<Endpoint> {
     let endpoint = Endpoint::from_shared(format!("{scheme}://{address}")).map_err(io::Error::other)?;
     Ok(endpoint
         .connect_timeout(CONNECT_TIMEOUT)

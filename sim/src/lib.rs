@@ -1,9 +1,32 @@
 //! The world outside a node, simulated from one seed.
 //!
-//! What stands so far is the disk: [`disk::SimDisk`] behaves as a file system does when the power fails, and the real
-//! log runs on it in this crate's tests; so do the checkpoints on [`store::SimStore`]. Network, time, workloads and
-//! checkers join it here.
+//! ```text
+//!   options ──▶ world ──▶ machines, each with a real node ◀── faults
+//!                 │  └──▶ gateways, each with real clients ──▶ history
+//!                 └──▶ checkers look at all of it after every step
+//! ```
+//!
+//! In reading order:
+//!
+//! - [`options`]: what a seed expands to. [`dice`]: where all chance comes from. [`trace`]: what happened.
+//! - [`disk`], [`store`], [`spawner`], [`clock`], [`net`]: what stands behind a node's seams. [`host`]: a machine.
+//! - [`workload`]: what clients do. [`history`]: what they know.
+//! - [`checkers`]: what must hold, one invariant a file.
+//! - [`world`]: a run from its beginning to its end.
+//!
+//! The binary plays one run in a process: some libraries count across runs, and what comes from the operating system is
+//! replaced for the whole process.
 
+pub mod checkers;
+pub mod clock;
+pub mod dice;
 pub mod disk;
+pub mod history;
+pub mod host;
+pub mod net;
+pub mod options;
 pub mod spawner;
 pub mod store;
+pub mod trace;
+pub mod workload;
+pub mod world;

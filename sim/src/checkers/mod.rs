@@ -1,0 +1,119 @@
+//! What must hold, whatever happens: one invariant a file, each with a test that it notices when it does not.
+//!
+//! A checker is shown a [`Look`] after every step of the simulation. To add one, write a file with a type that
+//! implements [`Checker`], and name it in [`all`].
+
+pub mod agreement;
+pub mod elections;
+pub mod monotony;
+pub mod replay;
+pub mod seats;
+
+use crate::history::Happening;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use vestibule_engine::GroupId;
+use vestibule_raft::inspect::GroupView;
+use vestibule_raft::types::NodeId;
+use vestibule_raft::wal::{EntryBody, LogPosition};
+
+/// An entry that a node was first seen to have applied.
+#[derive(Debug, Clone)]
+pub struct AppliedEntry {
+    /// Which node.
+    pub node: NodeId,
+    /// Of which group.
+    pub group: GroupId,
+    /// Where in the log.
+    pub position: LogPosition,
+    /// What it says.
+    pub body: EntryBody,
+}
+
+/// The state of a group on a node after an entry was applied.
+#[derive(Debug, Clone)]
+pub struct StateDigest {
+    /// Which node.
+    pub node: NodeId,
+    /// Which group.
+    pub group: GroupId,
+    /// The last entry applied.
+    pub applied: LogPosition,
+    /// SHA-256 over the whole state.
+    pub digest: [u8; 32],
+}
+
+/// A running node, as it stands now.
+#[derive(Debug, Clone, Default)]
+pub struct NodeLook {
+    /// How many times it has been started.
+    pub life: u64,
+    /// Its groups.
+    pub groups: BTreeMap<GroupId, GroupView>,
+    /// The last entry in the log of each of its groups.
+    pub last: BTreeMap<GroupId, LogPosition>,
+}
+
+/// The world after a step of the simulation.
+#[derive(Debug, Clone, Default)]
+pub struct Look {
+    /// Simulated time.
+    pub at: Duration,
+    /// The nodes that run.
+    pub nodes: BTreeMap<NodeId, NodeLook>,
+    /// What nodes were seen to apply in this step, in order for each.
+    pub applied: Vec<AppliedEntry>,
+    /// The states that this led to.
+    pub digests: Vec<StateDigest>,
+    /// What clients asked and heard in this step, in order.
+    pub happenings: Vec<Happening>,
+}
+
+/// An invariant that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{checker}: {what}")]
+pub struct Violation {
+    /// Which checker says so.
+    pub checker: &'static str,
+    /// What it saw.
+    pub what: String,
+}
+
+/// Watches one invariant.
+pub trait Checker {
+    /// Its name.
+    fn name(&self) -> &'static str;
+
+    /// Looks at the world after a step; `Err` says what is wrong with it.
+    fn observe(&mut self, look: &Look) -> Result<(), String>;
+
+    /// The run is over and nothing happens any more; what is still open is wrong.
+    fn finish(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// Every checker there is.
+pub fn all() -> Vec<Box<dyn Checker>> {
+    vec![
+        Box::new(elections::Elections::default()),
+        Box::new(monotony::Monotony::default()),
+        Box::new(agreement::Agreement::default()),
+        Box::new(replay::Replay::default()),
+        Box::new(seats::Seats::default()),
+    ]
+}
+
+/// Shows a look to all checkers; gives the first violation.
+pub fn observe(checkers: &mut [Box<dyn Checker>], look: &Look) -> Result<(), Violation> {
+    checkers
+        .iter_mut()
+        .try_for_each(|checker| checker.observe(look).map_err(|what| Violation { checker: checker.name(), what }))
+}
+
+/// Tells all checkers that the run is over; gives the first violation.
+pub fn finish(checkers: &mut [Box<dyn Checker>]) -> Result<(), Violation> {
+    checkers
+        .iter_mut()
+        .try_for_each(|checker| checker.finish().map_err(|what| Violation { checker: checker.name(), what }))
+}

@@ -1,0 +1,132 @@
+//! The organiser: puts showtimes on sale.
+
+use super::{Client, Shop};
+use crate::clock::EPOCH;
+use crate::dice::Dice;
+use crate::options::Options;
+use std::sync::Arc;
+use std::time::Duration;
+use vestibule_engine::{
+    ActivateShowtime, CreateEvent, CreateOrganisation, CreateShowtime, CreateVenue, Currency, DirectoryCommand,
+    EventDetails, Method, Millis, Money, Outcome, Sale, ScheduleShowtime, SeatMap, ShardCommand, ShowtimeId, Timestamp,
+    UserId, plan,
+};
+
+/// The price of every seat.
+pub(super) const PRICE: Money = Money { amount: 2_500, currency: Currency(*b"EUR") };
+
+/// What is on sale.
+#[derive(Debug)]
+pub struct House {
+    /// The layout, the same for all.
+    pub seat_map: Arc<SeatMap>,
+    /// The showtimes, with their groups inside.
+    pub showtimes: Vec<ShowtimeId>,
+}
+
+/// Puts everything on sale, trying again whatever does not come to an end.
+pub async fn open_house(client: Client, options: Options, shop: Shop) {
+    let plan = plan::arena(options.seats).expect("the options name sizes that there are plans for");
+    let seat_map = Arc::new(plan::import(plan.as_bytes()).expect("a plan that was drawn by rule"));
+    let by = UserId(1);
+    let organisation = loop {
+        let ask = CreateOrganisation { by, name: "The House".to_owned() };
+        if let Some(Ok(Outcome::OrganisationCreated { organisation })) =
+            client.directory(DirectoryCommand::CreateOrganisation(ask)).await
+        {
+            break organisation;
+        }
+        pause().await;
+    };
+    let venue = loop {
+        let ask = CreateVenue {
+            by,
+            organisation,
+            name: "The Hall".to_owned(),
+            city: "Here".to_owned(),
+            country: "There".to_owned(),
+            map: seat_map.clone(),
+        };
+        if let Some(Ok(Outcome::VenueCreated { venue, .. })) =
+            client.directory(DirectoryCommand::CreateVenue(ask)).await
+        {
+            break venue;
+        }
+        pause().await;
+    };
+    let event = loop {
+        let details = EventDetails { title: "The Play".to_owned(), ..EventDetails::default() };
+        let ask = CreateEvent { by, organisation, details };
+        if let Some(Ok(Outcome::EventStored { event, .. })) = client.directory(DirectoryCommand::CreateEvent(ask)).await
+        {
+            break event;
+        }
+        pause().await;
+    };
+    let prices = vec![PRICE; seat_map.categories.len()];
+    let mut dice = Dice::new(options.seed, "house");
+    let mut showtimes = Vec::new();
+    while showtimes.len() < options.showtimes {
+        let sale = sale(&options);
+        let mut draw_secret = [0; 32];
+        draw_secret[..16].copy_from_slice(&dice.wide().to_le_bytes());
+        let ask = ScheduleShowtime {
+            by,
+            event,
+            venue,
+            seat_map_version: None,
+            starts_at: Timestamp((EPOCH + Duration::from_secs(86_400)).as_millis() as u64),
+            prices: prices.clone(),
+            sale: sale.clone(),
+            draw_secret,
+        };
+        let Some(Ok(Outcome::ShowtimeStored { showtime: record })) =
+            client.directory(DirectoryCommand::ScheduleShowtime(ask)).await
+        else {
+            pause().await;
+            continue;
+        };
+        let showtime = record.showtime;
+        loop {
+            let ask = CreateShowtime {
+                showtime,
+                organisation,
+                seat_map: seat_map.clone(),
+                prices: prices.clone(),
+                sale: sale.clone(),
+                draw_secret,
+            };
+            let created = client.shard(showtime.group(), ShardCommand::CreateShowtime(ask)).await;
+            if let Some(Ok(_)) = created {
+                break;
+            }
+            pause().await;
+        }
+        loop {
+            let ask = ActivateShowtime { showtime, expected_version: None };
+            if let Some(Ok(_)) = client.directory(DirectoryCommand::ActivateShowtime(ask)).await {
+                break;
+            }
+            pause().await;
+        }
+        showtimes.push(showtime);
+    }
+    shop.set_house(House { seat_map, showtimes });
+}
+
+fn sale(options: &Options) -> Sale {
+    let millis = |span: Duration| Millis(span.as_millis() as u64);
+    Sale {
+        method: Method::Passthrough,
+        opens_at: Some(Timestamp(EPOCH.as_millis() as u64)),
+        hold_ttl: millis(options.hold_ttl),
+        hold_total_max: millis(options.hold_ttl * 3),
+        payment_ttl: millis(options.payment_ttl),
+        seats_per_buyer_max: 200,
+        ..Sale::default()
+    }
+}
+
+async fn pause() {
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}

@@ -1,0 +1,139 @@
+//! What the clients of a run do, through the real client of the cluster.
+
+mod buyers;
+mod house;
+
+pub use buyers::buy;
+pub use house::{House, open_house};
+
+use crate::dice::Dice;
+use crate::history::{Answer, Ask, History};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use vestibule_engine::{
+    Directory, DirectoryCommand, Envelope, GroupId, Outcome, Refusal, Reply, RequestId, Shard, ShardCommand,
+};
+use vestibule_raft::cluster::{Cluster, Position, ProposeError};
+
+/// How long a call may take before its outcome counts as unknown, for now.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How many times a call of unknown outcome is made again under the same id.
+const REPEATS_MAX: usize = 3;
+
+/// How far a run has come, for its clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Nothing is on sale yet.
+    Opening,
+    /// Buyers buy, and things break.
+    Selling,
+    /// Buyers make an end of it; each group has to serve once more.
+    Closing,
+}
+
+/// What the clients of a run share.
+#[derive(Clone)]
+pub struct Shop {
+    /// What they know.
+    pub history: History,
+    house: Arc<Mutex<Option<Arc<House>>>>,
+    stage: Arc<AtomicU8>,
+}
+
+impl Shop {
+    /// One that is about to open.
+    pub fn new(history: History) -> Self {
+        Self { history, house: Arc::default(), stage: Arc::default() }
+    }
+
+    /// How far the run has come.
+    pub fn stage(&self) -> Stage {
+        match self.stage.load(Ordering::SeqCst) {
+            0 => Stage::Opening,
+            1 => Stage::Selling,
+            _ => Stage::Closing,
+        }
+    }
+
+    /// The run has come this far.
+    pub fn set_stage(&self, stage: Stage) {
+        self.stage.store(stage as u8, Ordering::SeqCst);
+    }
+
+    /// What is on sale.
+    pub fn house(&self) -> Option<Arc<House>> {
+        self.house.lock().expect("no holder of this lock panics").clone()
+    }
+
+    fn set_house(&self, house: House) {
+        *self.house.lock().expect("no holder of this lock panics") = Some(Arc::new(house));
+    }
+}
+
+/// A client of the cluster that notes what it does.
+#[derive(Clone)]
+pub struct Client {
+    name: String,
+    cluster: Arc<dyn Cluster>,
+    history: History,
+    dice: Arc<Mutex<Dice>>,
+}
+
+impl Client {
+    /// One called `name`, which draws its request ids from `dice`.
+    pub fn new(name: String, cluster: Arc<dyn Cluster>, history: History, dice: Dice) -> Self {
+        Self { name, cluster, history, dice: Arc::new(Mutex::new(dice)) }
+    }
+
+    /// Has a shard do something. `None` if that was refused, not done, or its outcome is unknown.
+    async fn shard(&self, group: GroupId, command: ShardCommand) -> Option<Result<Outcome, Refusal>> {
+        let request = self.draw();
+        let envelope = Envelope { request: Some(request), command: command.clone() };
+        let ask = Ask::Shard(Box::new(command));
+        self.note(group, request, ask, || self.cluster.propose::<Shard>(group, &envelope, PATIENCE)).await
+    }
+
+    /// Has the directory do something.
+    async fn directory(&self, command: DirectoryCommand) -> Option<Result<Outcome, Refusal>> {
+        let request = self.draw();
+        let envelope = Envelope { request: Some(request), command: command.clone() };
+        let (group, ask) = (GroupId::DIRECTORY, Ask::Directory(Box::new(command)));
+        self.note(group, request, ask, || self.cluster.propose::<Directory>(group, &envelope, PATIENCE)).await
+    }
+
+    fn draw(&self) -> RequestId {
+        RequestId(self.dice.lock().expect("no holder of this lock panics").wide())
+    }
+
+    async fn note<F>(
+        &self,
+        group: GroupId,
+        request: RequestId,
+        ask: Ask,
+        attempt: impl Fn() -> F,
+    ) -> Option<Result<Outcome, Refusal>>
+    where
+        F: Future<Output = Result<(Reply, Position), ProposeError>>,
+    {
+        let call = self.history.call(&self.name, group, request, ask);
+        // Once an attempt may have taken effect, a later one that was not done says nothing about it.
+        let mut is_open = false;
+        for _ in 0..=REPEATS_MAX {
+            match attempt().await {
+                Ok((reply, position)) => {
+                    self.history.answer(&call, Answer::Reply(reply.clone(), position));
+                    return Some(reply.result);
+                }
+                Err(ProposeError::UnknownOutcome(_)) => is_open = true,
+                Err(_) if is_open => {}
+                Err(error) => {
+                    self.history.answer(&call, Answer::NotDone(error.to_string()));
+                    return None;
+                }
+            }
+        }
+        self.history.answer(&call, Answer::Unknown);
+        None
+    }
+}
