@@ -3,7 +3,8 @@
 //! Writes go to a page cache; a sync copies a file's cache to the platter, a directory sync the names. When the power
 //! goes, each write that was not synced reaches the platter whole, in part, or not at all, sector by sector and in any
 //! order. Of the changes to names a first part survives, in their order and each whole, as in a journal. What was synced
-//! stays. A disk may be given a capacity; a file that would exceed it is refused.
+//! stays. A disk may be given a capacity; a file that would exceed it is refused. Syncs may be slow, and one may fail:
+//! then, as with real ones, part of what it was for is lost without a further word.
 
 use futures::future::BoxFuture;
 use rand_chacha::ChaCha8Rng;
@@ -11,6 +12,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 use vestibule_raft::seams::{Disk, DiskFile};
 
 /// Bytes that reach the platter together or not at all.
@@ -40,6 +42,9 @@ struct Inner {
     lost_sectors: u64,
     /// Bytes that all named files may have together.
     capacity: u64,
+    /// Syncs left until one fails.
+    syncs_left: Option<u64>,
+    sync_delay: Duration,
 }
 
 #[derive(Default)]
@@ -65,6 +70,8 @@ impl SimDisk {
             operations: 0,
             lost_sectors: 0,
             capacity: u64::MAX,
+            syncs_left: None,
+            sync_delay: Duration::ZERO,
         };
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
@@ -83,21 +90,11 @@ impl SimDisk {
         let mut guard = self.lock();
         let inner = &mut *guard;
         inner.fuse = None;
+        inner.syncs_left = None;
         inner.life += 1;
         for state in inner.files.values_mut() {
-            let mut platter = std::mem::take(&mut state.durable);
-            platter.resize(state.cached.len(), 0);
-            for (offset, bytes) in std::mem::take(&mut state.unsynced) {
-                for (at, sector) in sectors(offset, &bytes) {
-                    if inner.random.next_u32().is_multiple_of(2) {
-                        platter[at..at + sector.len()].copy_from_slice(sector);
-                    } else {
-                        inner.lost_sectors += 1;
-                    }
-                }
-            }
-            state.cached.clone_from(&platter);
-            state.durable = platter;
+            inner.lost_sectors += state.settle_some(&mut inner.random);
+            state.cached.clone_from(&state.durable);
         }
         let survivors = inner.random.next_u32() as usize % (inner.unsynced_names.len() + 1);
         let mut changes = std::mem::take(&mut inner.unsynced_names);
@@ -109,6 +106,16 @@ impl SimDisk {
     /// From now on there is room for this many bytes of files, those that are there included.
     pub fn set_capacity(&self, capacity: u64) {
         self.lock().capacity = capacity;
+    }
+
+    /// After `syncs` more of them a sync of a file's data fails.
+    pub fn fail_sync_after(&self, syncs: u64) {
+        self.lock().syncs_left = Some(syncs);
+    }
+
+    /// From now on a sync takes this long.
+    pub fn set_sync_delay(&self, delay: Duration) {
+        self.lock().sync_delay = delay;
     }
 
     /// Bytes of all files.
@@ -134,6 +141,32 @@ impl SimDisk {
         state.cached[offset] ^= mask;
         state.durable[offset] ^= mask;
         Ok(())
+    }
+}
+
+impl FileState {
+    /// Brings what was written since the last sync to the platter.
+    fn settle(&mut self) {
+        self.durable.resize(self.cached.len(), 0);
+        for (offset, bytes) in std::mem::take(&mut self.unsynced) {
+            self.durable[offset..offset + bytes.len()].copy_from_slice(&bytes);
+        }
+    }
+
+    /// The same for some sectors only; gives the number of those that are lost.
+    fn settle_some(&mut self, random: &mut ChaCha8Rng) -> u64 {
+        let mut lost = 0;
+        self.durable.resize(self.cached.len(), 0);
+        for (offset, bytes) in std::mem::take(&mut self.unsynced) {
+            for (at, sector) in sectors(offset, &bytes) {
+                if random.next_u32().is_multiple_of(2) {
+                    self.durable[at..at + sector.len()].copy_from_slice(sector);
+                } else {
+                    lost += 1;
+                }
+            }
+        }
+        lost
     }
 }
 
@@ -314,11 +347,23 @@ impl DiskFile for SimFile {
 
     fn sync_data(&self) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async move {
+            let delay = self.disk.lock().sync_delay;
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
             self.with(|inner, file| {
                 inner.spend()?;
                 let state = inner.files.get_mut(&file).ok_or_else(not_found)?;
-                state.unsynced.clear();
-                state.durable = state.cached.clone();
+                match &mut inner.syncs_left {
+                    Some(0) => {
+                        // The pages count as clean from now on, whether they were written or not.
+                        inner.lost_sectors += state.settle_some(&mut inner.random);
+                        return Err(io::Error::other("the device failed to sync"));
+                    }
+                    Some(left) => *left -= 1,
+                    None => {}
+                }
+                state.settle();
                 Ok(())
             })
         })

@@ -138,6 +138,42 @@ impl SimStore {
         self.lock().room = operations;
     }
 
+    /// An operator has put the store away and an empty one in its place.
+    pub fn wipe(&self) {
+        let mut inner = self.lock();
+        (inner.image, inner.anew) = (Image::default(), None);
+    }
+
+    /// Flips a bit of one durable value; gives whether there was any.
+    pub fn rot(&self) -> bool {
+        let mut inner = self.lock();
+        let keys: Vec<(String, Vec<u8>)> = inner
+            .image
+            .durable
+            .iter()
+            .flat_map(|(namespace, rows)| rows.keys().map(move |key| (namespace.clone(), key.clone())))
+            .collect();
+        if keys.is_empty() {
+            return false;
+        }
+        let (namespace, key) = &keys[inner.draw(keys.len())];
+        let bit = inner.draw(8);
+        let len = inner.image.durable[namespace][key].len();
+        if len == 0 {
+            return false;
+        }
+        let byte = inner.draw(len);
+        let Image { cached, durable, .. } = &mut inner.image;
+        for rows in [cached, durable] {
+            if let Some(value) =
+                rows.get_mut(namespace).and_then(|rows| rows.get_mut(key)).filter(|value| byte < value.len())
+            {
+                value[byte] ^= 1 << bit;
+            }
+        }
+        true
+    }
+
     /// Changing operations so far.
     pub fn operations(&self) -> u64 {
         self.lock().operations

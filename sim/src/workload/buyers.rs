@@ -85,7 +85,7 @@ impl Buyer {
         };
         self.think().await;
         match self.dice.within(0..=99) {
-            0..=59 => drop(self.pay(&order, order.total, PaymentOutcome::Succeeded).await),
+            0..=59 => self.pay(&order, order.total, PaymentOutcome::Succeeded).await,
             60..=67 => {
                 // Late: the order may have expired meanwhile.
                 tokio::time::sleep(options.payment_ttl).await;
