@@ -191,8 +191,8 @@ pub struct DeleteEvent {
     pub expected_version: Option<u64>,
 }
 
-/// Plans a showtime: the directory gives it an id and the group with the fewest showtimes. It is then created in that
-/// group and activated here.
+/// Plans a showtime: the directory gives it an id and the group with the fewest showtimes that are not archived, of the groups
+/// that have not had 10,000 yet. It is then created in that group and activated here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScheduleShowtime {
     /// Who asks.

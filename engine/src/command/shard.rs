@@ -96,7 +96,8 @@ pub struct UpdateSale {
     pub patch: SalePatch,
 }
 
-/// Opens the line now, whatever its schedule says. An open line stays open.
+/// Opens the line now, whatever its schedule says. An open line stays open. A draw that needs public randomness first has its
+/// entrants fixed; it opens when the randomness is recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenQueue {
     /// Which showtime.
@@ -232,7 +233,8 @@ pub struct ReleaseHold {
     pub user: UserId,
 }
 
-/// Makes an order of a hold; its seats stay held until the payment deadline.
+/// Makes an order of a hold; its seats stay held until the payment deadline. A buyer makes as many orders in a showtime as the
+/// sale allows seats, and 100 more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlaceOrder {
     /// Which hold.
@@ -320,14 +322,14 @@ pub struct UnblockSeats {
     pub seats: Vec<SeatId>,
 }
 
-/// Stands in line for seats that come free.
+/// Stands in line for seats, or places of one area, that come free. Wheelchair spaces and companion seats are never among them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JoinWaitlist {
     /// Which showtime.
     pub showtime: ShowtimeId,
     /// Who waits.
     pub user: UserId,
-    /// How many seats, 1 to what one hold takes.
+    /// How many seats or places, 1 to what one hold takes.
     pub quantity: u32,
     /// Only of this category, by name.
     pub category: Option<String>,
@@ -344,7 +346,7 @@ pub struct LeaveWaitlist {
     pub user: UserId,
 }
 
-/// Makes the planned public randomness known to the draw.
+/// Makes the planned public randomness known to the draw, once its entrants are fixed: the line opens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordBeacon {
     /// Which showtime.

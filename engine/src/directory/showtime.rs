@@ -7,7 +7,7 @@
 use super::rows::Dirty;
 use super::{Directory, check_room, check_version};
 use crate::group_state::Events;
-use crate::shard::{check_each_price, check_prices};
+use crate::shard::{GROUP_SHOWTIMES_MAX, check_each_price, check_prices};
 use crate::{
     ActivateShowtime, ArchiveShowtime, Event, GroupId, GroupRecord, Outcome, Refusal, ScheduleShowtime, ShowtimeId,
     ShowtimeRecord, ShowtimeState,
@@ -44,9 +44,21 @@ impl Directory {
         }
         check_prices(&venue.map, &ask.prices)?;
         check_version(ask.seat_map_version.map(u64::from), u64::from(venue.seat_map_version))?;
-        let groups = self.group_records();
-        let group = groups.iter().min_by_key(|group| (group.showtimes, group.group)).ok_or(Refusal::NoGroups)?.group;
+        let mut groups = self.group_records();
+        if groups.is_empty() {
+            return Err(Refusal::NoGroups);
+        }
         check_room("showtimes", self.showtimes.len(), SHOWTIMES_MAX)?;
+        // A group keeps what is archived, and refuses more than it can have.
+        let mut ever = vec![0; groups.len()];
+        for index in self.showtimes.keys().filter_map(|showtime| showtime.group().0.checked_sub(1)) {
+            if let Some(count) = ever.get_mut(index as usize) {
+                *count += 1;
+            }
+        }
+        groups.retain(|group| ever[group.group.0 as usize - 1] < GROUP_SHOWTIMES_MAX);
+        let group = groups.iter().min_by_key(|group| (group.showtimes, group.group));
+        let group = group.ok_or(Refusal::AtCapacity { what: "showtimes of all groups".into() })?.group;
 
         self.counters.showtime += 1;
         let showtime = ShowtimeId::new(group, self.counters.showtime);

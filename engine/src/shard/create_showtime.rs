@@ -6,8 +6,9 @@ use super::showtime::{Showtime, content_hash};
 use crate::group_state::Events;
 use crate::{CreateShowtime, Event, Money, Outcome, PRICE_MAX, Refusal, SeatMap};
 
-/// The most showtimes of a group. Lower under test, so that a test reaches it.
-const SHOWTIMES_MAX: usize = if cfg!(test) { 50 } else { 10_000 };
+/// The most showtimes that a group ever has: archived ones stay. The directory assigns no more to it. Lower under test, so
+/// that a test reaches it.
+pub(crate) const GROUP_SHOWTIMES_MAX: usize = if cfg!(test) { 7 } else { 10_000 };
 
 /// Refuses a price list that does not fit the seat map.
 pub(crate) fn check_prices(seat_map: &SeatMap, prices: &[Money]) -> Result<(), Refusal> {
@@ -49,7 +50,7 @@ impl Shard {
         if known.is_some() {
             return Err(Refusal::AlreadyExists);
         }
-        if self.showtimes.len() >= SHOWTIMES_MAX {
+        if self.showtimes.len() >= GROUP_SHOWTIMES_MAX {
             return Err(Refusal::AtCapacity { what: "showtimes".into() });
         }
 

@@ -23,6 +23,7 @@ mod line;
 mod order;
 mod place_order;
 mod queries;
+mod ranks;
 mod record_beacon;
 mod record_payment;
 mod record_refund;
@@ -47,7 +48,7 @@ use crate::{
     CorruptRow, DirtyRows, Envelope, EventRecord, GroupId, HoldId, OrderView, Outcome, Refusal, Reply, Row, Sequence,
     ShardAnswer, ShardCommand, ShardQuery, ShowtimeId, StateMachine, Timestamp, codec,
 };
-pub(crate) use create_showtime::{check_each_price, check_prices};
+pub(crate) use create_showtime::{GROUP_SHOWTIMES_MAX, check_each_price, check_prices};
 use deadlines::{Deadlines, Due};
 use hold::Hold;
 use showtime::Showtime;

@@ -5,12 +5,21 @@ use super::deadlines::Due;
 use crate::group_state::{Events, check_email};
 use crate::{Event, Money, OrderId, OrderState, OrderView, Outcome, PlaceOrder, Refusal};
 
+/// Orders that a buyer may make in a showtime beyond the seats that the sale allows: as many may come to nothing. All are
+/// kept, since money may come late for any. Lower under test, so that a test reaches it.
+const SPARE_ORDERS_MAX: usize = if cfg!(test) { 10 } else { 100 };
+
 impl Shard {
     pub(super) fn place_order(&mut self, ask: &PlaceOrder, events: &mut Events) -> Result<Outcome, Refusal> {
         check_email(&ask.email)?;
         let hold = self.hold_of(ask.hold, ask.user)?;
         if hold.order.is_some() {
             return Err(Refusal::HoldHasOrder);
+        }
+        let showtime = self.showtime(hold.showtime)?;
+        let orders_len = showtime.buyers.get(&ask.user).map_or(0, |buyer| buyer.orders.len());
+        if orders_len >= showtime.sale().seats_per_buyer_max as usize + SPARE_ORDERS_MAX {
+            return Err(Refusal::AtCapacity { what: "orders of the buyer".into() });
         }
 
         let now = self.state.now;

@@ -10,6 +10,7 @@
 
 use super::Shard;
 use super::hold::count;
+use super::ranks::Ranks;
 use super::showtime::Showtime;
 use crate::group_state::{Events, check_text};
 use crate::{
@@ -45,6 +46,8 @@ pub(crate) struct Entry {
 pub(crate) struct Waitlist {
     /// Counters of those that wait, by wish.
     waiting: BTreeMap<Wish, BTreeSet<u64>>,
+    /// Counters of those that wait, by position.
+    ranks: Ranks,
     /// Counters of those that wait or have an offer, by buyer.
     by_user: BTreeMap<UserId, u64>,
 }
@@ -54,12 +57,15 @@ impl Waitlist {
         self.by_user.insert(entry.user, counter);
         if entry.hold.is_none() {
             self.waiting.entry(entry.wish).or_default().insert(counter);
+            self.ranks.push(counter);
         }
     }
 
     fn stop_waiting(&mut self, counter: u64, entry: &Entry) {
-        if let Some(waiting) = self.waiting.get_mut(&entry.wish) {
-            waiting.remove(&counter);
+        if let Some(waiting) = self.waiting.get_mut(&entry.wish)
+            && waiting.remove(&counter)
+        {
+            self.ranks.remove(counter);
             if waiting.is_empty() {
                 self.waiting.remove(&entry.wish);
             }
@@ -72,12 +78,12 @@ impl Waitlist {
     }
 
     fn len(&self) -> usize {
-        self.waiting.values().map(BTreeSet::len).sum()
+        self.ranks.len()
     }
 
     /// How many entries wait before this one.
     fn ahead(&self, counter: u64) -> u64 {
-        self.waiting.values().map(|waiting| waiting.range(..counter).count() as u64).sum()
+        self.ranks.before(counter)
     }
 }
 

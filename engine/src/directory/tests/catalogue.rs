@@ -162,3 +162,22 @@ fn the_first_secret_stays() {
         0s show provisioning                                     => g1/1 of event1 in venue1 as of 1, secret 7, provisioning v1
     "#]]);
 }
+
+#[test]
+fn a_group_that_has_had_its_showtimes_gets_no_more() {
+    check(expect![[r#"
+        0s found Theatre                             => org1
+        0s build org1 seats=2                        => venue1 map 1
+        0s announce org1 title=Faust                 => event1 v1
+        0s groups 1                                  => done
+        0s repeat 7 schedule event1 venue1 price=100 => g1/7 of event1 in venue1 as of 1, secret 1, provisioning v1
+        0s activate g1/1                             => g1/1 of event1 in venue1 as of 1, secret 1, active v2
+        0s archive g1/1                              => g1/1 of event1 in venue1 as of 1, secret 1, archived v3
+        0s schedule event1 venue1 price=100          => refused: showtimes of all groups are at their bound
+        0s groups 2                                  => done
+        0s schedule event1 venue1 price=100          => g2/8 of event1 in venue1 as of 1, secret 1, provisioning v1
+        0s repeat 4 schedule event1 venue1 price=100 => g2/12 of event1 in venue1 as of 1, secret 1, provisioning v1
+        0s schedule event1 venue1 price=100          => refused: showtimes are at their bound
+        0s show groups                               => g1 has 6; g2 has 5
+    "#]]);
+}

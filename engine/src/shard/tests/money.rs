@@ -203,3 +203,23 @@ fn an_order_that_ended_was_not_paid_already() {
     assert_eq!(world.run("3s ann repay o1 r3 ok 0"), nothing);
     assert_eq!(world.run("3s ann repay o1 r3 no 0"), nothing);
 }
+
+#[test]
+fn a_buyer_makes_so_many_orders_and_no_more() {
+    let mut world = World::new();
+    world.run("0s org sale passthrough perbuyer=2");
+    for number in 1..=12 {
+        assert!(!world.run("1s ann hold A1").starts_with("refused"));
+        assert!(!world.run(&format!("1s ann order h{number}")).starts_with("refused"));
+        assert!(!world.run(&format!("1s ann cancel o{number}")).starts_with("refused"));
+    }
+    assert!(world.run("1s ann hold A1").starts_with("h13"));
+    assert_eq!(world.run("1s ann order h13"), "refused: orders of the buyer are at their bound");
+    world.run("1s org restart");
+    assert_eq!(world.run("1s ann order h13"), "refused: orders of the buyer are at their bound");
+    // Others are not concerned, and a sale that allows more seats allows more orders.
+    assert!(world.run("1s bob hold A2").starts_with("h14"));
+    assert!(world.run("1s bob order h14").starts_with("o13"));
+    world.run("1s org update perbuyer=3");
+    assert!(world.run("1s ann order h13").starts_with("o14"));
+}

@@ -103,7 +103,7 @@ fn rows(command: &ShardCommand) -> Vec<ShardRow> {
             prepared(row!(CreateShowtime, "AtCapacity", |_ask| {}), |world| {
                 for counter in 100..200 {
                     script(world, &format!("5s org sale fifo showtime={counter}"));
-                    if world.shard.showtimes.len() == 50 {
+                    if world.shard.showtimes.len() == 7 {
                         return;
                     }
                 }
@@ -256,7 +256,12 @@ fn rows(command: &ShardCommand) -> Vec<ShardRow> {
             row!(PlaceOrder, "OutOfBounds", |ask| ask.email = "nobody".into()),
             apart(row!(PlaceOrder, "NoSuchHold", |ask| ask.user = user_id("bob")), &["HoldGone"]),
             row!(PlaceOrder, "HoldGone", "5s ann release h1", |_ask| {}),
-            apart(row!(PlaceOrder, "HoldHasOrder", "5s ann order h1", |_ask| {}), &["HoldGone"]),
+            apart(row!(PlaceOrder, "HoldHasOrder", "5s ann order h1", |_ask| {}), &["HoldGone", "AtCapacity"]),
+            prepared(row!(PlaceOrder, "AtCapacity", |_ask| {}), |world| {
+                let showtime = world.shard.showtimes.get_mut(&showtime_id()).unwrap();
+                let orders = (100..200).map(|counter| OrderId::new(GROUP, counter));
+                showtime.buyers.entry(user_id("ann")).or_default().orders.extend(orders);
+            }),
         ],
         ShardCommand::CancelOrder(_) => vec![
             row!(CancelOrder, "NoSuchOrder", |ask| ask.user = user_id("bob")),

@@ -254,3 +254,19 @@ fn no_offer_is_made_while_the_line_is_not_open_and_pausing_does_not_matter() {
         3s org show seats                                            => A h.###### B ######## floor 10 held 0 sold of 10
     "#]]);
 }
+
+#[test]
+fn seats_and_places_together_satisfy_nobody_and_places_alone_do() {
+    check(expect![[r#"
+        0s org sale passthrough waitlist=yes perhold=10 perbuyer=20 => created 1
+        0s org block A1 A2 A3 A4 A5 A6 A7 A8 B1 B2 B3 B4 B5 B6      => done
+        0s ann hold floor x7                                        => h1 of ann: floor x7, 7000 until 300s
+        0s ann hold floor x2                                        => h2 of ann: floor x2, 2000 until 300s
+        1s bob waitlist 3                                           => w1 with 0 ahead
+        1s cat waitlist 3 category=back                             => w2 with 1 ahead
+        2s bob show w1                                              => w1 waiting for 3, 0 ahead
+        3s ann release h2                                           => done
+        3s bob show w1                                              => w1 offered h3
+        3s cat show w2                                              => w2 waiting for 3, 0 ahead
+    "#]]);
+}

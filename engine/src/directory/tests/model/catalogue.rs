@@ -187,15 +187,20 @@ impl Model {
             return Err(bounds("prices", format!("{count} prices for {wanted} categories")));
         }
         check_version(ask.seat_map_version.map(u64::from), u64::from(venue.seat_map_version))?;
-        // The first of those that have the fewest.
+        if self.groups == 0 {
+            return Err(Refusal::NoGroups);
+        }
+        check_room("showtimes", self.showtimes.len(), 12)?;
+        // The first of those that have the fewest, of those that did not have seven already, over or not.
         let mut chosen = None;
         for group in 1..=self.groups {
-            if chosen.is_none_or(|chosen| self.load(group) < self.load(chosen)) {
+            let ever = self.showtimes.iter().filter(|showtime| showtime.showtime.group() == GroupId(group)).count();
+            if ever < 7 && chosen.is_none_or(|chosen| self.load(group) < self.load(chosen)) {
                 chosen = Some(group);
             }
         }
-        let group = GroupId(chosen.ok_or(Refusal::NoGroups)?);
-        check_room("showtimes", self.showtimes.len(), 12)?;
+        let full = Refusal::AtCapacity { what: "showtimes of all groups".into() };
+        let group = GroupId(chosen.ok_or(full)?);
         self.showtimes_made += 1;
         let showtime = ShowtimeId::new(group, self.showtimes_made);
         let record = ShowtimeRecord {

@@ -68,6 +68,11 @@ impl Model {
             return Err(Refusal::HoldHasOrder);
         }
         let show = &self.shows[&hold.showtime];
+        let made = self.orders.iter().filter(|order| (order.showtime, order.user) == (hold.showtime, ask.user));
+        // One for each seat that the buyer may have, and ten that come to nothing.
+        if made.count() as u32 >= show.sale.seats_per_buyer_max + 10 {
+            return Err(Refusal::AtCapacity { what: "orders of the buyer".into() });
+        }
         let id = OrderId::new(super::GROUP, self.orders.len() as u64 + 1);
         let (pay_by, total) = (self.now + show.sale.payment_ttl, show.price(&hold.places));
         let order = OrderView {
