@@ -74,6 +74,20 @@ impl Frontier {
         }
     }
 
+    /// The root over `count` leaves from `from` on, if it is one of those kept.
+    pub(crate) fn subtree(&self, from: u64, count: u64) -> Option<Hash> {
+        let mut start = 0;
+        for (size, root) in
+            (0..u64::BITS).rev().map(|bit| 1 << bit).filter(|size| self.count & size > 0).zip(&self.roots)
+        {
+            if (start, size) == (from, count) {
+                return Some(*root);
+            }
+            start += size;
+        }
+        None
+    }
+
     /// Whether it has as many roots as so many leaves make.
     pub(crate) fn is_sound(&self) -> bool {
         self.roots.len() == self.count.count_ones() as usize

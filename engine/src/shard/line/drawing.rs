@@ -39,15 +39,51 @@ impl Line {
         self.head_dirty = true;
     }
 
-    /// The proof that an entrant was in the draw.
+    /// Adds the root over a full page of entrants, the next in order, to those over two pages, four, and so on.
+    pub(super) fn add_root_above(&mut self, page: u64, root: Hash) {
+        let (mut node, mut index) = (root, page);
+        for level in 0.. {
+            if index & 1 == 0 {
+                return;
+            }
+            let left = match level {
+                0 => self.roots.get(index - 1),
+                _ => self.roots_above.get(level - 1).and_then(|roots| roots.get(index as usize - 1)),
+            };
+            node = merkle::node_hash(left.expect("pages are filled in order"), &node);
+            index >>= 1;
+            if level == self.roots_above.len() {
+                self.roots_above.push(Vec::new());
+            }
+            self.roots_above[level].push(node);
+        }
+    }
+
+    /// The root over a power of two of entrants, where it is known: over full pages, and at the end of the tree.
+    pub(crate) fn known_root(&self, from: u64, count: u64) -> Option<Hash> {
+        if let Some(root) = self.head.frontier.subtree(from, count) {
+            return Some(root);
+        }
+        if count < PAGE_LEN as u64 {
+            return None;
+        }
+        let level = (count / PAGE_LEN as u64).trailing_zeros() as usize;
+        let index = from / count;
+        match level.checked_sub(1) {
+            None => self.roots.get(index).copied(),
+            Some(above) => self.roots_above.get(above)?.get(usize::try_from(index).ok()?).copied(),
+        }
+    }
+
+    /// The proof that an entrant was in the draw. It hashes the leaves of one page; every other root is known.
     pub(crate) fn receipt(&self, number: TicketNumber) -> Option<Receipt> {
         let drawn = self.head.draw.as_ref()?;
         let entrants = self.head.entrants;
         let user = self.owner(number).filter(|_| number.0 <= entrants)?;
-        let mut perfect = |from: u64, count: u64| match count {
-            1 => Some(leaf_of(TicketNumber(from + 1), self.owner(TicketNumber(from + 1))?)),
-            _ if count == PAGE_LEN as u64 => self.roots.get(from / count).copied(),
-            _ => None,
+        let leaf = |index: u64| Some(leaf_of(TicketNumber(index + 1), self.owner(TicketNumber(index + 1))?));
+        let mut perfect = |from: u64, count: u64| match self.known_root(from, count) {
+            None if count == 1 => leaf(from),
+            known => known,
         };
         Some(Receipt {
             number,

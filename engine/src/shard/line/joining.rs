@@ -33,6 +33,7 @@ impl Line {
             let page = self.head.frontier.count() / PAGE_LEN as u64;
             if let Some(root) = self.head.frontier.push(leaf_of(number, user), PAGE_LEN.trailing_zeros()) {
                 self.roots.insert(page, root);
+                self.add_root_above(page, root);
             }
         }
         number

@@ -98,6 +98,8 @@ pub(crate) struct Line {
     unplaced: BTreeSet<u64>,
     /// Roots over full pages of entrants.
     roots: Table<Hash>,
+    /// Roots over two full pages, over four, and so on, so that no receipt hashes all of them again. Derived.
+    roots_above: Vec<Vec<Hash>>,
     /// The shuffle of the draw, ready to be used. Derived.
     shuffle: Option<Shuffle>,
     pub(crate) head_dirty: bool,
@@ -165,6 +167,7 @@ impl Line {
             gaps: BTreeSet::new(),
             unplaced: BTreeSet::new(),
             roots: Table::default(),
+            roots_above: Vec::new(),
             shuffle: None,
             head_dirty: true,
             dirty: BTreeSet::new(),

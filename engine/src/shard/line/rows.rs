@@ -101,6 +101,10 @@ impl Line {
         if !self.head.frontier.is_sound() || self.roots.len() != self.head.frontier.count() / PAGE_LEN as u64 {
             return Err("the tree over the entrants is not sound".into());
         }
+        for page in 0..self.roots.len() {
+            let root = *self.roots.get(page).ok_or("a root over a page of entrants is missing")?;
+            self.add_root_above(page, root);
+        }
         self.check_segments()?;
         self.head_dirty = false;
         self.dirty.clear();

@@ -254,6 +254,37 @@ fn proofs_reach_over_pages() {
 }
 
 #[test]
+fn a_receipt_hashes_no_more_than_the_leaves_of_its_page() {
+    // Seven full pages and a part of the eighth: roots over one, two and four pages, and those of the part.
+    let count = 7 * 1_024 + 300;
+    let mut shard = opened(count, count);
+    shard.apply(Timestamp(10_000), &[]);
+    let restarted = Shard::load(GROUP, shard.rows().into_iter()).unwrap();
+    for shard in [&shard, &restarted] {
+        let line = &shard.showtimes[&showtime_id()].line;
+        for number in [1, 1_024, 1_025, 3_000, 4_097, 7_168, 7_169, count].map(TicketNumber) {
+            let receipt = line.receipt(number).unwrap();
+            let root = line.head.draw.as_ref().unwrap().merkle_root;
+            assert!(merkle::verify(&receipt.leaf, number.0 - 1, count, &receipt.proof, &root), "{number}");
+            // The same proof, counting what is asked for and not known.
+            let mut unknown = 0;
+            let proof = merkle::proof(number.0 - 1, count, &mut |from, count| {
+                let known = line.known_root(from, count);
+                unknown += u64::from(known.is_none());
+                let leaf = |owner| {
+                    let subject = merkle::subject_hash(owner);
+                    merkle::leaf_hash(&merkle::leaf_data(TicketNumber(from + 1), &subject))
+                };
+                known.or_else(|| line.owner(TicketNumber(from + 1)).filter(|_| count == 1).map(leaf))
+            });
+            assert_eq!(proof, receipt.proof);
+            // At most the other leaves of its page, and the nodes between them.
+            assert!(unknown <= 1_023 + 1_013, "{number} needs {unknown} hashes");
+        }
+    }
+}
+
+#[test]
 fn many_who_left_are_found_in_steps() {
     let mut shard = opened(6_000, 2);
     shard.apply(Timestamp(10_000), &[]);
