@@ -218,6 +218,9 @@ impl From<ProposeError> for Problem {
             ProposeError::Overloaded(_) => "overloaded",
             ProposeError::DiskFull(_) => "disk_full",
             ProposeError::UnknownOutcome(_) => "outcome_unknown",
+            ProposeError::TooLarge(_) => {
+                return Self::new(StatusCode::PAYLOAD_TOO_LARGE, "command_too_large", error.to_string());
+            }
             ProposeError::Malformed(what) => return Self::internal(what),
         };
         Self::unavailable(code, error.to_string())

@@ -292,6 +292,9 @@ async fn every_refusal_is_a_problem() {
 
     *world.cluster.fault.lock() = Some((0, Fault::Overloaded));
     world.post(&entries).token(&ann).send().await.expect_problem(503, "overloaded");
+    *world.cluster.fault.lock() = Some((0, Fault::TooLarge));
+    let refused = world.post(&entries).token(&ann).send().await.expect_problem(413, "command_too_large");
+    assert!(refused["detail"].as_str().is_some_and(|detail| detail.contains("takes 7 bytes at most")), "{refused}");
     world.cluster.down.store(true, Ordering::SeqCst);
     world.post(&entries).token(&ann).send().await.expect_problem(503, "no_leader");
     world.get("/holds/hold_0008000000001").token(&ann).send().await.expect_problem(503, "unavailable");

@@ -93,8 +93,9 @@ async fn try_propose(
     limits: &Limits,
 ) -> Result<(Reply, LogId), v1::Failure> {
     if command.len() > limits.command_len_max {
-        let detail = format!("the command has {} bytes, more than {}", command.len(), limits.command_len_max);
-        return Err(failure(Kind::Malformed, detail));
+        let (len, len_max) = (command.len(), limits.command_len_max);
+        let detail = format!("the command has {len} bytes, and the log takes {len_max} at most");
+        return Err(failure(Kind::TooLarge, detail));
     }
     machine::check_envelope(group.id, &command).map_err(|error| failure(Kind::Malformed, error.to_string()))?;
     if !group.is_leader() {

@@ -47,8 +47,8 @@ pub(crate) struct Instruments {
 }
 
 /// What can come of a command that was proposed.
-const RESULTS: [&str; 7] =
-    ["applied", "refused", "not_leader", "overloaded", "unknown_outcome", "malformed", "unavailable"];
+const RESULTS: [&str; 8] =
+    ["applied", "refused", "not_leader", "overloaded", "unknown_outcome", "malformed", "too_large", "unavailable"];
 
 impl Instruments {
     /// A command was proposed. Says in a word what came of it: `Ok` is the machine's answer, an outcome or a refusal.
@@ -60,7 +60,8 @@ impl Instruments {
             Err(Kind::Overloaded) => 3,
             Err(Kind::UnknownOutcome) => 4,
             Err(Kind::Malformed) => 5,
-            Err(_) => 6,
+            Err(Kind::TooLarge) => 6,
+            Err(_) => 7,
         };
         self.proposals[index].fetch_add(1, Ordering::Relaxed);
         RESULTS[index]

@@ -4,8 +4,11 @@ mod support;
 
 use futures::{StreamExt, TryStreamExt};
 use support::{GROUPS, PATIENCE, World, create, eventually};
-use vestibule_engine::{Directory, DirectoryAnswer, DirectoryQuery, GroupId};
-use vestibule_raft::cluster::{Cluster, Consistency};
+use vestibule_engine::{
+    CreateOrganisation, Directory, DirectoryAnswer, DirectoryCommand, DirectoryQuery, Envelope, GroupId, RequestId,
+    UserId,
+};
+use vestibule_raft::cluster::{Cluster, Consistency, ProposeError};
 
 async fn group_count(cluster: &dyn Cluster) -> usize {
     let query =
@@ -26,6 +29,15 @@ async fn three_nodes_agree_survive_one_and_remember_across_a_restart() {
     assert_eq!(create(&*cluster, 1).await, vestibule_engine::Reply { replayed: true, ..first.clone() });
     let groups = GROUPS as usize;
     eventually("all groups are known", || async { (group_count(&*cluster).await == groups).then_some(()) }).await;
+
+    // What the log cannot take is refused for what it is, with the limit: half a segment, which is small here.
+    let by = UserId(7);
+    let long = DirectoryCommand::CreateOrganisation(CreateOrganisation { by, name: "x".repeat(600_000) });
+    let long = Envelope { request: Some(RequestId(1_000)), command: long };
+    match (&*cluster as &dyn Cluster).propose::<Directory>(GroupId::DIRECTORY, &long, PATIENCE).await {
+        Err(ProposeError::TooLarge(detail)) => assert!(detail.contains(" takes 524224 "), "{detail}"),
+        other => panic!("{other:?} is no refusal"),
+    }
 
     // Without the directory's leader the others go on, for so long that they purge what it lacks.
     let leader = world.leader(GroupId::DIRECTORY).await;

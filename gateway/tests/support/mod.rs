@@ -60,6 +60,8 @@ pub enum Fault {
     NoLeader,
     /// The queue is full.
     Overloaded,
+    /// The command is longer than the log takes.
+    TooLarge,
 }
 
 /// Groups applied at once, in one process.
@@ -189,6 +191,7 @@ impl Cluster for LocalCluster {
             match fault {
                 Some(Fault::NoLeader) => return Err(ProposeError::NoLeader(group)),
                 Some(Fault::Overloaded) => return Err(ProposeError::Overloaded(group)),
+                Some(Fault::TooLarge) => return Err(ProposeError::TooLarge("the log takes 7 bytes at most".into())),
                 Some(Fault::LostCommand) => return Err(ProposeError::UnknownOutcome(group)),
                 Some(Fault::LostAnswer) | None => {}
             }

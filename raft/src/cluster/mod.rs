@@ -117,6 +117,9 @@ pub enum ProposeError {
     /// The command may yet take effect: ask again under the same request id.
     #[error("group {0} gave no answer in time; the command may take effect yet")]
     UnknownOutcome(GroupId),
+    /// Nothing was done: the command is longer than the log takes.
+    #[error("the request is too large: {0}")]
+    TooLarge(String),
     /// Nothing was done: node and asker disagree about the encoding. A mistake of ours.
     #[error("malformed command or query: {0}")]
     Malformed(String),
@@ -374,6 +377,7 @@ impl GrpcCluster {
                     // An earlier attempt may take effect yet: that this one will not says nothing of it.
                     Kind::Overloaded if !lost => return Err(Unanswered::Overloaded),
                     Kind::Malformed if !lost => return Err(Unanswered::Malformed(failure.detail)),
+                    Kind::TooLarge if !lost => return Err(Unanswered::TooLarge(failure.detail)),
                     Kind::NotLeader if !failure.leader_address.is_empty() && failure.leader_address != address => {
                         self.note_leader(group, Some(failure.leader_address));
                         // Straight there, unless nodes send us in circles.
@@ -496,6 +500,7 @@ enum Unanswered {
     Overloaded,
     DiskFull,
     Lost,
+    TooLarge(String),
     Malformed(String),
 }
 
@@ -518,6 +523,7 @@ impl Cluster for GrpcCluster {
                     Unanswered::Overloaded => ProposeError::Overloaded(group),
                     Unanswered::DiskFull => ProposeError::DiskFull(group),
                     Unanswered::Lost => ProposeError::UnknownOutcome(group),
+                    Unanswered::TooLarge(detail) => ProposeError::TooLarge(detail),
                     Unanswered::Malformed(detail) => ProposeError::Malformed(detail),
                 })?;
             let reply = codec::decode(&answer).map_err(|error| ProposeError::Malformed(error.to_string()))?;
