@@ -207,12 +207,17 @@ impl Admin {
         let active: BTreeSet<NodeId> =
             nodes.values().filter(|node| node.state == NodeState::Active).map(|node| node.node.0).collect();
         let placements = self.placements().await?;
+        let reports = self.overview().await.reports;
+        let reports: Vec<_> = reports.into_iter().filter_map(|(_, report)| report.ok()).collect();
         let wanted: Voters = placements
             .iter()
             .map(|(group, placement)| (*group, placement.voters.iter().map(|voter| voter.0).collect()))
             .collect();
         let mut changed = Vec::new();
-        for (group, voters) in placing::balance(&wanted, &active) {
+        // Nodes that give no answer may have room.
+        let is_full = |node: &NodeId| reports.iter().any(|report| report.node == *node && report.disk_full);
+        let open = active.iter().copied().filter(|node| !is_full(node)).collect();
+        for (group, voters) in placing::balance(&wanted, &active, &open) {
             if !voters.is_subset(&active) {
                 return Err(AdminError::Failed(format!("too few active nodes to place {group} on")));
             }

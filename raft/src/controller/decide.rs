@@ -92,13 +92,17 @@ fn place(view: &View, may_place: bool, decision: &mut Decision) {
     if active.is_empty() {
         return;
     }
-    let wanted = wanted(view);
-    let mut changes = placing::repair(&wanted, &active);
+    let (wanted, open) = (wanted(view), view.open());
+    let mut changes = placing::repair(&wanted, &active, &open);
     if may_place {
         for (id, group) in view.groups.iter().filter(|(_, group)| group.wanted.is_empty()) {
             // A group that is there already, as the directory at first, is wanted where it is.
             let there = group.led.as_ref().map(|led| led.voters.clone());
-            changes.insert(*id, there.unwrap_or_else(|| placing::first_voters(*id, &active)));
+            if there.is_none() && open.len() < placing::replicas(active.len()) {
+                decision.obstacles.push(format!("{id} waits for nodes whose disks have room"));
+                continue;
+            }
+            changes.insert(*id, there.unwrap_or_else(|| placing::first_voters(*id, &open)));
         }
     }
     for (id, group) in &view.groups {
@@ -150,6 +154,9 @@ fn next_move(view: &View, id: GroupId, group: &SeenGroup, led: &Led) -> Next {
         members.extend(view.present());
     }
     let missing = members.iter().find(|node| !led.voters.contains(node) && !led.learners.contains(node));
+    if let Some(node) = missing.filter(|node| view.is_full(**node)) {
+        return Next::Waits(format!("{id} waits for room on the disk of node {node}"));
+    }
     if let Some(node) = missing.filter(|node| view.nodes.contains_key(node)) {
         return Next::Step(Step::AddLearner { group: id, leader, node: *node });
     }
@@ -269,7 +276,7 @@ mod tests {
     }
 
     fn node(state: NodeState) -> SeenNode {
-        SeenNode { state, version: 7, address: String::new(), answers: true, is_fit: true }
+        SeenNode { state, version: 7, address: String::new(), answers: true, is_fit: true, is_full: false }
     }
 
     fn membership(index: u64) -> v1::LogId {
@@ -413,6 +420,32 @@ mod tests {
         let mut silent = view(&THREE, groups(&[1, 1, 1]));
         silent.nodes.get_mut(&2).expect("it is there").answers = false;
         assert_eq!(steps(&silent), [transfer(0, 1, 3)]);
+    }
+
+    #[test]
+    fn nothing_more_is_put_on_a_full_disk() {
+        let four = [(1, ACTIVE), (2, ACTIVE), (3, ACTIVE), (4, ACTIVE)];
+        let mut directory = group(&[1, 2, 3], 1, &[1, 2, 3]);
+        directory.led.as_mut().expect("led").learners.insert(4);
+        let fill = |view: &mut View, node| {
+            let seen = view.nodes.get_mut(&node).expect("it is there");
+            (seen.is_full, seen.is_fit) = (true, false);
+        };
+
+        // Groups without a place.
+        let mut young = view(&four, vec![directory.clone(), SeenGroup::default(), SeenGroup::default()]);
+        fill(&mut young, 2);
+        let place = |group| Step::Place { group: GroupId(group), voters: nodes([1, 3, 4]), expected: 0 };
+        assert_eq!(steps(&young), [place(1), place(2)]);
+        fill(&mut young, 3);
+        let waits = |group| format!("g{group} waits for nodes whose disks have room");
+        assert_eq!(decide(&young, true), Decision { steps: vec![], obstacles: vec![waits(1), waits(2)] });
+
+        // One that was placed before the disk was full.
+        let mut late = view(&four, vec![directory, group(&[1, 2, 4], 2, &[1, 2, 3])]);
+        fill(&mut late, 4);
+        assert_eq!(decide(&late, true).obstacles, ["g1 waits for room on the disk of node 4"]);
+        assert_eq!(decide(&late, true).steps, []);
     }
 
     #[test]

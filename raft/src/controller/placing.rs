@@ -29,24 +29,24 @@ fn loads(wanted: &Voters, active: &BTreeSet<NodeId>) -> BTreeMap<NodeId, usize> 
     loads
 }
 
-/// The active node with the fewest replicas that `voters` lacks; the first of several.
-fn idlest(loads: &BTreeMap<NodeId, usize>, voters: &BTreeSet<NodeId>) -> Option<NodeId> {
+/// The open node with the fewest replicas that `voters` lacks; the first of several.
+fn idlest(loads: &BTreeMap<NodeId, usize>, open: &BTreeSet<NodeId>, voters: &BTreeSet<NodeId>) -> Option<NodeId> {
     loads
         .iter()
-        .filter(|(node, _)| !voters.contains(node))
+        .filter(|(node, _)| open.contains(node) && !voters.contains(node))
         .min_by_key(|(node, load)| (**load, **node))
         .map(|(node, _)| *node)
 }
 
-/// Replaces voters that are not active, and adds some where there are too few. Gives what changes; a voter that nobody
-/// can replace stays.
-pub fn repair(wanted: &Voters, active: &BTreeSet<NodeId>) -> Voters {
+/// Replaces voters that are not active, and adds some where there are too few; only nodes that are `open` get more. Gives
+/// what changes; a voter that nobody can replace stays.
+pub fn repair(wanted: &Voters, active: &BTreeSet<NodeId>, open: &BTreeSet<NodeId>) -> Voters {
     let mut next = wanted.clone();
     for group in wanted.keys() {
         let mut voters = next[group].clone();
         let leaving: Vec<NodeId> = voters.difference(active).copied().collect();
         for node in leaving {
-            if let Some(substitute) = idlest(&loads(&next, active), &voters) {
+            if let Some(substitute) = idlest(&loads(&next, active), open, &voters) {
                 voters.remove(&node);
                 voters.insert(substitute);
                 next.insert(*group, voters.clone());
@@ -56,7 +56,7 @@ pub fn repair(wanted: &Voters, active: &BTreeSet<NodeId>) -> Voters {
             }
         }
         while voters.len() < replicas(active.len()) {
-            let Some(node) = idlest(&loads(&next, active), &voters) else { break };
+            let Some(node) = idlest(&loads(&next, active), open, &voters) else { break };
             voters.insert(node);
             next.insert(*group, voters.clone());
         }
@@ -65,14 +65,15 @@ pub fn repair(wanted: &Voters, active: &BTreeSet<NodeId>) -> Voters {
     next
 }
 
-/// Spreads the replicas over the active nodes until none has two more than another, moving as few as that takes. Gives
-/// what changes.
-pub fn balance(wanted: &Voters, active: &BTreeSet<NodeId>) -> Voters {
+/// Spreads the replicas over the active nodes until no open one has two less than another, moving as few as that takes.
+/// Gives what changes.
+pub fn balance(wanted: &Voters, active: &BTreeSet<NodeId>, open: &BTreeSet<NodeId>) -> Voters {
     let mut next = wanted.clone();
-    next.extend(repair(wanted, active));
+    next.extend(repair(wanted, active, open));
     loop {
         let loads = loads(&next, active);
-        let Some((least, low)) = loads.iter().min_by_key(|(node, load)| (**load, **node)) else { break };
+        let idlest = loads.iter().filter(|(node, _)| open.contains(node)).min_by_key(|(node, load)| (**load, **node));
+        let Some((least, low)) = idlest else { break };
         // From the fullest first; one may have no group that the idlest lacks.
         let mut fuller: Vec<(&NodeId, &usize)> = loads.iter().filter(|(_, load)| **load > *low + 1).collect();
         fuller.sort_by_key(|(node, load)| (std::cmp::Reverse(**load), **node));
@@ -124,28 +125,28 @@ mod tests {
         let wanted = placed(8, &nodes(1..=4));
         let active = nodes([1, 2, 4, 5]);
         let mut next = wanted.clone();
-        let changes = repair(&wanted, &active);
+        let changes = repair(&wanted, &active, &active);
         assert!(changes.keys().all(|group| wanted[group].contains(&3)), "only what has to move moves");
         next.extend(changes);
         assert!(next.values().all(|voters| voters.len() == 3 && voters.is_subset(&active)));
-        assert!(repair(&next, &active).is_empty());
+        assert!(repair(&next, &active, &active).is_empty());
     }
 
     #[test]
     fn a_voter_stays_when_nobody_can_replace_it() {
         let wanted = placed(2, &nodes(1..=3));
         assert_eq!(
-            repair(&wanted, &nodes([1, 2])),
+            repair(&wanted, &nodes([1, 2]), &nodes([1, 2])),
             Voters::new().into_iter().chain(wanted.keys().map(|group| (*group, nodes([1, 2])))).collect(),
             "two of two are as many as there can be"
         );
-        assert!(repair(&wanted, &nodes([])).is_empty());
+        assert!(repair(&wanted, &nodes([]), &nodes([])).is_empty());
     }
 
     #[test]
     fn too_few_voters_become_enough_when_nodes_arrive() {
         let wanted = placed(3, &nodes([1]));
-        let next = repair(&wanted, &nodes(1..=3));
+        let next = repair(&wanted, &nodes(1..=3), &nodes(1..=3));
         assert_eq!(next.len(), 4);
         assert!(next.values().all(|voters| voters.len() == 3));
     }
@@ -154,7 +155,7 @@ mod tests {
     fn balancing_moves_no_more_than_it_must() {
         let wanted = placed(8, &nodes(1..=3));
         let active = nodes(1..=4);
-        let changes = balance(&wanted, &active);
+        let changes = balance(&wanted, &active, &active);
         let mut next = wanted.clone();
         next.extend(changes.clone());
         let (low, high) = spread(&next, &active);
@@ -163,6 +164,22 @@ mod tests {
         // 27 replicas over four nodes: the new one gets six, each from another group.
         assert_eq!(changes.len(), 6);
         assert!(!changes.contains_key(&GroupId::DIRECTORY));
-        assert!(balance(&next, &active).is_empty());
+        assert!(balance(&next, &active, &active).is_empty());
+    }
+
+    #[test]
+    fn a_full_node_keeps_what_it_has_and_gets_no_more() {
+        let wanted = placed(8, &nodes(1..=3));
+        let active = nodes(1..=5);
+        let open = nodes([1, 2, 3, 5]);
+        let next: Voters = wanted.clone().into_iter().chain(balance(&wanted, &active, &open)).collect();
+        assert_eq!(loads(&next, &active)[&4], 0);
+        assert!(loads(&next, &active)[&5] > 0);
+        // Node 2 leaves and node 3 is full: of those left only node 1 and 5 get more.
+        let (active, open) = (nodes([1, 3, 4, 5]), nodes([1, 5]));
+        let next: Voters = wanted.clone().into_iter().chain(repair(&wanted, &active, &open)).collect();
+        assert!(next.values().all(|voters| *voters == nodes([1, 3, 5])), "{next:?}");
+        // Nobody has room: what should leave stays.
+        assert!(repair(&wanted, &active, &nodes([])).is_empty());
     }
 }

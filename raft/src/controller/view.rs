@@ -16,6 +16,8 @@ pub(crate) struct SeenNode {
     pub(crate) answers: bool,
     /// Whether its clock is right and its disk has room, so that it may lead.
     pub(crate) is_fit: bool,
+    /// Whether it has said that its disk is full, so that nothing more may be put there.
+    pub(crate) is_full: bool,
 }
 
 /// A group's membership, as its leader has it.
@@ -81,6 +83,7 @@ impl View {
                 version: record.version,
                 address: record.address,
                 answers: report.is_some(),
+                is_full: report.is_some_and(|report| report.disk_full),
                 is_fit: report.is_some_and(|report| !report.clock_is_wild && !report.disk_full),
             };
             (record.node.0, seen)
@@ -105,10 +108,19 @@ impl View {
         Self { nodes, groups, group_count, directory_applied }
     }
 
-    /// Nodes that replicas may be placed on.
+    /// Nodes that replicas may stay on.
     pub(crate) fn active(&self) -> BTreeSet<NodeId> {
         let active = self.nodes.iter().filter(|(_, node)| node.state == NodeState::Active);
         active.map(|(id, _)| *id).collect()
+    }
+
+    /// Nodes that replicas may be placed on: active ones whose disk has room.
+    pub(crate) fn open(&self) -> BTreeSet<NodeId> {
+        self.active().into_iter().filter(|node| !self.is_full(*node)).collect()
+    }
+
+    pub(crate) fn is_full(&self, node: NodeId) -> bool {
+        self.nodes.get(&node).is_some_and(|node| node.is_full)
     }
 
     /// Nodes that belong to the cluster.
