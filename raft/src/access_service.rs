@@ -382,6 +382,7 @@ impl AccessService {
         let membership = stored.membership();
         let progress = group.state.progress();
         let heard = metrics.heartbeat.unwrap_or_default();
+        let agreed_ago = group.rest.agreed_ago(Instant::now());
         let follower = |(node, matched): (u64, Option<LogId>)| v1::Follower {
             node,
             matched_index: matched.map_or(0, |matched| matched.index),
@@ -389,7 +390,11 @@ impl AccessService {
                 .get(&node)
                 .copied()
                 .flatten()
-                .map_or(u64::MAX, |heard| u64::try_from(heard.elapsed().as_millis()).unwrap_or(u64::MAX)),
+                .map(|heard| heard.elapsed())
+                .into_iter()
+                .chain(agreed_ago)
+                .min()
+                .map_or(u64::MAX, |silent| u64::try_from(silent.as_millis()).unwrap_or(u64::MAX)),
         };
         v1::GroupStatus {
             group: group.id.0,

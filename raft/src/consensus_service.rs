@@ -6,7 +6,7 @@ use crate::snapshot;
 use crate::state_machine::{Snapshot, SnapshotHandle};
 use crate::steps;
 use crate::transport::{CLUSTER_KEY, FROM_INCARNATION_KEY, FROM_KEY, TO_INCARNATION_KEY, TO_KEY};
-use crate::types::SnapshotMeta;
+use crate::types::{NodeId, SnapshotMeta};
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use std::pin::Pin;
@@ -25,8 +25,9 @@ fn stopped(error: impl ToString) -> Status {
 }
 
 impl ConsensusService {
-    /// Refuses calls that are meant for another node or another cluster, and nodes that are not what they were.
-    fn check_meant<T>(&self, request: &Request<T>) -> Result<(), Status> {
+    /// Refuses calls that are meant for another node or another cluster, and nodes that are not what they were. Gives
+    /// who calls.
+    fn check_meant<T>(&self, request: &Request<T>) -> Result<NodeId, Status> {
         let metadata = request.metadata();
         let value = |key: &str| metadata.get(key).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let (cluster, from, to) = (value(CLUSTER_KEY), value(FROM_KEY), value(TO_KEY));
@@ -42,7 +43,7 @@ impl ConsensusService {
             self.host.roster.check_meant(meant)?;
         }
         match (from.parse(), incarnation(FROM_INCARNATION_KEY)) {
-            (Ok(from), Some(incarnation)) => self.host.roster.check_caller(from, incarnation),
+            (Ok(from), Some(incarnation)) => self.host.roster.check_caller(from, incarnation).map(|()| from),
             _ => Err(Status::invalid_argument("the caller does not say who it is")),
         }
     }
@@ -109,10 +110,24 @@ impl Consensus for ConsensusService {
         Ok(Response::new(answers.take_until(async move { stop.stopped().await }).boxed()))
     }
 
+    async fn beat(&self, request: Request<v1::BeatRequest>) -> Result<Response<v1::BeatResponse>, Status> {
+        let from = self.check_meant(&request)?;
+        let now = Instant::now();
+        let agrees = |beat: &v1::Beat| {
+            let group = self.host.groups.get(GroupId(beat.group));
+            group.is_ok_and(|group| group.hear_beat(now, from, beat.term, beat.last_index))
+        };
+        let agreed = request.into_inner().beats.iter().filter(|beat| agrees(beat)).map(|beat| beat.group).collect();
+        Ok(Response::new(v1::BeatResponse { agreed }))
+    }
+
     async fn vote(&self, request: Request<v1::VoteRequest>) -> Result<Response<v1::VoteResponse>, Status> {
         self.check_meant(&request)?;
         let request = request.into_inner();
         let group = self.host.groups.get(GroupId(request.group))?;
+        if !request.leadership_transfer {
+            group.renew_lease().await;
+        }
         let response = group.raft.vote(convert::vote_request_in(request)?).await.map_err(stopped)?;
         Ok(Response::new(convert::vote_response_out(&response)))
     }
@@ -121,6 +136,7 @@ impl Consensus for ConsensusService {
         self.check_meant(&request)?;
         let request = request.into_inner();
         let group = self.host.groups.get(GroupId(request.group))?;
+        group.renew_lease().await;
         let response = group.raft.pre_vote(convert::vote_request_in(request)?).await.map_err(stopped)?;
         Ok(Response::new(convert::vote_response_out(&response)))
     }

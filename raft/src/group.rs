@@ -4,6 +4,7 @@ use crate::clock_watch::ClockWatch;
 use crate::hosting::Host;
 use crate::machine;
 use crate::metrics::Instruments;
+use crate::rest::{Rest, Sight};
 use crate::roster::Roster;
 use crate::seams::Clock;
 use crate::state::GroupState;
@@ -12,9 +13,11 @@ use crate::types::{Batch, LogId, NodeId, TypeConfig};
 use crate::wal::WalGroup;
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
+use openraft::errors::ForwardReason;
 use openraft::errors::{ClientWriteError, RaftError};
-use openraft::{Instant as _, Raft};
-use std::collections::BTreeMap;
+use openraft::raft::AppendEntriesRequest;
+use openraft::{Instant as _, Raft, ReadPolicy, ServerState};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -22,6 +25,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 use tonic::Status;
 use vestibule_engine::{GroupId, Reply};
+use vestibule_proto::v1;
 use vestibule_sync::proposal_queue::{Asker, Bounds, ProposalQueue, Waiting};
 
 /// What may wait for a group's proposer, and what shares an entry. Venues with their plans are long: a few may wait.
@@ -32,6 +36,8 @@ const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 const TICK_PATIENCE: Duration = Duration::from_secs(5);
 /// Entries of a group that may be on their way at once. More would make batches smaller, not faster.
 const IN_FLIGHT_MAX: usize = 2;
+/// How long a node that is asked for its vote may take to make sure that there is no leader.
+const LEASE_PATIENCE: Duration = Duration::from_millis(50);
 /// Ticks are at least this far apart.
 const TICK_INTERVAL_MIN: Duration = Duration::from_millis(5);
 
@@ -44,6 +50,7 @@ pub(crate) struct Group {
     roster: Arc<Roster>,
     pub(crate) log: WalGroup,
     proposals: Arc<ProposalQueue<Proposal>>,
+    pub(crate) rest: Rest,
     begun: Instant,
     /// When the group's leader was last heard of, in milliseconds since the beginning.
     heard_millis: AtomicU64,
@@ -123,7 +130,8 @@ impl Group {
         let queue = proposals.clone();
         let (node, roster, log) = (host.config.id, host.roster.clone(), host.wal.group(id));
         let (begun, heard_millis) = (Instant::now(), AtomicU64::new(0));
-        let group = Arc::new(Self { id, node, raft, state, roster, log, proposals, begun, heard_millis });
+        let rest = Rest::new(host.config.timing);
+        let group = Arc::new(Self { id, node, raft, state, roster, log, proposals, rest, begun, heard_millis });
         let weak = Arc::downgrade(&group);
         let stamps = Stamps {
             clock: host.clock.clone(),
@@ -164,6 +172,7 @@ impl Group {
             Some(leader) if leader == self.node => {
                 metrics.membership_config.membership().voter_ids().count() == 1
                     || metrics.last_quorum_acked.is_some_and(|acked| acked.elapsed() < span)
+                    || self.rest.agreed_ago(Instant::now()).is_some_and(|agreed| agreed < span)
             }
             Some(_) => {
                 let heard = Duration::from_millis(self.heard_millis.load(Ordering::Relaxed));
@@ -188,6 +197,74 @@ impl Group {
 
     pub(crate) fn is_leader(&self) -> bool {
         self.raft.metrics().borrow_watched().current_leader == Some(self.node)
+    }
+
+    fn sight(&self) -> Sight {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        let voters = || membership.voter_ids().filter(|voter| Some(*voter) != metrics.current_leader);
+        let rank = voters().position(|voter| voter == self.node).unwrap_or_else(|| voters().count());
+        // Not the same voter comes first in every group.
+        let turns = voters().count().max(1);
+        let rank = (rank + self.id.0 as usize) % turns;
+        Sight {
+            vote: metrics.vote,
+            term: metrics.current_term,
+            leads: metrics.state == ServerState::Leader && membership.voter_ids().any(|voter| voter == self.node),
+            last_index: metrics.last_log_index,
+            applied: metrics.last_applied,
+            rank: u32::try_from(rank).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// What to say to which other members, if the group is led here and quiet.
+    pub(crate) fn beat(&self, now: Instant) -> Option<(v1::Beat, BTreeSet<NodeId>)> {
+        let sight = self.sight();
+        let last_index = self.rest.beat(now, &sight)?;
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let members = metrics.membership_config.membership().nodes().map(|(node, _)| *node);
+        let others = members.filter(|node| *node != self.node).collect();
+        Some((v1::Beat { group: self.id.0, term: sight.term, last_index }, others))
+    }
+
+    /// The node `from` says that it leads the group in `term`, and that the log ends at `last_index`. Gives whether this
+    /// is how it is known here.
+    pub(crate) fn hear_beat(&self, now: Instant, from: NodeId, term: u64, last_index: u64) -> bool {
+        let agrees = self.rest.hear(now, from, term, last_index, &self.sight());
+        if agrees {
+            self.note_heard();
+        }
+        agrees
+    }
+
+    /// Whether the group is at rest, as far as this member goes.
+    pub(crate) fn rests(&self, now: Instant) -> bool {
+        self.rest.may_stop_clock(now, &self.sight())
+    }
+
+    /// Stops the group's own clock while the group is at rest.
+    pub(crate) fn tend_clock(&self, now: Instant) {
+        self.raft.runtime_config().tick(!self.rests(now));
+    }
+
+    /// Lets openraft know what it was not told of while the group was at rest: that there is a leader. To be called before it
+    /// decides whether to vote for another.
+    pub(crate) async fn renew_lease(&self) {
+        let sight = self.sight();
+        if self.rest.recently_heard(Instant::now(), &sight) {
+            let heartbeat = AppendEntriesRequest {
+                vote: sight.vote,
+                prev_log_id: sight.applied,
+                entries: Vec::new(),
+                leader_commit: None,
+            };
+            // Without it the vote may be given away, which is safe.
+            let _ = tokio::time::timeout(LEASE_PATIENCE, self.raft.append_entries(heartbeat)).await;
+        } else if self.rest.agreed_ago(Instant::now()).is_some() {
+            let _ = tokio::time::timeout(LEASE_PATIENCE, self.raft.ensure_linearizable(ReadPolicy::ReadIndex)).await;
+        }
     }
 }
 
@@ -215,7 +292,7 @@ async fn propose(group: std::sync::Weak<Group>, queue: Arc<ProposalQueue<Proposa
         stamps.instruments.batch_commands.observe(commands.len() as u64);
         let batch = Batch::new(stamps.clock.now(), &commands);
         tokio::spawn(async move {
-            let written = tokio::time::timeout(WRITE_PATIENCE, raft.client_write(batch)).await;
+            let written = tokio::time::timeout(WRITE_PATIENCE, write(&raft, batch)).await;
             drop(permit);
             match written {
                 Ok(written) => answer(proposals, written, &roster),
@@ -227,6 +304,22 @@ async fn propose(group: std::sync::Weak<Group>, queue: Arc<ProposalQueue<Proposa
 
 type Written =
     Result<openraft::raft::ClientWriteResponse<TypeConfig>, RaftError<TypeConfig, ClientWriteError<TypeConfig>>>;
+
+/// Writes an entry. A leader whose lease is over, as after a rest, is confirmed first.
+async fn write(raft: &Raft<TypeConfig, MachineStore>, batch: Batch) -> Written {
+    let written = raft.client_write(batch.clone()).await;
+    match &written {
+        Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward)))
+            if forward.reason == ForwardReason::LeaseExpired =>
+        {
+            match raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
+                Ok(_) => raft.client_write(batch).await,
+                Err(_) => written,
+            }
+        }
+        _ => written,
+    }
+}
 
 fn answer(proposals: Vec<Proposal>, written: Written, roster: &Roster) {
     match written {

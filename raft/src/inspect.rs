@@ -44,7 +44,7 @@ impl Node {
     /// Hands the leadership of a group to whoever can best take it over, if it is here.
     pub async fn hand_over(&self, group: GroupId) -> Result<(), String> {
         let group = self.host.groups.get(group).map_err(|status| status.message().to_owned())?;
-        match steps::successor(&group) {
+        match steps::successors(&group).first().copied() {
             Some(successor) if group.is_leader() => steps::transfer(&group, successor).await,
             _ => Err("there is nothing to hand over, or nobody to take it".to_owned()),
         }

@@ -14,8 +14,9 @@
 //! - [`state`], [`checkpoint`]: what a group has applied, and how that is kept on disk.
 //! - [`types`], [`log_store`], [`state_machine`], [`transport`]: openraft's view of types, log, state and peers.
 //! - [`tls`]: who may speak to whom.
-//! - `group`: one group on one node, with its proposer. `room`: what a full disk means for it. `consensus_service`,
-//!   `access_service`: what a node answers.
+//! - `group`: one group on one node, with its proposer. `unfit`: what a full disk or a wild clock means for it.
+//!   `consensus_service`, `access_service`: what a node answers.
+//! - `rest`, `pacemaker`: how groups in which nothing happens cost next to nothing.
 //! - `roster`: which nodes there are. `clock_watch`: whether ours may stamp. `hosting`: which groups are here.
 //! - [`controller`]: brings groups to where the directory wants them, one of the `steps` at a time.
 //! - [`metrics`]: what is measured on the way.
@@ -51,7 +52,8 @@ pub mod log_store;
 mod machine;
 pub mod metrics;
 pub mod node;
-mod room;
+mod pacemaker;
+mod rest;
 mod roster;
 pub mod seams;
 #[expect(clippy::disallowed_methods, reason = "the real store")]
@@ -66,6 +68,7 @@ mod stop;
 pub mod tls;
 pub mod transport;
 pub mod types;
+mod unfit;
 #[expect(clippy::disallowed_methods, reason = "it reads the files of a node that does not run")]
 pub mod verify;
 pub mod wal;

@@ -304,6 +304,8 @@ impl Measured {
         scrape.gauges("group_checkpoint_lag", help, each(|group| group.checkpoint_lag))?;
         let help = "Entries that are not purged from the log";
         scrape.gauges("group_log_entries", help, each(|group| group.log_entries))?;
+        let help = "Whether the group is at rest, so that it needs neither a clock nor heartbeats of its own";
+        scrape.gauges("group_rests", help, each(|group| group.rests))?;
         scrape.gauges("group_queue_commands", "Commands that wait for the proposer", each(|group| group.queue))?;
         let replication = groups.iter().flat_map(|group| {
             let labels = |peer: u64| [("group", u64::from(group.id)), ("peer", peer)];
@@ -328,6 +330,7 @@ impl Measured {
             apply_lag: lag(next_log, next_applied),
             checkpoint_lag: lag(next_applied, self.checkpoints.saved_next_index(group.id)),
             log_entries: lag(next_log, next_purged),
+            rests: i64::from(group.rests(Instant::now())),
             queue: signed(group.queue_len() as u64),
             replication: replication
                 .filter(|(peer, _)| *peer != group.node)
@@ -347,6 +350,7 @@ struct Figures {
     apply_lag: i64,
     checkpoint_lag: i64,
     log_entries: i64,
+    rests: i64,
     queue: i64,
     replication: Vec<(u64, i64)>,
 }

@@ -10,7 +10,7 @@ use crate::controller::placing::first_voters;
 use crate::group::{Group, Groups};
 use crate::hosting::Host;
 use crate::metrics::{Instruments, Measured, NodeMetrics, TimedStore};
-use crate::room;
+use crate::pacemaker;
 use crate::roster::Roster;
 use crate::seams::{CheckpointStore, Clock, Connector, Disk, Spawner};
 use crate::state::GroupState;
@@ -19,6 +19,7 @@ use crate::stop;
 use crate::tls::{self, Guard, Tls};
 use crate::transport::{MESSAGE_LEN_MAX, Peers};
 use crate::types::NodeId;
+use crate::unfit;
 use crate::wal::{OpenError, Owner, RecoveryReport, Wal, WalConfig, WalStats};
 use futures::Stream;
 use futures::future::join_all;
@@ -304,11 +305,10 @@ impl Node {
         tokio::spawn(host.clone().follow_directory());
         tokio::spawn(form_directory(host.clone()));
         tokio::spawn(register(host.clone(), cluster));
-        tokio::spawn(yield_leaderships(host.clone()));
+        tokio::spawn(unfit::hand_over_while_unfit(host.clone()));
         tokio::spawn(controller.run());
         tokio::spawn(keep_log_short(host.clone()));
-        let (full, groups, peers) = (host.wal.watch_full(), host.groups.clone(), host.peers.clone());
-        tokio::spawn(room::hand_over_when_full(full, groups, peers, host.stop.clone()));
+        tokio::spawn(pacemaker::run(host.clone()));
         Ok(Self { host, stop, failed, server, recovery })
     }
 
@@ -373,7 +373,7 @@ impl Node {
 
 /// Hands the leadership of a group to whoever can best take it over.
 async fn hand_over(group: &Group) {
-    let Some(successor) = steps::successor(group) else { return };
+    let Some(successor) = steps::successors(group).first().copied() else { return };
     if let Err(error) = steps::transfer(group, successor).await {
         tracing::info!(group = %group.id, error, "the leadership was not handed over");
     }
@@ -467,25 +467,6 @@ async fn register(host: Host, cluster: Arc<GrpcCluster>) {
         }
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(100)) => {}
-            () = stop.stopped() => return,
-        }
-    }
-}
-
-/// Hands over what this node leads for as long as its clock is off.
-async fn yield_leaderships(host: Host) {
-    let Host { groups, clock_watch, mut stop, .. } = host;
-    let mut verdict = clock_watch.follow();
-    loop {
-        let wild = verdict.wait_for(|verdict| verdict.is_wild);
-        tokio::select! {
-            wild = wild => if wild.is_err() { return },
-            () = stop.stopped() => return,
-        }
-        let led = groups.all().into_iter().filter(|group| group.is_leader());
-        join_all(led.map(|group| async move { hand_over(&group).await })).await;
-        tokio::select! {
-            () = tokio::time::sleep(Duration::from_millis(200)) => {}
             () = stop.stopped() => return,
         }
     }

@@ -10,9 +10,10 @@ use crate::types::{LogId, NodeId, TypeConfig};
 use openraft::async_runtime::WatchReceiver;
 use openraft::impls::BasicNode;
 use openraft::raft::Precondition;
-use openraft::{ChangeMembers, Instant as _};
+use openraft::{ChangeMembers, Instant as _, ReadPolicy};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+use tokio::time::Instant;
 use vestibule_engine::GroupId;
 use vestibule_proto::v1;
 use vestibule_proto::v1::change_group_request::Step;
@@ -30,7 +31,9 @@ pub(crate) async fn take(host: &Host, id: GroupId, step: Step) -> Result<(), Str
             find()?.raft.initialize(voters).await.map_err(|error| error.to_string())
         }
         Step::AddLearner(ask) => {
-            let added = find()?.raft.add_learner(ask.node, BasicNode::new(ask.address), false).await;
+            let group = find()?;
+            confirm_lead(&group).await?;
+            let added = group.raft.add_learner(ask.node, BasicNode::new(ask.address), false).await;
             added.map(drop).map_err(|error| error.to_string())
         }
         Step::SetVoters(ask) => {
@@ -54,12 +57,19 @@ fn seen(membership: Option<v1::LogId>) -> Result<LogId, String> {
     convert::log_id_in(membership).map_err(|status| status.message().to_owned())
 }
 
+/// Has the others confirm that this node leads: one whose lease is over, as after a rest, may write nothing.
+async fn confirm_lead(group: &Group) -> Result<(), String> {
+    let confirmed = group.raft.ensure_linearizable(ReadPolicy::ReadIndex).await;
+    confirmed.map(drop).map_err(|error| error.to_string())
+}
+
 async fn change(
     group: &Group,
     members: ChangeMembers<NodeId, BasicNode>,
     retain: bool,
     seen: LogId,
 ) -> Result<(), String> {
+    confirm_lead(group).await?;
     let still = Precondition::<TypeConfig>::LastMembershipLogId { last_membership_log_id: Some(seen) };
     let changed = group.raft.change_membership_if(members, retain, [still]).await;
     changed.map(drop).map_err(|error| error.to_string())
@@ -78,6 +88,7 @@ pub(crate) async fn transfer(group: &Group, to: NodeId) -> Result<(), String> {
     if !now.membership_config.membership().voter_ids().any(|voter| voter == to) {
         return Err(format!("node {to} is no voter of {}", group.id));
     }
+    group.rest.offer(now.current_term);
     group.raft.trigger().transfer_leader(to).await.map_err(|error| error.to_string())?;
     let done = async {
         loop {
@@ -95,17 +106,19 @@ pub(crate) async fn transfer(group: &Group, to: NodeId) -> Result<(), String> {
     patience.unwrap_or_else(|_| Err(format!("node {to} did not take over in {TRANSFER_PATIENCE:?}")))
 }
 
-/// The voter that can best take over a group that is led here: the one known to have most, of those heard of lately.
-pub(crate) fn successor(group: &Group) -> Option<NodeId> {
+/// The voters that can take over a group that is led here, of those heard of lately: the one known to have most first.
+pub(crate) fn successors(group: &Group) -> Vec<NodeId> {
     let metrics = group.raft.metrics().borrow_watched().clone();
     let heard = metrics.heartbeat.unwrap_or_default();
+    let is_fresh = |age: Duration| age < Duration::from_secs(1);
+    let all_are_alive = group.rest.agreed_ago(Instant::now()).is_some_and(is_fresh);
     let is_alive = |node: &NodeId| {
-        heard.get(node).copied().flatten().is_some_and(|heard| heard.elapsed() < Duration::from_secs(1))
+        all_are_alive || heard.get(node).copied().flatten().is_some_and(|heard| is_fresh(heard.elapsed()))
     };
     let voters: BTreeSet<NodeId> = metrics.membership_config.membership().voter_ids().collect();
     let followers = metrics.replication.unwrap_or_default().into_iter();
-    followers
-        .filter(|(node, _)| *node != group.node && voters.contains(node) && is_alive(node))
-        .max_by_key(|(node, matched)| (matched.map_or(0, |matched| matched.index), std::cmp::Reverse(*node)))
-        .map(|(node, _)| node)
+    let mut successors: Vec<(NodeId, Option<LogId>)> =
+        followers.filter(|(node, _)| *node != group.node && voters.contains(node) && is_alive(node)).collect();
+    successors.sort_by_key(|(node, matched)| (std::cmp::Reverse(matched.map(|matched| matched.index)), *node));
+    successors.into_iter().map(|(node, _)| node).collect()
 }

@@ -136,6 +136,14 @@ impl Peers {
         }
     }
 
+    /// Says to a node which quiet groups this one leads; gives those that it agrees on.
+    pub(crate) async fn beat(self: &Arc<Self>, node: NodeId, beats: Vec<v1::Beat>) -> Option<Vec<u32>> {
+        let peer = self.peer(GroupId::DIRECTORY, node, String::new());
+        let mut client = peer.client(Lane::Appends).ok()?;
+        let asked = client.beat(peer.request(v1::BeatRequest { beats }));
+        Some(peer.within(asked).await.ok()?.agreed)
+    }
+
     /// How a node is, and its groups.
     pub(crate) async fn status(self: &Arc<Self>, node: NodeId) -> Option<v1::StatusResponse> {
         let address = self.roster.address(node)?;
