@@ -49,6 +49,11 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(60);
 const REQUESTS_MAX: usize = 256;
 const CATALOG: &str = "catalog";
 
+/// Not of the kind `StorageFull`: the store has not met the full disk, and goes on.
+fn no_room(group: GroupId) -> io::Error {
+    io::Error::other(format!("there is no room for a snapshot of {group}; nothing is kept of it"))
+}
+
 fn namespace(group: GroupId, slot: u8) -> String {
     format!("{group}.{slot}")
 }
@@ -63,6 +68,7 @@ enum Request {
     ReadPage { group: GroupId, pin: Arc<()>, after: Option<Vec<u8>>, answer: Answer<Vec<Row>> },
     BeginReceive { group: GroupId, answer: Answer<Receiving> },
     PutPage { receiving: Receiving, rows: Vec<Row>, answer: Answer<Receiving> },
+    FinishReceive { receiving: Receiving, answer: Answer<Receiving> },
     Install { receiving: Receiving, meta: Box<CheckpointMeta>, answer: Answer<()> },
     Forget { group: GroupId, answer: Answer<()> },
     Close { answer: Answer<()> },
@@ -198,9 +204,15 @@ impl Checkpoints {
         self.ask(|answer| Request::BeginReceive { group, answer }).await
     }
 
-    /// Takes rows of a checkpoint that is being received.
+    /// Takes rows of a checkpoint that is being received. Without room for them, all that has arrived is removed.
     pub async fn put_page(&self, receiving: Receiving, rows: Vec<Row>) -> io::Result<Receiving> {
         self.ask(|answer| Request::PutPage { receiving, rows, answer }).await
+    }
+
+    /// Makes what was received durable. A disk that has no room for it shows now, while it can still be given up: Raft takes
+    /// it for an error of the disk when a checkpoint that has arrived cannot be installed.
+    pub async fn finish_receive(&self, receiving: Receiving) -> io::Result<Receiving> {
+        self.ask(|answer| Request::FinishReceive { receiving, answer }).await
     }
 
     /// Puts a received checkpoint in place of the group's own, durably and all at once, and its state in place of the
@@ -371,6 +383,10 @@ impl Checkpointer {
                 let put = self.put_page(receiving, rows).await;
                 drop(answer.send(self.note_full(put)));
             }
+            Request::FinishReceive { receiving, answer } => {
+                let finished = self.finish_receive(receiving).await;
+                drop(answer.send(self.note_full(finished)));
+            }
             Request::Install { receiving, meta, answer } => {
                 let installed = self.install(receiving, *meta).await;
                 drop(answer.send(self.note_full(installed)));
@@ -492,6 +508,11 @@ impl Checkpointer {
         }
         let written = slot.meta.last;
         let Some(attached) = self.attached.get_mut(&group) else { return Ok(false) };
+        if attached.drained.is_none()
+            && attached.state.progress().next_index == written.map_or(0, |last| last.index + 1)
+        {
+            return Ok(false);
+        }
         if !attached.log.has_room_for_checkpoint(0).await? {
             // What has not been taken from the state stays there until there is room.
             return Ok(false);
@@ -598,6 +619,9 @@ impl Checkpointer {
         }
         let (number, turn) = (1 - slot.number, slot.turn.clone());
         self.store.clear(&namespace(group, number)).await?;
+        if !self.has_room(group, 0).await? {
+            return Err(no_room(group));
+        }
         Ok(Receiving { group, slot: number, meta: CheckpointMeta::default(), turn })
     }
 
@@ -612,6 +636,13 @@ impl Checkpointer {
 
     async fn put_page(&mut self, mut receiving: Receiving, rows: Vec<Row>) -> io::Result<Receiving> {
         self.check_turn(&receiving).await?;
+        // What is in memory may still go to the disk, so there has to be room for more than this page.
+        let bytes: usize = rows.iter().map(|row| row.key.len() + row.value.len()).sum();
+        if !self.has_room(receiving.group, 2 * bytes as u64).await? {
+            self.store.clear(&namespace(receiving.group, receiving.slot)).await?;
+            self.store.flush().await?;
+            return Err(no_room(receiving.group));
+        }
         let mut changes: StoredChanges = Vec::with_capacity(rows.len());
         for row in rows {
             let key = row_key(&row.key);
@@ -621,6 +652,19 @@ impl Checkpointer {
         }
         self.store.write(&namespace(receiving.group, receiving.slot), changes).await?;
         Ok(receiving)
+    }
+
+    async fn finish_receive(&mut self, receiving: Receiving) -> io::Result<Receiving> {
+        self.check_turn(&receiving).await?;
+        self.store.flush().await?;
+        Ok(receiving)
+    }
+
+    async fn has_room(&self, group: GroupId, bytes: u64) -> io::Result<bool> {
+        match self.attached.get(&group) {
+            Some(attached) => attached.log.has_room_for_checkpoint(bytes).await,
+            None => Ok(true),
+        }
     }
 
     async fn install(&mut self, receiving: Receiving, meta: CheckpointMeta) -> io::Result<()> {

@@ -65,7 +65,8 @@ pub(crate) async fn receive(
     mut chunks: impl Stream<Item = Result<v1::SnapshotChunk, Status>> + Unpin,
     is_wanted: impl FnOnce(GroupId) -> Result<(), Status>,
 ) -> Result<Received, Status> {
-    let failed = |error: io::Error| Status::internal(error.to_string());
+    // Whatever it is, a store that has failed ends the node by itself; a full disk has room again some time.
+    let failed = |error: io::Error| Status::unavailable(error.to_string());
     let mut chunk = next(&mut chunks).await?;
     let header = chunk.header.take().ok_or_else(|| Status::invalid_argument("the snapshot has no header"))?;
     let group = GroupId(header.group);
@@ -82,6 +83,7 @@ pub(crate) async fn receive(
         receiving = checkpoints.put_page(receiving, rows).await.map_err(failed)?;
         match row_count {
             Some(row_count) if row_count == receiving.row_count() => {
+                let receiving = checkpoints.finish_receive(receiving).await.map_err(failed)?;
                 return Ok(Received { group, vote, meta, receiving });
             }
             Some(row_count) => {

@@ -2,6 +2,8 @@
 
 mod support;
 
+use futures::FutureExt;
+use std::sync::atomic::Ordering;
 use support::{World, create, eventually};
 use vestibule_engine::GroupId;
 use vestibule_raft::node::Node;
@@ -37,5 +39,35 @@ async fn a_follower_catches_up_from_entries_that_are_on_disk_only() {
     let node = &world.nodes[&away].node;
     assert_eq!(figure(node, "vestibule_node_snapshot_receive_seconds_count"), 0, "no snapshot was needed");
     assert!(figure(node, "vestibule_node_apply_seconds_count") > 398, "it applied the entries itself");
+    world.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_without_room_goes_on_and_takes_its_snapshot_later() {
+    let mut world = World::of(3).await;
+    let cluster = world.client_of_all();
+    assert!(create(&*cluster, 1).await.result.is_ok());
+    let leader = world.leader(GroupId::DIRECTORY).await;
+    let away = (1..=3).find(|id| *id != leader).expect("two others");
+    world.stop(away).await;
+    // For so long that what it lacks is purged.
+    for request in 2..300 {
+        assert!(create(&*cluster, request).await.result.is_ok());
+    }
+    world.rooms[&away].store(0, Ordering::SeqCst);
+    world.start_again(away).await;
+    let failed = "vestibule_node_snapshots_failed_total";
+    eventually("it has no room for the snapshot, again and again", || async {
+        (figure(&world.nodes[&away].node, failed) > 3).then_some(())
+    })
+    .await;
+    let node = &world.nodes[&away].node;
+    assert_eq!(node.failed().now_or_never(), None, "it goes on");
+    assert!(figure(node, failed) < 200, "it is not sent as fast as it is refused");
+
+    world.rooms[&away].store(u64::MAX, Ordering::SeqCst);
+    let state = |id: u64| world.nodes[&id].node.state(GroupId::DIRECTORY);
+    eventually("the same directory", || async { (state(away)?.digest() == state(leader)?.digest()).then_some(()) })
+        .await;
     world.stop_all().await;
 }

@@ -85,6 +85,7 @@ impl Checkpointer {
             Request::ReadPage { answer, .. } => drop(answer.send(Err(without_store()))),
             Request::BeginReceive { answer, .. } => drop(answer.send(Err(without_store()))),
             Request::PutPage { answer, .. } => drop(answer.send(Err(without_store()))),
+            Request::FinishReceive { answer, .. } => drop(answer.send(Err(without_store()))),
             Request::Install { answer, .. } => drop(answer.send(Err(without_store()))),
             Request::Forget { group, answer } => {
                 // It is not in the store that will be made.

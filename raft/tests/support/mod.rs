@@ -4,11 +4,11 @@
 
 mod slow_disk;
 
-use slow_disk::{Delay, SlowDisk};
+use slow_disk::{Delay, Room, SlowDisk};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -51,6 +51,8 @@ pub(crate) struct World {
     pub(crate) clocks: BTreeMap<u64, SkewedClock>,
     /// How much slower each node's disk is than it could be.
     pub(crate) delays: BTreeMap<u64, Delay>,
+    /// The most room that each node's disk seems to have.
+    pub(crate) rooms: BTreeMap<u64, Room>,
     /// What is different about the nodes' settings.
     tune: fn(&mut NodeConfig),
 }
@@ -71,6 +73,7 @@ impl World {
             nodes: BTreeMap::new(),
             clocks: BTreeMap::new(),
             delays: BTreeMap::new(),
+            rooms: BTreeMap::new(),
             tune,
         };
         let mut listeners = BTreeMap::new();
@@ -94,8 +97,9 @@ impl World {
         let id = config.id;
         let clock = self.clocks.entry(id).or_default().clone();
         let delay = self.delays.entry(id).or_default().clone();
+        let room = self.rooms.entry(id).or_insert_with(|| Arc::new(AtomicU64::new(u64::MAX))).clone();
         let (directory, clock) = (self.directory_of(id), Arc::new(clock));
-        let running = start(&directory, config, self.tune, listener, clock, delay).await;
+        let running = start(&directory, config, self.tune, listener, clock, (delay, room)).await;
         self.nodes.insert(id, running);
     }
 
@@ -158,7 +162,7 @@ pub(crate) async fn start(
     tune: fn(&mut NodeConfig),
     listener: TcpListener,
     clock: Arc<dyn Clock>,
-    delay: Delay,
+    (delay, room): (Delay, Room),
 ) -> Running {
     let data = DataDir::open(directory, &config.cluster, config.id, &SystemIds).expect("a data directory");
     config.wal = WalConfig { segment_len: 1 << 20, ..WalConfig::default() };
@@ -170,7 +174,7 @@ pub(crate) async fn start(
         clock,
         connector: Arc::new(TcpConnector),
         spawner: Arc::new(ThreadSpawner),
-        disk: Arc::new(SlowDisk { disk: data.wal_disk().expect("a disk"), delay }),
+        disk: Arc::new(SlowDisk { disk: data.wal_disk().expect("a disk"), room, delay }),
         store: data.checkpoint_store().expect("sled opens"),
         owner: data.owner(),
     };

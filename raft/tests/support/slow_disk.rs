@@ -1,4 +1,4 @@
-//! A disk whose syncs take as long as a test wants.
+//! A disk whose syncs take as long, and which has as much room, as a test wants.
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -11,8 +11,12 @@ use vestibule_raft::seams::{Disk, DiskFile};
 /// How much longer every sync takes, in milliseconds.
 pub(crate) type Delay = Arc<AtomicU64>;
 
+/// The most room that there seems to be, in bytes.
+pub(crate) type Room = Arc<AtomicU64>;
+
 pub(crate) struct SlowDisk {
     pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) room: Room,
     pub(crate) delay: Delay,
 }
 
@@ -65,7 +69,7 @@ impl Disk for SlowDisk {
     }
 
     fn free_bytes(&self) -> BoxFuture<'_, io::Result<u64>> {
-        self.disk.free_bytes()
+        async { Ok(self.disk.free_bytes().await?.min(self.room.load(Ordering::SeqCst))) }.boxed()
     }
 }
 
