@@ -59,6 +59,10 @@ pub struct Report {
     pub rows: u64,
     /// For each group, up to where (exclusively) its checkpoint contains the log.
     pub checkpoints: BTreeMap<GroupId, u64>,
+    /// For each group whose entries are known to their end, the index of the entry that is due next.
+    pub log_ends: BTreeMap<GroupId, u64>,
+    /// Whether the log ends in a write that was not finished.
+    pub has_torn_tail: bool,
     /// For each group whose log was purged, the last entry that was.
     pub purged: BTreeMap<GroupId, u64>,
 }
@@ -137,6 +141,26 @@ pub fn verify(path: &Path, scratch: &Path, patience: Duration) -> Result<Report,
         if next <= purged {
             let reason = format!("the checkpoint ends before entry {next}, and the log begins behind entry {purged}");
             report.add(Finding { group: Some(group), ..Finding::damage("checkpoint", reason) });
+        }
+    }
+    // A checkpoint is written only once the entries that it contains are on disk.
+    for (group, end) in report.log_ends.clone() {
+        let next = report.checkpoints.get(&group).copied().unwrap_or(0);
+        if next > end {
+            let finding = match report.has_torn_tail {
+                true => {
+                    let reason = format!("entries {end} to {} were on disk, and the log has lost them", next - 1);
+                    Finding::damage("wal", reason)
+                }
+                false => {
+                    let reason = format!(
+                        "the checkpoint ends before entry {next}, and the log before entry {end}: a snapshot was being installed, \
+                         or the log is older than the checkpoint"
+                    );
+                    Finding::note("checkpoint", reason)
+                }
+            };
+            report.add(Finding { group: Some(group), ..finding });
         }
     }
     Ok(report)

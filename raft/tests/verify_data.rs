@@ -197,3 +197,25 @@ async fn a_checkpoint_that_the_log_does_not_reach_back_to_is_named() {
         "{report:?}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_ends_before_the_checkpoint_is_named() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("node1");
+    fill(&path, 5_000, 20).await;
+    let earlier = files(&path.join("wal"));
+    fill(&path, 5_000, 60).await;
+    assert_eq!(look(&path).expect("it can be looked through").findings, []);
+    // The log as it was, under the checkpoint as it is.
+    std::fs::remove_dir_all(path.join("wal")).expect("directories can be removed");
+    std::fs::create_dir(path.join("wal")).expect("directories can be made");
+    for (file, bytes) in earlier {
+        std::fs::write(file, bytes).expect("files can be written");
+    }
+    let report = look(&path).expect("it can be looked through");
+    let (end, next) = (report.log_ends[&GroupId::DIRECTORY], report.checkpoints[&GroupId::DIRECTORY]);
+    assert!(end < next, "{report:?}");
+    let of_group = report.findings.iter().filter(|found| found.group == Some(GroupId::DIRECTORY));
+    let reasons: Vec<_> = of_group.map(|found| &found.reason).collect();
+    assert!(reasons.iter().any(|reason| reason.contains(&format!("before entry {end}"))), "{reasons:?}");
+}

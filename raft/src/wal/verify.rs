@@ -71,6 +71,12 @@ pub(crate) fn verify(directory: &Path, owner: Option<Owner>, report: &mut Report
         let is_last = Some(&number) == listed.last();
         walk.segment(&bytes, owner, listed[0], is_last, extent.map_or(0, |extent| extent.synced));
     }
+    for (group, known) in groups {
+        let purged = report.purged.get(&group).map(|purged| purged + 1);
+        if let Some(end) = known.next_index.max(purged).filter(|_| known.link.is_some()) {
+            report.log_ends.insert(group, end);
+        }
+    }
     for number in numbers.into_iter().filter(|number| !listed.contains(number)) {
         let file = in_log(&segment::segment_name(number));
         let was_next = extent.is_none_or(|extent| number == extent.newest + 1);
@@ -166,6 +172,7 @@ impl Walk<'_> {
         } else if record::decode_frame_header(&bytes[offset.min(bytes.len())..], self.number).is_some() {
             if is_last {
                 let note = Finding::note(self.file.clone(), "a write that was not finished: it was never acknowledged");
+                self.report.has_torn_tail = true;
                 self.report.add(Finding { offset: Some(offset as u64), ..note });
             } else {
                 self.name_records(bytes, offset, bytes.len());
