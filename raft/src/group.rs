@@ -202,20 +202,27 @@ impl Group {
     fn sight(&self) -> Sight {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        let membership = metrics.membership_config.membership();
-        let voters = || membership.voter_ids().filter(|voter| Some(*voter) != metrics.current_leader);
-        let rank = voters().position(|voter| voter == self.node).unwrap_or_else(|| voters().count());
-        // Not the same voter comes first in every group.
-        let turns = voters().count().max(1);
-        let rank = (rank + self.id.0 as usize) % turns;
+        let is_voter = || {
+            let configs = metrics.membership_config.membership().get_joint_config();
+            configs.iter().any(|voters| voters.contains(&self.node))
+        };
         Sight {
             vote: metrics.vote,
             term: metrics.current_term,
-            leads: metrics.state == ServerState::Leader && membership.voter_ids().any(|voter| voter == self.node),
+            leads: metrics.state == ServerState::Leader && is_voter(),
             last_index: metrics.last_log_index,
             applied: metrics.last_applied,
-            rank: u32::try_from(rank).unwrap_or(u32::MAX),
         }
+    }
+
+    /// Which turn is this voter's among those that do not lead. Not the same voter comes first in every group.
+    fn rank(&self) -> u32 {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let voters = metrics.membership_config.membership().voter_ids();
+        let others: Vec<NodeId> = voters.filter(|voter| Some(*voter) != metrics.current_leader).collect();
+        let place = others.iter().position(|voter| *voter == self.node).unwrap_or(others.len());
+        u32::try_from((place + self.id.0 as usize) % others.len().max(1)).unwrap_or(u32::MAX)
     }
 
     /// What to say to which other members, if the group is led here and quiet.
@@ -241,7 +248,7 @@ impl Group {
 
     /// Whether the group is at rest, as far as this member goes.
     pub(crate) fn rests(&self, now: Instant) -> bool {
-        self.rest.may_stop_clock(now, &self.sight())
+        self.rest.may_stop_clock(now, &self.sight(), || self.rank())
     }
 
     /// Stops the group's own clock while the group is at rest.

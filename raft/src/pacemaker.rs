@@ -16,7 +16,7 @@ use vestibule_engine::GroupId;
 use vestibule_proto::v1;
 
 /// How many times in a heartbeat the clocks are looked after.
-const LOOKS: u32 = 4;
+const LOOKS: u32 = 2;
 
 /// Beats, and stops and starts the clocks of groups, until the node stops.
 pub(crate) async fn run(host: Host) {

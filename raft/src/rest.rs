@@ -34,8 +34,6 @@ pub(crate) struct Sight {
     pub(crate) leads: bool,
     pub(crate) last_index: Option<u64>,
     pub(crate) applied: Option<LogId>,
-    /// When this voter's turn to stand for election is, among those that do not lead.
-    pub(crate) rank: u32,
 }
 
 impl Sight {
@@ -115,15 +113,17 @@ impl Rest {
         agrees
     }
 
-    /// Whether the group's own clock may stand still.
-    pub(crate) fn may_stop_clock(&self, now: Instant, sight: &Sight) -> bool {
+    /// Whether the group's own clock may stand still. `rank` says when this voter's turn to stand for election is, among
+    /// those that do not lead; it is asked only when that matters.
+    pub(crate) fn may_stop_clock(&self, now: Instant, sight: &Sight, rank: impl FnOnce() -> u32) -> bool {
         let known = self.known();
         if sight.leads {
             // A round may be late, but one that does not come has stopped.
             return known.agreed.is_some_and(|agreed| now.duration_since(agreed) < self.timing.election_min);
         }
-        let patience = patience(&self.timing, sight.rank);
-        known.heard.is_some_and(|(leader, heard)| leader == sight.vote && now.duration_since(heard) < patience)
+        let Some((_, heard)) = known.heard.filter(|(leader, _)| *leader == sight.vote) else { return false };
+        let silence = now.duration_since(heard);
+        silence < patience(&self.timing, 0) || silence < patience(&self.timing, rank())
     }
 
     /// Whether a leader's lease is still running because of beats.
@@ -160,7 +160,6 @@ mod tests {
             leads,
             last_index: Some(10),
             applied: Some(to_log_id(LogPosition { term: TERM, node: LEADER, index: 10 })),
-            rank: 0,
         }
     }
 
@@ -198,7 +197,7 @@ mod tests {
         rest.beat(now, &sight(true));
         rest.conclude(now, true);
         rest.offer(TERM);
-        assert!(!rest.may_stop_clock(now, &sight(true)));
+        assert!(!rest.may_stop_clock(now, &sight(true), || 0));
         assert_eq!(rest.beat(now + QUIET, &sight(true)), None);
         // In another term it may again.
         let mut next = sight(true);
@@ -211,14 +210,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_leaders_clock_stands_still_only_while_all_agree() {
         let (rest, now) = rest();
-        assert!(!rest.may_stop_clock(now, &sight(true)));
+        assert!(!rest.may_stop_clock(now, &sight(true), || 0));
         rest.conclude(now, true);
-        assert!(rest.may_stop_clock(now, &sight(true)));
+        assert!(rest.may_stop_clock(now, &sight(true), || 0));
         assert_eq!(rest.agreed_ago(now), Some(Duration::ZERO));
-        assert!(!rest.may_stop_clock(now + Timing::default().election_min, &sight(true)), "rounds do not come");
-        assert!(!rest.may_stop_clock(now, &sight(false)), "it leads no more, and hears of nobody");
+        assert!(!rest.may_stop_clock(now + Timing::default().election_min, &sight(true), || 0), "rounds do not come");
+        assert!(!rest.may_stop_clock(now, &sight(false), || 0), "it leads no more, and hears of nobody");
         rest.conclude(now, false);
-        assert!(!rest.may_stop_clock(now, &sight(true)));
+        assert!(!rest.may_stop_clock(now, &sight(true), || 0));
         assert_eq!(rest.agreed_ago(now), None);
     }
 
@@ -240,15 +239,15 @@ mod tests {
             (LEADER, TERM, 10, longer),
         ] {
             assert!(!rest.hear(now, from, term, end, &sight), "{from} in {term} at {end}: {sight:?}");
-            assert!(!rest.may_stop_clock(now, &sight));
+            assert!(!rest.may_stop_clock(now, &sight, || 0));
             assert!(!rest.recently_heard(now, &sight));
         }
         assert!(rest.hear(now, LEADER, TERM, 10, &sight(false)));
-        assert!(rest.may_stop_clock(now, &sight(false)));
+        assert!(rest.may_stop_clock(now, &sight(false), || 0));
         assert!(rest.recently_heard(now, &sight(false)));
         // It has voted for another since.
         let elsewhere = Sight { vote: Vote::new(TERM + 1, 2), ..sight(false) };
-        assert!(!rest.may_stop_clock(now, &elsewhere));
+        assert!(!rest.may_stop_clock(now, &elsewhere, || 0));
         assert!(!rest.recently_heard(now, &elsewhere));
     }
 
@@ -258,10 +257,10 @@ mod tests {
         let (rest, now) = rest();
         assert!(rest.hear(now, LEADER, TERM, 10, &sight(false)));
         for rank in 0..3 {
-            let sight = Sight { rank, ..sight(false) };
+            let sight = sight(false);
             let end = now + patience(&timing, rank);
-            assert!(rest.may_stop_clock(end - Duration::from_millis(1), &sight));
-            assert!(!rest.may_stop_clock(end, &sight));
+            assert!(rest.may_stop_clock(end - Duration::from_millis(1), &sight, || rank));
+            assert!(!rest.may_stop_clock(end, &sight, || rank));
             assert!(!rest.recently_heard(end, &sight), "whoever stands finds the others willing");
             let turn = patience(&timing, rank + 1) - patience(&timing, rank);
             assert!(turn > timing.heartbeat, "beats come to all, but not at the same time");
