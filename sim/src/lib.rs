@@ -11,7 +11,7 @@
 //! - [`options`]: what a seed expands to. [`dice`]: where all chance comes from. [`trace`]: what happened.
 //! - [`disk`], [`store`], [`spawner`], [`clock`], [`net`]: what stands behind a node's seams. [`host`]: a machine.
 //! - [`workload`]: what clients do. [`history`]: what they know.
-//! - [`checkers`]: what must hold, one invariant a file.
+//! - [`player`]: the log, played once more. [`checkers`]: what must hold, one invariant a file.
 //! - [`world`]: a run from its beginning to its end.
 //!
 //! The binary plays one run in a process: some libraries count across runs, and what comes from the operating system is
@@ -25,6 +25,7 @@ pub mod history;
 pub mod host;
 pub mod net;
 pub mod options;
+pub mod player;
 pub mod spawner;
 pub mod store;
 pub mod trace;

@@ -5,7 +5,8 @@
 //!       every step of the simulation: hosts run, checkers look
 //! ```
 
-use crate::checkers::{self, AppliedEntry, Checker, Look, NodeLook, StateDigest, Violation};
+use crate::checkers::replica::Running;
+use crate::checkers::{self, AppliedEntry, Look, NodeLook, Panel, StateDigest, Violation};
 use crate::dice::Dice;
 use crate::history::History;
 use crate::host::{Machine, address, host_name};
@@ -62,7 +63,7 @@ pub struct World {
     sim: turmoil::Sim<'static>,
     machines: BTreeMap<NodeId, Rc<Machine>>,
     shop: Shop,
-    checkers: Vec<Box<dyn Checker>>,
+    checkers: Panel,
     /// For each node its life and for each group the index, plus one, up to which its log was looked at.
     looked: BTreeMap<NodeId, (u64, BTreeMap<GroupId, u64>)>,
     happenings: usize,
@@ -136,7 +137,9 @@ impl World {
         self.shop.set_stage(Stage::Closing);
         self.run_until("buyers make an end", CLOSING_MAX, |world| world.busy.get() == 0)?;
         self.run_until("replicas become equal", self.options.calm_max, Self::is_still)?;
-        checkers::finish(&mut self.checkers)?;
+        let mut last = self.look();
+        checkers::observe(&mut self.checkers, &mut last)?;
+        checkers::finish(&mut self.checkers, &last)?;
         self.summary.elapsed = self.sim.elapsed();
         self.trace.note("world", "the end");
         Ok(self.summary)
@@ -159,11 +162,11 @@ impl World {
         trace::leave_host();
         self.trace.set_now(self.sim.elapsed());
         stepped.map_err(|error| Failure::Panic(error.to_string()))?;
-        let look = self.look();
+        let mut look = self.look();
         for happening in &look.happenings {
             self.count(happening);
         }
-        checkers::observe(&mut self.checkers, &look)?;
+        checkers::observe(&mut self.checkers, &mut look)?;
         Ok(())
     }
 
@@ -194,6 +197,7 @@ impl World {
                 }
                 now.last.extend(node.log(group).last().map(|last| (group, last)));
                 now.groups.insert(group, view);
+                look.replicas.extend(Running::of(&node, group).map(|replica| ((id, group), replica)));
             }
             look.nodes.insert(id, now);
         }

@@ -4,13 +4,23 @@
 //! implements [`Checker`], and name it in [`all`].
 
 pub mod agreement;
+pub mod audits;
+pub mod chains;
 pub mod elections;
+pub mod logs;
 pub mod monotony;
+pub mod outcomes;
 pub mod replay;
+pub mod replica;
 pub mod seats;
+#[cfg(test)]
+mod stage;
 
 use crate::history::Happening;
+use crate::player::{Played, Player};
+use replica::Replica;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 use vestibule_engine::GroupId;
 use vestibule_raft::inspect::GroupView;
@@ -67,6 +77,10 @@ pub struct Look {
     pub digests: Vec<StateDigest>,
     /// What clients asked and heard in this step, in order.
     pub happenings: Vec<Happening>,
+    /// The groups on running nodes, to be asked anything.
+    pub replicas: BTreeMap<(NodeId, GroupId), Rc<dyn Replica>>,
+    /// What the entries did that were first applied by anybody, in the order of each group's log.
+    pub played: Vec<Played>,
 }
 
 /// An invariant that does not hold.
@@ -87,33 +101,49 @@ pub trait Checker {
     /// Looks at the world after a step; `Err` says what is wrong with it.
     fn observe(&mut self, look: &Look) -> Result<(), String>;
 
-    /// The run is over and nothing happens any more; what is still open is wrong.
-    fn finish(&mut self) -> Result<(), String> {
+    /// The run is over and nothing happens any more; what is still open is wrong. All nodes run, and all replicas are equal.
+    fn finish(&mut self, _last: &Look) -> Result<(), String> {
         Ok(())
     }
 }
 
+/// All checkers, and what they share.
+#[derive(Default)]
+pub struct Panel {
+    player: Player,
+    checkers: Vec<Box<dyn Checker>>,
+}
+
 /// Every checker there is.
-pub fn all() -> Vec<Box<dyn Checker>> {
-    vec![
+pub fn all() -> Panel {
+    let checkers: Vec<Box<dyn Checker>> = vec![
         Box::new(elections::Elections::default()),
+        Box::new(logs::Logs::default()),
         Box::new(monotony::Monotony::default()),
         Box::new(agreement::Agreement::default()),
         Box::new(replay::Replay::default()),
+        Box::new(chains::Chains::default()),
+        Box::new(audits::Audits::default()),
+        Box::new(outcomes::Outcomes::default()),
         Box::new(seats::Seats::default()),
-    ]
+    ];
+    Panel { player: Player::default(), checkers }
 }
 
 /// Shows a look to all checkers; gives the first violation.
-pub fn observe(checkers: &mut [Box<dyn Checker>], look: &Look) -> Result<(), Violation> {
-    checkers
+pub fn observe(panel: &mut Panel, look: &mut Look) -> Result<(), Violation> {
+    look.played = panel.player.play(&look.applied).map_err(|what| Violation { checker: "player", what })?;
+    panel
+        .checkers
         .iter_mut()
         .try_for_each(|checker| checker.observe(look).map_err(|what| Violation { checker: checker.name(), what }))
 }
 
 /// Tells all checkers that the run is over; gives the first violation.
-pub fn finish(checkers: &mut [Box<dyn Checker>]) -> Result<(), Violation> {
-    checkers
+pub fn finish(panel: &mut Panel, last: &Look) -> Result<(), Violation> {
+    panel.player.finish().map_err(|what| Violation { checker: "player", what })?;
+    panel
+        .checkers
         .iter_mut()
-        .try_for_each(|checker| checker.finish().map_err(|what| Violation { checker: checker.name(), what }))
+        .try_for_each(|checker| checker.finish(last).map_err(|what| Violation { checker: checker.name(), what }))
 }

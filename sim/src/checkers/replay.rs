@@ -1,18 +1,16 @@
 //! Linearizability of what changes things: replies are what a machine of our own gives when it is fed the log.
 //!
-//! The entries that nodes apply are applied here once more, in the order of the log, to a machine that has never crashed,
-//! never loaded a checkpoint and never taken a snapshot. Each reply that a client got must be the one that this machine
-//! gave at the position the reply names; a call that ended before another began must stand before it in the log; the
-//! states of nodes must be this machine's at the same index; and its recount of its own invariants must come out.
+//! See [`player`](crate::player) for the machine. Each reply that a client got must be the one that this machine gave at the
+//! position the reply names; a call that ended before another began must stand before it in the log; the states of nodes
+//! must be this machine's at the same index; and its recount of its own invariants must come out.
 
-use super::{AppliedEntry, Checker, Look, StateDigest};
+use super::{Checker, Look, StateDigest};
 use crate::history::{Answer, Call, Happening};
+use crate::player::Played;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use vestibule_engine::{Directory, Envelope, GroupId, Reply, RequestId, Shard, StateMachine, codec};
+use vestibule_engine::{GroupId, Reply, RequestId};
 use vestibule_raft::cluster::Position;
-use vestibule_raft::types::Batch;
-use vestibule_raft::wal::{EntryBody, LogPosition};
 
 /// See the file's head.
 #[derive(Default)]
@@ -24,41 +22,8 @@ pub struct Replay {
     floors: BTreeMap<usize, u64>,
 }
 
-/// What entries say, applied outside the cluster.
-trait Machine {
-    fn apply(&mut self, batch: &Batch) -> Result<Vec<(Option<RequestId>, Reply)>, String>;
-    fn digest(&self) -> [u8; 32];
-    fn audit(&self) -> Result<(), String>;
-}
-
-struct Typed<M>(M);
-
-impl<M: StateMachine> Machine for Typed<M> {
-    fn apply(&mut self, batch: &Batch) -> Result<Vec<(Option<RequestId>, Reply)>, String> {
-        let (at, commands) = batch.unpack().map_err(|error| error.to_string())?;
-        let envelopes: Vec<Envelope<M::Command>> = commands
-            .iter()
-            .map(|command| codec::decode(command))
-            .collect::<Result<_, _>>()
-            .map_err(|error| error.to_string())?;
-        let replies = self.0.apply(at, &envelopes);
-        Ok(envelopes.iter().map(|envelope| envelope.request).zip(replies).collect())
-    }
-
-    fn digest(&self) -> [u8; 32] {
-        self.0.digest()
-    }
-
-    fn audit(&self) -> Result<(), String> {
-        self.0.audit()
-    }
-}
-
+#[derive(Default)]
 struct Replayed {
-    machine: Box<dyn Machine>,
-    next: u64,
-    /// Entries that arrived before those that come before them.
-    ahead: BTreeMap<u64, (LogPosition, EntryBody)>,
     /// The term of each entry, and the state after it.
     states: BTreeMap<u64, (u64, [u8; 32])>,
     replies: BTreeMap<(u64, RequestId), Vec<Reply>>,
@@ -68,39 +33,15 @@ struct Replayed {
 }
 
 impl Replayed {
-    fn new(group: GroupId) -> Self {
-        let machine: Box<dyn Machine> = if group == GroupId::DIRECTORY {
-            Box::new(Typed(Directory::new(group)))
-        } else {
-            Box::new(Typed(Shard::new(group)))
-        };
-        Self {
-            machine,
-            next: 0,
-            ahead: BTreeMap::new(),
-            states: BTreeMap::new(),
-            replies: BTreeMap::new(),
-            open_replies: Vec::new(),
-            open_states: Vec::new(),
-        }
-    }
-
-    fn take(&mut self, entry: &AppliedEntry) -> Result<(), String> {
-        if entry.position.index >= self.next {
-            self.ahead.entry(entry.position.index).or_insert_with(|| (entry.position, entry.body.clone()));
-        }
-        while let Some((position, body)) = self.ahead.remove(&self.next) {
-            if let EntryBody::Batch(bytes) = body {
-                for (request, reply) in self.machine.apply(&Batch::from_bytes(bytes))? {
-                    if let Some(request) = request {
-                        self.replies.entry((position.index, request)).or_default().push(reply);
-                    }
-                }
-                self.machine.audit()?;
+    fn take(&mut self, played: &Played) -> Result<(), String> {
+        let index = played.position.index;
+        played.audit.clone().map_err(|what| format!("{} after entry {index}: {what}", played.group))?;
+        for told in &played.commands {
+            if let Some(request) = told.request {
+                self.replies.entry((index, request)).or_default().push(told.reply.clone());
             }
-            self.states.insert(position.index, (position.term, self.machine.digest()));
-            self.next += 1;
         }
+        self.states.insert(index, (played.position.term, played.digest));
         Ok(())
     }
 
@@ -144,12 +85,11 @@ impl Checker for Replay {
     }
 
     fn observe(&mut self, look: &Look) -> Result<(), String> {
-        for entry in &look.applied {
-            self.groups.entry(entry.group).or_insert_with(|| Replayed::new(entry.group)).take(entry)?;
+        for played in &look.played {
+            self.groups.entry(played.group).or_default().take(played)?;
         }
         for state in &look.digests {
-            let group = self.groups.entry(state.group).or_insert_with(|| Replayed::new(state.group));
-            group.open_states.push(state.clone());
+            self.groups.entry(state.group).or_default().open_states.push(state.clone());
         }
         for happening in &look.happenings {
             match happening {
@@ -168,19 +108,15 @@ impl Checker for Replay {
                     }
                     let heard = self.heard.entry(call.group).or_default();
                     *heard = at.index.max(*heard);
-                    let group = self.groups.entry(call.group).or_insert_with(|| Replayed::new(call.group));
-                    group.open_replies.push((call.clone(), reply.clone(), *at));
+                    self.groups.entry(call.group).or_default().open_replies.push((call.clone(), reply.clone(), *at));
                 }
             }
         }
         self.groups.values_mut().try_for_each(Replayed::judge)
     }
 
-    fn finish(&mut self) -> Result<(), String> {
+    fn finish(&mut self, _last: &Look) -> Result<(), String> {
         for (id, group) in &self.groups {
-            if let Some((index, _)) = group.ahead.first_key_value() {
-                return Err(format!("{id}: entry {index} was seen, but not all before it: {} is missing", group.next));
-            }
             if let Some((call, _, at)) = group.open_replies.first() {
                 return Err(format!(
                     "{id}: call #{} was answered at {}.{}, which nobody applied",
@@ -200,83 +136,72 @@ impl Checker for Replay {
 
 #[cfg(test)]
 mod tests {
+    use super::super::stage::Stage;
     use super::*;
-    use crate::history::Ask;
-    use std::time::Duration;
-    use vestibule_engine::{Refusal, ShardCommand, Timestamp};
+    use vestibule_engine::{Refusal, SeatId, UserId};
+    use vestibule_raft::wal::LogPosition;
 
-    const GROUP: GroupId = GroupId(1);
-
-    fn entry(index: u64) -> AppliedEntry {
-        let envelope = Envelope { request: Some(RequestId(u128::from(index))), command: ShardCommand::Tick };
-        let body = EntryBody::Batch(Batch::new(Timestamp(index), &[codec::encode(&envelope).into()]).bytes().clone());
-        AppliedEntry { node: 1, group: GROUP, position: LogPosition { term: 1, node: 1, index }, body }
-    }
-
-    fn call(number: usize, request: u128) -> Arc<Call> {
-        let ask = Ask::Shard(Box::new(ShardCommand::Tick));
-        let at = Duration::ZERO;
-        Arc::new(Call { number, by: "ann".to_owned(), group: GROUP, request: RequestId(request), ask, at })
-    }
-
-    fn reply(of: u64) -> Reply {
-        let mut machine = Replayed::new(GROUP);
-        (0..=of).for_each(|index| machine.take(&entry(index)).expect("an entry"));
-        machine.replies[&(of, RequestId(u128::from(of)))][0].clone()
-    }
-
-    fn answered(call: &Arc<Call>, reply: Reply, index: u64) -> Happening {
-        let answer = Answer::Reply(reply, Position { term: 1, index });
-        Happening::Answered { call: call.clone(), answer, at: Duration::ZERO }
-    }
-
-    fn look(applied: Vec<AppliedEntry>, happenings: Vec<Happening>) -> Look {
-        Look { applied, happenings, ..Look::default() }
+    /// Puts a showtime on sale and has somebody ask for a seat; gives that call's look.
+    fn asked() -> (Replay, Look) {
+        let mut stage = Stage::without_line();
+        let mut checker = Replay::default();
+        checker.observe(&stage.open()).expect("as it was");
+        (checker, stage.hold(UserId(7), &[SeatId(4)]))
     }
 
     #[test]
     fn a_reply_that_the_log_does_not_give_is_noticed() {
-        let asked = call(1, 2);
-        let mut checker = Replay::default();
-        let entries = (0..=2).map(entry).collect();
-        checker.observe(&look(entries, vec![Happening::Called(asked.clone())])).expect("the log");
-        checker.observe(&look(Vec::new(), vec![answered(&asked, reply(2), 2)])).expect("as the log has it");
-        checker.observe(&look(Vec::new(), vec![answered(&call(2, 1), reply(1), 2)])).expect_err("another's position");
-        let mut checker = Replay::default();
-        let wrong = Reply { result: Err(Refusal::NoSuchShowtime), replayed: false };
-        checker
-            .observe(&look((0..=2).map(entry).collect(), vec![answered(&asked, wrong, 2)]))
-            .expect_err("another reply");
+        let change = |change: fn(&mut Reply, &mut Position)| {
+            let (mut checker, mut look) = asked();
+            for happening in &mut look.happenings {
+                if let Happening::Answered { answer: Answer::Reply(reply, at), .. } = happening {
+                    change(reply, at);
+                }
+            }
+            checker.observe(&look)
+        };
+        change(|_, _| {}).expect("as it was");
+        change(|reply, _| reply.result = Err(Refusal::NoSuchShowtime)).expect_err("another reply");
+        change(|_, at| at.term = 9).expect_err("another term");
     }
 
     #[test]
     fn an_answer_from_the_past_is_noticed() {
-        let (first, second) = (call(1, 2), call(2, 1));
-        let mut checker = Replay::default();
-        let happenings = vec![answered(&first, reply(2), 2), Happening::Called(second.clone())];
-        checker.observe(&look((0..=2).map(entry).collect(), happenings)).expect("the first");
-        checker.observe(&look(Vec::new(), vec![answered(&second, reply(1), 1)])).expect_err("it began after the first");
+        let (mut checker, mut look) = asked();
+        for happening in &mut look.happenings {
+            if let Happening::Answered { answer: Answer::Reply(_, at), .. } = happening {
+                at.index = 1;
+            }
+        }
+        checker.observe(&look).expect_err("the call before had ended at 1");
     }
 
     #[test]
     fn what_stays_open_is_noticed() {
-        let mut checker = Replay::default();
-        checker.observe(&look(vec![entry(0), entry(2)], Vec::new())).expect("entry 1 may come yet");
-        checker.finish().expect_err("it never came");
-        let mut checker = Replay::default();
-        checker.observe(&look(vec![entry(0)], vec![answered(&call(1, 1), reply(1), 1)])).expect("it may come yet");
-        checker.finish().expect_err("it never came");
+        let (mut checker, mut look) = asked();
+        look.played.clear();
+        checker.observe(&look).expect("the entry may be seen yet");
+        checker.finish(&look).expect_err("it never was");
     }
 
     #[test]
     fn a_state_that_the_log_does_not_give_is_noticed() {
-        let position = LogPosition { term: 1, node: 1, index: 0 };
-        let state = |digest| StateDigest { node: 1, group: GROUP, applied: position, digest };
-        let mut machine = Replayed::new(GROUP);
-        machine.take(&entry(0)).expect("an entry");
-        let mut checker = Replay::default();
-        let right = Look { digests: vec![state(machine.machine.digest())], ..look(vec![entry(0)], Vec::new()) };
-        checker.observe(&right).expect("what the log gives");
-        checker.observe(&Look { digests: vec![state([0; 32])], ..Look::default() }).expect_err("something else");
+        let state = |look: &Look, digest| {
+            let (group, index) = (look.played[0].group, look.played[0].position.index);
+            vec![StateDigest { node: 1, group, applied: LogPosition { term: 1, node: 1, index }, digest }]
+        };
+        let (mut checker, mut look) = asked();
+        look.digests = state(&look, look.played[0].digest);
+        checker.observe(&look).expect("what the log gives");
+        let (mut checker, mut look) = asked();
+        look.digests = state(&look, [0; 32]);
+        checker.observe(&look).expect_err("something else");
+    }
+
+    #[test]
+    fn books_that_do_not_come_out_are_noticed() {
+        let (mut checker, mut look) = asked();
+        look.played[0].audit = Err("one seat too many".to_owned());
+        checker.observe(&look).expect_err("the audit failed");
     }
 }

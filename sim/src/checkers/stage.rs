@@ -1,0 +1,209 @@
+//! For tests of checkers: one showtime on a real machine, and puppets that stand for replicas which went wrong.
+
+use super::replica::Replica;
+use super::{AppliedEntry, Look};
+use crate::history::{Answer, Ask, Call, Happening};
+use crate::player::Player;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use vestibule_engine::{
+    CreateShowtime, Currency, Envelope, EventRecord, GroupId, HoldSeats, Method, Money, OpenQueue, OrganisationId,
+    RequestId, Sale, SeatChoice, SeatId, Sequence, Shard, ShardAnswer, ShardCommand, ShardQuery, ShowtimeId,
+    StateMachine, Timestamp, UserId, codec, plan,
+};
+use vestibule_raft::cluster::Position;
+use vestibule_raft::types::{Batch, NodeId};
+use vestibule_raft::wal::{EntryBody, LogPosition};
+
+const GROUP: GroupId = GroupId(1);
+
+/// What every seat of the stage costs.
+pub(super) const PRICE: Money = Money { amount: 2_500, currency: Currency(*b"EUR") };
+
+/// A showtime of 60 seats, whose log grows by one command an entry.
+pub(super) struct Stage {
+    player: Player,
+    shard: Rc<RefCell<Shard>>,
+    sale: Sale,
+    next: u64,
+    at: u64,
+    last: Option<Envelope<ShardCommand>>,
+}
+
+impl Stage {
+    pub(super) fn new(sale: Sale) -> Self {
+        let shard = Rc::new(RefCell::new(Shard::new(GROUP)));
+        let mut player = Player::default();
+        let position = LogPosition { term: 1, node: 1, index: 0 };
+        let first = AppliedEntry { node: 1, group: GROUP, position, body: EntryBody::Blank };
+        player.play(&[first]).expect("it has nothing to decode");
+        Self { player, shard, sale, next: 1, at: 1, last: None }
+    }
+
+    /// One at which whoever asks may hold.
+    pub(super) fn without_line() -> Self {
+        Self::new(Sale { method: Method::Passthrough, ..Sale::default() })
+    }
+
+    pub(super) fn group(&self) -> GroupId {
+        GROUP
+    }
+
+    pub(super) fn showtime(&self) -> ShowtimeId {
+        ShowtimeId::new(GROUP, 1)
+    }
+
+    pub(super) fn run(&mut self, command: ShardCommand) -> Look {
+        let envelope = Envelope { request: Some(RequestId(u128::from(self.next))), command };
+        self.apply(envelope)
+    }
+
+    /// The last command, asked again under its id.
+    pub(super) fn repeat(&mut self) -> Look {
+        let envelope = self.last.clone().expect("something was asked");
+        self.apply(envelope)
+    }
+
+    fn apply(&mut self, envelope: Envelope<ShardCommand>) -> Look {
+        let index = self.next;
+        self.next += 1;
+        self.last = Some(envelope.clone());
+        let batch = Batch::new(Timestamp(self.at), &[codec::encode(&envelope).into()]);
+        self.shard.borrow_mut().apply(Timestamp(self.at), std::slice::from_ref(&envelope));
+        let position = LogPosition { term: 1, node: 1, index };
+        let body = EntryBody::Batch(batch.bytes().clone());
+        let applied = vec![AppliedEntry { node: 1, group: GROUP, position, body }];
+        let played = self.player.play(&applied).expect("it decodes");
+        let reply = played[0].commands[0].reply.clone();
+        let (ask, request) = (Ask::Shard(Box::new(envelope.command)), envelope.request.unwrap_or(RequestId(0)));
+        let number = usize::try_from(index).expect("tests are short");
+        let call = Arc::new(Call {
+            number,
+            by: String::new(),
+            group: GROUP,
+            request,
+            ask,
+            at: Duration::from_millis(self.at),
+        });
+        let answer = Answer::Reply(reply, Position { term: 1, index });
+        let at = Duration::from_millis(self.at);
+        let happenings = vec![Happening::Called(call.clone()), Happening::Answered { call, answer, at }];
+        Look { at, applied, happenings, played, ..Look::default() }
+    }
+
+    pub(super) fn tick(&mut self, at: u64) -> Look {
+        self.at = at;
+        self.run(ShardCommand::Tick)
+    }
+
+    pub(super) fn create(&mut self) -> Look {
+        let plan = plan::arena(60).expect("a plan");
+        let seat_map = Arc::new(plan::import(plan.as_bytes()).expect("a map"));
+        let prices = vec![PRICE; seat_map.categories.len()];
+        let (showtime, sale) = (self.showtime(), self.sale.clone());
+        let organisation = OrganisationId(1);
+        self.run(ShardCommand::CreateShowtime(CreateShowtime {
+            showtime,
+            organisation,
+            seat_map,
+            prices,
+            sale,
+            draw_secret: [5; 32],
+        }))
+    }
+
+    /// Puts the showtime on sale and opens its line, all in one look.
+    pub(super) fn open(&mut self) -> Look {
+        let created = self.create();
+        let showtime = self.showtime();
+        let opened = self.run(ShardCommand::OpenQueue(OpenQueue { showtime }));
+        joined([created, opened])
+    }
+
+    pub(super) fn hold(&mut self, user: UserId, seats: &[SeatId]) -> Look {
+        let (showtime, choice) = (self.showtime(), SeatChoice::Named(seats.to_vec()));
+        self.run(ShardCommand::HoldSeats(HoldSeats { showtime, user, ticket: None, channel: None, choice }))
+    }
+
+    /// Replicas on these nodes that stand where the stage does.
+    pub(super) fn replicas(&self, nodes: &[NodeId]) -> BTreeMap<(NodeId, GroupId), Rc<dyn Replica>> {
+        let replica = || -> Rc<dyn Replica> { Rc::new(Faithful(self.shard.clone())) };
+        nodes.iter().map(|&node| ((node, GROUP), replica())).collect()
+    }
+}
+
+/// Several looks as one.
+pub(super) fn joined(looks: impl IntoIterator<Item = Look>) -> Look {
+    let mut all = Look::default();
+    for look in looks {
+        all.at = look.at;
+        all.applied.extend(look.applied);
+        all.happenings.extend(look.happenings);
+        all.played.extend(look.played);
+    }
+    all
+}
+
+/// A replica that is as it should be.
+struct Faithful(Rc<RefCell<Shard>>);
+
+impl Replica for Faithful {
+    fn ask(&self, query: &ShardQuery) -> Result<ShardAnswer, String> {
+        Ok(self.0.borrow().query(query))
+    }
+
+    fn audit(&self) -> Result<(), String> {
+        self.0.borrow().audit()
+    }
+
+    fn last_sequence(&self) -> Sequence {
+        self.0.borrow().last_sequence()
+    }
+
+    fn events(&self, from: Sequence) -> Result<Vec<EventRecord>, Sequence> {
+        self.0.borrow().events(from, usize::MAX)
+    }
+
+    fn log(&self, _from: u64, _to: u64) -> Vec<(LogPosition, EntryBody)> {
+        Vec::new()
+    }
+}
+
+/// A replica that says what a test tells it to.
+pub(super) struct Puppet {
+    pub(super) audit: Result<(), String>,
+    pub(super) events: Vec<EventRecord>,
+    pub(super) log: Vec<(LogPosition, EntryBody)>,
+    pub(super) answer: Option<ShardAnswer>,
+}
+
+impl Default for Puppet {
+    fn default() -> Self {
+        Self { audit: Ok(()), events: Vec::new(), log: Vec::new(), answer: None }
+    }
+}
+
+impl Replica for Puppet {
+    fn ask(&self, query: &ShardQuery) -> Result<ShardAnswer, String> {
+        self.answer.clone().ok_or_else(|| format!("nobody told the puppet about {query:?}"))
+    }
+
+    fn audit(&self) -> Result<(), String> {
+        self.audit.clone()
+    }
+
+    fn last_sequence(&self) -> Sequence {
+        self.events.last().map_or(0, |record| record.sequence)
+    }
+
+    fn events(&self, from: Sequence) -> Result<Vec<EventRecord>, Sequence> {
+        Ok(self.events.iter().filter(|record| record.sequence >= from).cloned().collect())
+    }
+
+    fn log(&self, from: u64, to: u64) -> Vec<(LogPosition, EntryBody)> {
+        self.log.iter().filter(|(position, _)| (from..to).contains(&position.index)).cloned().collect()
+    }
+}
