@@ -119,7 +119,7 @@ impl Peers {
     }
 
     fn peer(self: &Arc<Self>, group: GroupId, to: NodeId, address: String) -> Peer {
-        Peer { peers: self.clone(), group, to, address }
+        Peer { peers: self.clone(), group, to, address, unopened: 0 }
     }
 
     /// What time it is at a node, in milliseconds since the Unix epoch.
@@ -216,6 +216,8 @@ pub struct Peer {
     to: NodeId,
     /// Where the group's membership has it; the roster may know better.
     address: String,
+    /// Append streams in a row that could not be opened.
+    unopened: usize,
 }
 
 type Rpc<T> = Result<T, RPCError<TypeConfig>>;
@@ -362,7 +364,17 @@ impl NetStreamAppend<TypeConfig> for Peer {
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
         Box::pin(async move {
-            let answers = self.open_append(input).await?;
+            let opened = self.open_append(input).await;
+            if opened.is_ok() {
+                self.unopened = 0;
+            } else {
+                // openraft takes its breaks between requests, and of a stream that was not opened it makes none: where
+                // connections are refused at once it would try as fast as it can.
+                let pause = BACKOFF[self.unopened.min(BACKOFF.len() - 1)];
+                self.unopened += 1;
+                tokio::time::sleep(pause).await;
+            }
+            let answers = opened?;
             Ok(answers as BoxStream<'s, _>)
         })
     }

@@ -85,6 +85,17 @@ impl SimDisk {
         self.lock().fuse = Some(operations);
     }
 
+    /// Whether the power is on.
+    pub fn has_power(&self) -> bool {
+        self.lock().fuse != Some(0)
+    }
+
+    /// Nothing is wrong with the disk any more, and nothing is going to be.
+    pub fn mend(&self) {
+        let mut inner = self.lock();
+        (inner.fuse, inner.syncs_left, inner.sync_delay, inner.capacity) = (None, None, Duration::ZERO, u64::MAX);
+    }
+
     /// What the platter holds after the power went is what the disk holds from now on. Open handles are dead.
     pub fn restore_power(&self) {
         let mut guard = self.lock();
@@ -356,6 +367,7 @@ impl DiskFile for SimFile {
                 let state = inner.files.get_mut(&file).ok_or_else(not_found)?;
                 match &mut inner.syncs_left {
                     Some(0) => {
+                        inner.syncs_left = None;
                         // The pages count as clean from now on, whether they were written or not.
                         inner.lost_sectors += state.settle_some(&mut inner.random);
                         return Err(io::Error::other("the device failed to sync"));

@@ -48,6 +48,7 @@ pub struct Machine {
     node: RefCell<Option<Rc<Node>>>,
     lives: Cell<u64>,
     stop: Notify,
+    hand_over: Notify,
     /// Why the node's process ended by itself.
     ended: RefCell<Option<String>>,
 }
@@ -69,6 +70,7 @@ impl Machine {
             node: RefCell::default(),
             lives: Cell::new(0),
             stop: Notify::new(),
+            hand_over: Notify::new(),
             ended: RefCell::default(),
         }
     }
@@ -93,6 +95,16 @@ impl Machine {
         self.stop.notify_one();
     }
 
+    /// Asks the node to hand over one of the groups that it leads.
+    pub fn ask_to_hand_over(&self) {
+        self.hand_over.notify_one();
+    }
+
+    /// Whether the disks do what they are told.
+    pub fn has_power(&self) -> bool {
+        self.disk.has_power() && self.store.has_power()
+    }
+
     /// The process is gone, with all that it had in memory. Call this before its machine is crashed.
     pub fn forget_node(&self) {
         self.node.borrow_mut().take();
@@ -106,9 +118,20 @@ impl Machine {
                 let node = Rc::new(node);
                 self.node.replace(Some(node.clone()));
                 self.trace.note(host_name(self.id), format!("node {} is up, life {}", self.id, self.lives.get()));
-                let failed = tokio::select! {
-                    reason = node.failed() => Some(reason),
-                    () = self.stop.notified() => None,
+                let failed = loop {
+                    tokio::select! {
+                        reason = node.failed() => break Some(reason),
+                        () = self.stop.notified() => break None,
+                        () = self.hand_over.notified() => {}
+                    }
+                    let led = node.hosted().into_iter().find(|group| node.leader(*group) == Some(self.id));
+                    let Some(group) = led else { continue };
+                    let handed = tokio::select! {
+                        reason = node.failed() => break Some(reason),
+                        handed = node.hand_over(group) => handed,
+                    };
+                    let what = handed.map_or_else(|error| error, |()| "done".to_owned());
+                    self.trace.note(host_name(self.id), format!("handing over {group}: {what}"));
                 };
                 self.node.borrow_mut().take();
                 match failed {
@@ -133,6 +156,18 @@ impl Machine {
 
     async fn start(&self) -> Result<Node, StartError> {
         self.lives.set(self.lives.get() + 1);
+        match self.try_start().await {
+            Err(StartError::Checkpoint(error)) => {
+                // As the binary does: checkpoints come back from the log or from a peer.
+                self.trace.note(host_name(self.id), format!("the checkpoints are put away: {error}"));
+                self.store.wipe();
+                self.try_start().await
+            }
+            other => other,
+        }
+    }
+
+    async fn try_start(&self) -> Result<Node, StartError> {
         let (cluster, node, incarnation) = (CLUSTER.1, self.id, self.incarnation);
         let owner = Owner { cluster, node, incarnation };
         if !self.has_log.get() {

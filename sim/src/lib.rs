@@ -11,6 +11,7 @@
 //! - [`options`]: what a seed expands to. [`dice`]: where all chance comes from. [`trace`]: what happened.
 //! - [`disk`], [`store`], [`spawner`], [`clock`], [`net`]: what stands behind a node's seams. [`host`]: a machine.
 //! - [`workload`]: what clients do. [`history`]: what they know.
+//! - [`gateway`]: a machine with clients on it. [`plant`]: all machines and the network. [`faults`]: what goes wrong with them.
 //! - [`player`]: the log, played once more. [`checkers`]: what must hold, one invariant a file.
 //! - [`world`]: a run from its beginning to its end.
 //!
@@ -21,10 +22,13 @@ pub mod checkers;
 pub mod clock;
 pub mod dice;
 pub mod disk;
+pub mod faults;
+pub mod gateway;
 pub mod history;
 pub mod host;
 pub mod net;
 pub mod options;
+pub mod plant;
 pub mod player;
 pub mod spawner;
 pub mod store;

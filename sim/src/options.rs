@@ -1,6 +1,7 @@
 //! What a run is made of: everything that its seed decides beforehand.
 
 use crate::dice::Dice;
+use crate::faults::Mix;
 use std::fmt;
 use std::time::Duration;
 
@@ -45,7 +46,9 @@ pub struct Options {
     pub checkpoint_interval: Duration,
     /// Bytes of applied log after which they are written earlier.
     pub checkpoint_bytes: u64,
-    /// How long faults go on.
+    /// What goes wrong.
+    pub faults: Mix,
+    /// How long faults go on, at least.
     pub chaos: Duration,
     /// How long the cluster may take afterwards to converge and serve.
     pub calm_max: Duration,
@@ -81,6 +84,7 @@ impl Options {
             snapshot_entries: *dice.pick(&[20, 50, 200, 2_000]),
             checkpoint_interval: dice.millis(20..=400),
             checkpoint_bytes: *dice.pick(&[4 << 10, 64 << 10, 16 << 20]),
+            faults: Mix::draw(&mut Dice::new(seed, "faults of the run")),
             chaos: Duration::from_secs(dice.within(8..=20)),
             calm_max: Duration::from_secs(60),
         }
@@ -109,6 +113,7 @@ impl fmt::Display for Options {
             "  buyers: think up to {:?}, holds live {:?}, orders {:?}",
             self.think_max, self.hold_ttl, self.payment_ttl
         )?;
+        writeln!(f, "  faults: {}", self.faults)?;
         write!(
             f,
             "  time: ticks of {:?}, packets take {:?} to {:?}, faults for {:?}, then at most {:?}",

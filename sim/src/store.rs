@@ -119,6 +119,17 @@ impl SimStore {
         self.lock().fuse = Some(operations);
     }
 
+    /// Whether the power is on.
+    pub fn has_power(&self) -> bool {
+        self.lock().fuse != Some(0)
+    }
+
+    /// Nothing is going to go wrong any more.
+    pub fn mend(&self) {
+        let mut inner = self.lock();
+        (inner.fuse, inner.room) = (None, None);
+    }
+
     /// What survived is what the store holds from now on.
     pub fn restore_power(&self) {
         let mut inner = self.lock();

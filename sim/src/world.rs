@@ -2,32 +2,31 @@
 //!
 //! ```text
 //!   opening ──▶ selling, with faults ──▶ closing, without ──▶ still: replicas are equal
-//!       every step of the simulation: hosts run, checkers look
+//!       every step of the simulation: machines run, checkers look
 //! ```
 
 use crate::checkers::replica::Running;
 use crate::checkers::{self, AppliedEntry, Look, NodeLook, Panel, StateDigest, Violation};
 use crate::dice::Dice;
-use crate::history::History;
-use crate::host::{Machine, address, host_name};
-use crate::net::SimConnector;
+use crate::faults::{Faults, Kind};
+use crate::history::{Answer, Happening, History};
 use crate::options::Options;
-use crate::trace::{self, Trace, hexadecimal};
-use crate::workload::{Client, Shop, Stage, buy, open_house};
+use crate::plant::Plant;
+use crate::trace::{Trace, hexadecimal};
+use crate::workload::{Shop, Stage};
 use futures::FutureExt;
 use std::collections::BTreeMap;
-use std::rc::Rc;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
-use vestibule_engine::{GroupId, UserId};
-use vestibule_raft::cluster::GrpcCluster;
+use std::time::Duration;
+use vestibule_engine::GroupId;
 use vestibule_raft::node::Node;
 use vestibule_raft::types::{NodeId, to_position};
 
 /// How long the cluster may take to form and to put everything on sale.
 const OPENING_MAX: Duration = Duration::from_secs(60);
-/// How long buyers may take to make an end.
-const CLOSING_MAX: Duration = Duration::from_secs(60);
+/// How long each kind of fault may take to come once.
+const CHAOS_MAX: Duration = Duration::from_secs(120);
+/// How few answered calls make a run void.
+const OPERATIONS_MIN: u64 = 40;
 
 /// Why a run failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -41,6 +40,9 @@ pub enum Failure {
     /// The code under test fell over.
     #[error("panic: {0}")]
     Panic(String),
+    /// It shows nothing.
+    #[error("void: {0}")]
+    Void(String),
 }
 
 /// What a run came to.
@@ -54,21 +56,21 @@ pub struct Summary {
     pub operations: BTreeMap<String, u64>,
     /// Calls that ended without one.
     pub unanswered: u64,
+    /// Faults, by kind.
+    pub faults: BTreeMap<Kind, u64>,
 }
 
 /// Plays a run.
 pub struct World {
     options: Options,
     trace: Trace,
-    sim: turmoil::Sim<'static>,
-    machines: BTreeMap<NodeId, Rc<Machine>>,
+    plant: Plant,
+    faults: Faults,
     shop: Shop,
     checkers: Panel,
-    /// For each node its life and for each group the index, plus one, up to which its log was looked at.
+    /// For each node its life, and for each group the index, plus one, up to which its log was looked at.
     looked: BTreeMap<NodeId, (u64, BTreeMap<GroupId, u64>)>,
     happenings: usize,
-    /// Buyers that have not made an end.
-    busy: Rc<std::cell::Cell<usize>>,
     summary: Summary,
 }
 
@@ -76,47 +78,18 @@ impl World {
     /// Sets everything up; nothing has happened yet.
     pub fn new(options: Options, trace: Trace) -> Self {
         let mut dice = Dice::new(options.seed, "world");
-        let mut builder = turmoil::Builder::new();
-        builder
-            .epoch(SystemTime::UNIX_EPOCH + crate::clock::EPOCH)
-            .simulation_duration(Duration::from_secs(86_400))
-            .tick_duration(options.tick)
-            .min_message_latency(options.latency.0)
-            .max_message_latency(options.latency.1)
-            .tcp_capacity(65_536)
-            .rng_seed(dice.number())
-            .enable_random_order();
-        let mut sim = builder.build();
-        let machines: BTreeMap<NodeId, Rc<Machine>> =
-            (1..=options.nodes).map(|id| (id, Rc::new(Machine::new(id, &options, &trace)))).collect();
-        for machine in machines.values() {
-            let machine = machine.clone();
-            sim.host(host_name(machine.id), move || {
-                let machine = machine.clone();
-                async move {
-                    machine.run().await;
-                    Ok(())
-                }
-            });
-        }
         let shop = Shop::new(History::new(trace.clone()));
-        let busy = Rc::new(std::cell::Cell::new(options.gateways * options.buyers));
-        for number in 1..=options.gateways {
-            let (options, trace, shop, busy) = (options.clone(), trace.clone(), shop.clone(), busy.clone());
-            sim.host(gateway_name(number), move || {
-                run_gateway(number, options.clone(), trace.clone(), shop.clone(), busy.clone())
-            });
-        }
+        let plant = Plant::new(&options, &trace, &shop, dice.number());
+        let faults = Faults::new(options.faults.clone(), Dice::new(options.seed, "faults"), trace.clone());
         Self {
             options,
             trace,
-            sim,
-            machines,
+            plant,
+            faults,
             shop,
             checkers: checkers::all(),
             looked: BTreeMap::new(),
             happenings: 0,
-            busy,
             summary: Summary::default(),
         }
     }
@@ -124,33 +97,47 @@ impl World {
     /// Plays the run to its end.
     pub fn run(mut self) -> Result<Summary, Failure> {
         self.trace.note("world", "everything starts");
-        self.run_until("the cluster forms and everything is on sale", OPENING_MAX, |world| {
-            world.shop.house().is_some()
-        })?;
+        self.run_until("everything is on sale", OPENING_MAX, |world| world.shop.house().is_some())?;
         self.trace.note("world", "everything is on sale");
         self.shop.set_stage(Stage::Selling);
-        let end = self.sim.elapsed() + self.options.chaos;
-        while self.sim.elapsed() < end {
+        let (start, chaos) = (self.plant.elapsed(), self.options.chaos);
+        while self.plant.elapsed() < start + chaos
+            || !self.faults.are_complete() && self.plant.elapsed() < start + CHAOS_MAX
+        {
+            self.faults.act(&mut self.plant);
             self.step()?;
         }
         self.trace.note("world", "no more faults");
+        self.faults.end(&mut self.plant);
         self.shop.set_stage(Stage::Closing);
-        self.run_until("buyers make an end", CLOSING_MAX, |world| world.busy.get() == 0)?;
-        self.run_until("replicas become equal", self.options.calm_max, Self::is_still)?;
+        let patience = self.options.calm_max;
+        self.run_until("every group serves, and buyers make an end", patience, |world| {
+            world.plant.gateways.iter().all(|gateway| !gateway.is_busy())
+        })?;
+        self.run_until("all replicas are equal", patience, Self::is_still)?;
         let mut last = self.look();
         checkers::observe(&mut self.checkers, &mut last)?;
         checkers::finish(&mut self.checkers, &last)?;
-        self.summary.elapsed = self.sim.elapsed();
+        self.summary.elapsed = self.plant.elapsed();
+        self.summary.faults = self.faults.counts.clone();
+        let operations: u64 = self.summary.operations.values().sum();
+        if operations < OPERATIONS_MIN {
+            return Err(Failure::Void(format!("only {operations} calls were answered")));
+        }
+        if !self.faults.are_complete() {
+            return Err(Failure::Void("some kind of fault never came".to_owned()));
+        }
         self.trace.note("world", "the end");
         Ok(self.summary)
     }
 
     fn run_until(&mut self, what: &str, patience: Duration, is_so: impl Fn(&mut Self) -> bool) -> Result<(), Failure> {
-        let deadline = self.sim.elapsed() + patience;
+        let deadline = self.plant.elapsed() + patience;
         while !is_so(self) {
-            if self.sim.elapsed() >= deadline {
+            if self.plant.elapsed() >= deadline {
                 return Err(Failure::TooLate(format!("{what} (waited {patience:?})")));
             }
+            self.faults.mend(&mut self.plant);
             self.step()?;
         }
         Ok(())
@@ -158,29 +145,25 @@ impl World {
 
     /// A step of the simulation, and a look at what it led to.
     fn step(&mut self) -> Result<(), Failure> {
-        let stepped = self.sim.step();
-        trace::leave_host();
-        self.trace.set_now(self.sim.elapsed());
-        stepped.map_err(|error| Failure::Panic(error.to_string()))?;
+        let ended = self.plant.step().map_err(Failure::Panic)?;
+        self.faults.note_ended(&ended, self.plant.elapsed());
         let mut look = self.look();
-        for happening in &look.happenings {
-            self.count(happening);
-        }
+        look.happenings.iter().for_each(|happening| self.count(happening));
         checkers::observe(&mut self.checkers, &mut look)?;
         Ok(())
     }
 
-    fn count(&mut self, happening: &crate::history::Happening) {
-        let crate::history::Happening::Answered { call, answer, .. } = happening else { return };
+    fn count(&mut self, happening: &Happening) {
+        let Happening::Answered { call, answer, .. } = happening else { return };
         match answer {
-            crate::history::Answer::Reply(..) => *self.summary.operations.entry(call.ask.name()).or_default() += 1,
-            _ => self.summary.unanswered += 1,
+            Answer::Reply(..) => *self.summary.operations.entry(call.ask.name()).or_default() += 1,
+            Answer::Unknown | Answer::NotDone(_) => self.summary.unanswered += 1,
         }
     }
 
     fn look(&mut self) -> Look {
-        let mut look = Look { at: self.sim.elapsed(), ..Look::default() };
-        for (&id, machine) in &self.machines {
+        let mut look = Look { at: self.plant.elapsed(), ..Look::default() };
+        for (&id, machine) in &self.plant.machines {
             let Some(node) = machine.node() else { continue };
             let life = machine.lives();
             let (seen_life, seen) = self.looked.entry(id).or_default();
@@ -209,7 +192,7 @@ impl World {
     /// Whether all nodes run and all replicas of a group stand at the same entry. Notes the states if so.
     fn is_still(&mut self) -> bool {
         let mut states: BTreeMap<GroupId, (u64, String)> = BTreeMap::new();
-        for machine in self.machines.values() {
+        for machine in self.plant.machines.values() {
             let Some(node) = machine.node() else { return false };
             for group in node.hosted() {
                 let Some(state) = node.state(group) else { return false };
@@ -234,10 +217,6 @@ impl World {
     }
 }
 
-fn gateway_name(number: usize) -> String {
-    format!("gateway-{number}")
-}
-
 /// Reads what a node has newly applied. What was purged meanwhile came in a snapshot, and others had it.
 fn look_at_log(node: &Node, id: NodeId, group: GroupId, from: u64, to: u64, look: &mut Look) {
     let read = node.log(group).read(from, to, usize::MAX).now_or_never();
@@ -246,35 +225,4 @@ fn look_at_log(node: &Node, id: NodeId, group: GroupId, from: u64, to: u64, look
     if let Some((Some(applied), digest)) = node.state(group).map(|state| state.digest()) {
         look.digests.push(StateDigest { node: id, group, applied: to_position(&applied), digest });
     }
-}
-
-async fn run_gateway(
-    number: usize,
-    options: Options,
-    trace: Trace,
-    shop: Shop,
-    busy: Rc<std::cell::Cell<usize>>,
-) -> turmoil::Result {
-    let seeds = (1..=options.nodes).map(address).collect();
-    let cluster = GrpcCluster::new(seeds, Arc::new(SimConnector::new(trace)));
-    let client = |name: String| {
-        let dice = Dice::new(options.seed, &format!("requests of {name}"));
-        Client::new(name, cluster.clone(), shop.history.clone(), dice)
-    };
-    if number == 1 {
-        tokio::spawn(open_house(client("organiser".to_owned()), options.clone(), shop.clone()));
-    }
-    let buyers = (0..options.buyers).map(|buyer| {
-        let user = UserId((number * 100 + buyer) as u128);
-        let name = format!("buyer-{}", user.0);
-        let (dice, busy) = (Dice::new(options.seed, &name), busy.clone());
-        let buying = buy(client(name), user, options.clone(), shop.clone(), dice);
-        async move {
-            buying.await;
-            busy.set(busy.get() - 1);
-        }
-    });
-    futures::future::join_all(buyers).await;
-    // The session to each node stays open, as a gateway's does.
-    std::future::pending().await
 }

@@ -7,6 +7,10 @@
 //! - a later frame: that one was begun only after the sync of all before it, so something durable is damaged. The same
 //!   holds when the manifest knows that the frame was durable, as it does after a clean stop.
 //!
+//! What is read comes from the page cache, and may be nowhere else: the process may have been killed before the sync of its
+//! last frame, or that sync failed, after which the pages count as clean and no other sync writes them. Whatever is found
+//! is going to be vouched for, so the last frame and the manifest are written again and synced.
+//!
 //! The manifest says which segments there must be. A segment behind its last one was being begun, and one before its
 //! first one was being dropped: they are removed. Frames are numbered without gaps over all segments, so an exchanged
 //! segment is found as well. Within a group each record carries a hash of the one before.
@@ -114,7 +118,7 @@ pub(crate) struct Recovered {
 pub(crate) async fn recover(disk: &Arc<dyn Disk>, owner: Owner, config: &WalConfig) -> Result<Recovered, OpenError> {
     let names = disk.list().await.map_err(OpenError::Io)?;
     let found: Vec<u64> = names.iter().filter_map(|name| segment::parse_segment_name(name)).collect();
-    let manifest = if names.iter().any(|name| name == MANIFEST_NAME) {
+    let mut manifest = if names.iter().any(|name| name == MANIFEST_NAME) {
         Manifest::open(&**disk, owner).await?
     } else if found.is_empty() {
         Manifest::create(&**disk, owner).await.map_err(OpenError::Io)?
@@ -131,6 +135,7 @@ pub(crate) async fn recover(disk: &Arc<dyn Disk>, owner: Owner, config: &WalConf
         written: BTreeMap::new(),
         extents: Extents::default(),
         next_sequence: None,
+        last_frame: None,
         oldest_segment: extent.oldest,
         report: RecoveryReport::default(),
     };
@@ -179,6 +184,12 @@ pub(crate) async fn recover(disk: &Arc<dyn Disk>, owner: Owner, config: &WalConf
         trim(&segments[&number], end).await.map_err(OpenError::Io)?;
         reader.report.trimmed = torn;
     }
+    if let Some(LastFrame { segment, offset, bytes }) = reader.last_frame.take() {
+        let file = &segments[&segment].file;
+        file.write_at(offset, &bytes).await.map_err(OpenError::Io)?;
+        file.sync_data().await.map_err(OpenError::Io)?;
+    }
+    manifest.set(extent).await.map_err(OpenError::Io)?;
     for number in &surplus {
         disk.remove(&segment::segment_name(*number)).await.map_err(OpenError::Io)?;
     }
@@ -220,8 +231,16 @@ struct Reader<'a> {
     written: BTreeMap<GroupId, Written>,
     extents: Extents,
     next_sequence: Option<u64>,
+    last_frame: Option<LastFrame>,
     oldest_segment: u64,
     report: RecoveryReport,
+}
+
+/// The last good frame: where it is, and its bytes.
+struct LastFrame {
+    segment: u64,
+    offset: u64,
+    bytes: Bytes,
 }
 
 impl Reader<'_> {
@@ -290,6 +309,7 @@ impl Reader<'_> {
         }
         self.report.frames += 1;
         self.next_sequence = Some(header.sequence + 1);
+        self.last_frame = Some(LastFrame { segment: number, offset: offset as u64, bytes: bytes.slice(offset..at) });
         for (record, link, place) in records {
             self.replay(record, link, place)?;
         }

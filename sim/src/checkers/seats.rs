@@ -17,6 +17,8 @@ pub struct Seats {
     claims: BTreeMap<(ShowtimeId, SeatId), Vec<Claim>>,
     /// Holds that somebody may have given up, or that were bought and may have been given back.
     freed: BTreeSet<HoldId>,
+    /// Holds that somebody wanted an order of: from then on the order's deadline counts, be it earlier or later.
+    ordered: BTreeSet<HoldId>,
     /// The shortest life of holds that a showtime ever had.
     hold_ttl: BTreeMap<ShowtimeId, Millis>,
 }
@@ -33,6 +35,8 @@ struct Claim {
     made_at: Option<Timestamp>,
     /// Until when the seat is theirs; nothing if it is sold to them.
     until: Option<Timestamp>,
+    /// Whether it comes from an order.
+    is_of_order: bool,
 }
 
 impl Claim {
@@ -52,10 +56,12 @@ impl Seats {
     fn claim(&mut self, showtime: ShowtimeId, seats: &[SeatId], claim: &Claim) -> Result<(), String> {
         for &seat in seats {
             let claims = self.claims.entry((showtime, seat)).or_default();
-            let freed = &self.freed;
+            let (freed, ordered) = (&self.freed, &self.ordered);
+            let is_open =
+                |claim: &Claim| freed.contains(&claim.hold) || !claim.is_of_order && ordered.contains(&claim.hold);
             let excluded = claims.iter().find_map(|other| {
                 let (earlier, later) = if other.index < claim.index { (other, claim) } else { (claim, other) };
-                (earlier.excludes(later) && !freed.contains(&earlier.hold)).then_some((earlier, later))
+                (earlier.excludes(later) && !is_open(earlier)).then_some((earlier, later))
             });
             if let Some((earlier, later)) = excluded {
                 return Err(format!(
@@ -71,7 +77,8 @@ impl Seats {
     fn hold(&mut self, hold: &HoldView, index: u64, is_new: bool) -> Result<(), String> {
         let ttl = self.hold_ttl.get(&hold.showtime).copied().filter(|_| is_new);
         let made_at = ttl.map(|ttl| Timestamp(hold.expires_at.0.saturating_sub(ttl.0)));
-        let claim = Claim { hold: hold.hold, user: hold.user, index, made_at, until: Some(hold.expires_at) };
+        let until = Some(hold.expires_at);
+        let claim = Claim { hold: hold.hold, user: hold.user, index, made_at, until, is_of_order: false };
         self.claim(hold.showtime, &hold.places.seats, &claim)
     }
 
@@ -85,7 +92,7 @@ impl Seats {
                 return Ok(());
             }
         };
-        let claim = Claim { hold: order.hold, user: order.user, index, made_at: None, until };
+        let claim = Claim { hold: order.hold, user: order.user, index, made_at: None, until, is_of_order: true };
         self.claim(order.showtime, &order.places.seats, &claim)
     }
 
@@ -103,6 +110,7 @@ impl Seats {
                 }
             }
             ShardCommand::ReleaseHold(ask) => drop(self.freed.insert(ask.hold)),
+            ShardCommand::PlaceOrder(ask) => drop(self.ordered.insert(ask.hold)),
             // Which hold an order was made of stands in replies only: all of the buyer's count.
             ShardCommand::CancelOrder(ask) => self.free(|claim| claim.user == ask.user),
             ShardCommand::LeaveQueue(ask) => self.free(|claim| claim.user == ask.user),
@@ -152,7 +160,9 @@ mod tests {
     use super::*;
     use std::sync::Arc;
     use std::time::Duration;
-    use vestibule_engine::{Currency, GroupId, HoldSeats, Money, Places, ReleaseHold, Reply, RequestId, SeatChoice};
+    use vestibule_engine::{
+        Currency, GroupId, HoldSeats, Money, PlaceOrder, Places, ReleaseHold, Reply, RequestId, SeatChoice,
+    };
     use vestibule_raft::cluster::Position;
 
     const GROUP: GroupId = GroupId(1);
@@ -212,5 +222,12 @@ mod tests {
         let (own, other) = (HoldId::new(GROUP, 1), HoldId::new(GROUP, 9));
         check(vec![held(1, 1, 10, 0), release(own), held(2, 2, 12, 100)]).expect("it may have been released");
         check(vec![held(1, 1, 10, 0), release(other), held(2, 2, 12, 100)]).expect_err("another one was released");
+    }
+
+    #[test]
+    fn an_order_has_a_deadline_of_its_own() {
+        let (hold, user) = (HoldId::new(GROUP, 1), UserId(1));
+        let place = called(ShardCommand::PlaceOrder(PlaceOrder { hold, user, email: String::new() }));
+        check(vec![held(1, 1, 10, 0), place, held(2, 2, 12, 100)]).expect("the order may have ended already");
     }
 }

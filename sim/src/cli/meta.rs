@@ -1,6 +1,7 @@
 //! `vestibule-sim meta`: is a run decided by its seed alone?
 
-use std::process::{Command, ExitCode};
+use super::play;
+use std::process::ExitCode;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -15,7 +16,7 @@ pub(crate) struct Args {
 pub(crate) fn main(args: &Args) -> ExitCode {
     let mut differing = 0;
     for seed in args.first..args.first + args.seeds {
-        match (play(seed), play(seed)) {
+        match (trace_of(seed), trace_of(seed)) {
             (Ok(one), Ok(other)) if one == other => println!("seed {seed}: the same run twice"),
             (Ok(one), Ok(other)) => {
                 differing += 1;
@@ -36,15 +37,13 @@ pub(crate) fn main(args: &Args) -> ExitCode {
 }
 
 /// The whole trace of a seed, played in a process of its own, and what that process printed.
-fn play(seed: u64) -> Result<String, String> {
+fn trace_of(seed: u64) -> Result<String, String> {
     let file = std::env::temp_dir().join(format!("vestibule-sim-{}-{seed}.trace", std::process::id()));
-    let program = std::env::current_exe().map_err(|error| error.to_string())?;
-    let played = Command::new(program)
-        .args(["run", "--seed", &seed.to_string(), "--trace"])
-        .arg(&file)
-        .output()
-        .map_err(|error| error.to_string())?;
-    let trace = std::fs::read_to_string(&file).map_err(|error| error.to_string())?;
-    std::fs::remove_file(&file).map_err(|error| error.to_string())?;
-    Ok(trace + &String::from_utf8_lossy(&played.stdout))
+    let read = || {
+        let played = play::elsewhere(seed)?.arg("--trace").arg(&file).output()?;
+        let trace = std::fs::read_to_string(&file)?;
+        std::fs::remove_file(&file)?;
+        Ok(trace + &String::from_utf8_lossy(&played.stdout))
+    };
+    read().map_err(|error: std::io::Error| error.to_string())
 }

@@ -1,7 +1,10 @@
 //! The commands.
 
+mod explain;
 mod meta;
+mod play;
 mod run;
+mod sweep;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -20,6 +23,10 @@ enum Command {
     Run(run::Args),
     /// Plays each seed in two processes, and compares the traces byte for byte.
     Meta(meta::Args),
+    /// Plays many seeds, each in a process of its own, and counts what happened in them.
+    Sweep(sweep::Args),
+    /// Plays one seed and tells what happened, a line an event.
+    Explain(explain::Args),
 }
 
 /// Does what the command line says.
@@ -27,5 +34,7 @@ pub(crate) fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => run::main(&args),
         Command::Meta(args) => meta::main(&args),
+        Command::Sweep(args) => sweep::main(&args),
+        Command::Explain(args) => explain::main(&args),
     }
 }

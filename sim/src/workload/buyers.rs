@@ -11,7 +11,7 @@ use vestibule_engine::{
     ShardCommand, UserId,
 };
 
-/// Buys until the run closes.
+/// Buys until the run closes; then every group that sells has to answer once more.
 pub async fn buy(client: Client, user: UserId, options: Options, shop: Shop, dice: Dice) {
     let mut buyer = Buyer { client, user, think_max: options.think_max, dice };
     let house = loop {
@@ -23,6 +23,13 @@ pub async fn buy(client: Client, user: UserId, options: Options, shop: Shop, dic
     while shop.stage() < Stage::Closing {
         buyer.think().await;
         buyer.visit(&house, &options).await;
+    }
+    for &showtime in &house.showtimes {
+        let choice = SeatChoice::Named(vec![SeatId(0)]);
+        let ask = ShardCommand::HoldSeats(HoldSeats { showtime, user, ticket: None, channel: None, choice });
+        while buyer.client.shard(showtime.group(), ask.clone()).await.is_none() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 }
 

@@ -1,0 +1,61 @@
+//! Plays a run, in this process or in one of its own.
+
+use mad_turmoil::rand::set_rng;
+use mad_turmoil::time::SimClocksGuard;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use std::backtrace::Backtrace;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use vestibule_sim::options::Options;
+use vestibule_sim::trace::{Journal, Trace};
+use vestibule_sim::world::{Failure, Summary, World};
+
+/// Plays one run here. Only once in a process: some of what libraries count is never reset. If the code under test falls
+/// over, this says so, writes the trace, and ends the process: what is left of the run must not be touched any more.
+pub(super) fn here(options: Options, trace: &Trace, file: Option<&PathBuf>) -> Result<Summary, Failure> {
+    tracing_subscriber::registry().with(Journal::new(trace.clone())).init();
+    let (seed, seen, file) = (options.seed, trace.clone(), file.cloned());
+    std::panic::set_hook(Box::new(move |panic| {
+        println!("FAILED panic: {panic}");
+        eprintln!("{}", Backtrace::force_capture());
+        if let Some(Err(error)) = file.as_ref().map(|file| write(&seen, file)) {
+            eprintln!("the trace cannot be written: {error}");
+        }
+        println!("replay: {}", replay(seed));
+        std::process::exit(1);
+    }));
+    // What comes from the operating system comes from the seed, and time is the simulation's.
+    set_rng(StdRng::seed_from_u64(options.seed));
+    let _clocks = SimClocksGuard::init();
+    World::new(options, trace.clone()).run()
+}
+
+/// Writes a trace to a file.
+pub(super) fn write(trace: &Trace, path: &Path) -> io::Result<()> {
+    let mut file = io::BufWriter::new(std::fs::File::create(path)?);
+    trace.lines().iter().try_for_each(|line| writeln!(file, "{line}"))?;
+    file.flush()
+}
+
+/// A command that plays a seed in a process of its own.
+pub(super) fn elsewhere(seed: u64) -> io::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["run", "--seed", &seed.to_string()]).stdin(Stdio::null());
+    Ok(command)
+}
+
+/// How a seed is played again.
+pub(super) fn replay(seed: u64) -> String {
+    format!("cargo run -p vestibule-sim -- run --seed {seed}")
+}
+
+/// The commit that this was built from, as far as it can be told.
+pub(super) fn commit() -> String {
+    let told = Command::new("git").args(["rev-parse", "--short", "HEAD"]).stderr(Stdio::null()).output();
+    let told = told.ok().and_then(|output| String::from_utf8(output.stdout).ok()).unwrap_or_default();
+    if told.trim().is_empty() { "unknown".to_owned() } else { told.trim().to_owned() }
+}

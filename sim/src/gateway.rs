@@ -1,0 +1,74 @@
+//! A simulated gateway machine: the cluster's client, and the buyers that come through it.
+
+use crate::dice::Dice;
+use crate::host::address;
+use crate::net::SimConnector;
+use crate::options::Options;
+use crate::trace::Trace;
+use crate::workload::{Client, Shop, buy, open_house};
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use vestibule_engine::UserId;
+use vestibule_raft::cluster::GrpcCluster;
+
+/// The name of a gateway's machine.
+pub fn gateway_name(number: usize) -> String {
+    format!("gateway-{number}")
+}
+
+/// A machine. It outlives the process that runs on it.
+pub struct Gateway {
+    /// Counts gateways from 1 on.
+    pub number: usize,
+    options: Options,
+    trace: Trace,
+    shop: Shop,
+    lives: Cell<u64>,
+    busy: Rc<Cell<usize>>,
+}
+
+impl Gateway {
+    /// One on which nothing runs yet.
+    pub fn new(number: usize, options: Options, trace: Trace, shop: Shop) -> Self {
+        let busy = Rc::new(Cell::new(options.buyers));
+        Self { number, options, trace, shop, lives: Cell::new(0), busy }
+    }
+
+    /// Whether some of its buyers have not made an end yet.
+    pub fn is_busy(&self) -> bool {
+        self.busy.get() > 0
+    }
+
+    /// Serves its buyers until they make an end.
+    pub async fn run(&self) {
+        let life = self.lives.get() + 1;
+        self.lives.set(life);
+        self.busy.set(self.options.buyers);
+        let seeds = (1..=self.options.nodes).map(address).collect();
+        let cluster = GrpcCluster::new(seeds, Arc::new(SimConnector::new(self.trace.clone())));
+        let client = |name: String| {
+            // A client that comes again asks for other things, so under other ids.
+            let dice = Dice::new(self.options.seed, &format!("requests of {name} in life {life}"));
+            Client::new(name, cluster.clone(), self.shop.history.clone(), dice)
+        };
+        if self.number == 1 && self.shop.house().is_none() {
+            let organiser = client("organiser".to_owned());
+            tokio::spawn(open_house(organiser, self.options.clone(), self.shop.clone()));
+        }
+        let buyers = (0..self.options.buyers).map(|buyer| {
+            let user = UserId((self.number * 100 + buyer) as u128);
+            let name = format!("buyer-{}", user.0);
+            let dice = Dice::new(self.options.seed, &format!("{name} in life {life}"));
+            let busy = self.busy.clone();
+            let buying = buy(client(name), user, self.options.clone(), self.shop.clone(), dice);
+            async move {
+                buying.await;
+                busy.set(busy.get() - 1);
+            }
+        });
+        futures::future::join_all(buyers).await;
+        // The sessions to nodes stay open, as a gateway's do.
+        std::future::pending().await
+    }
+}
