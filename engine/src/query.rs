@@ -202,7 +202,7 @@ pub struct TicketView {
     pub place: Option<u64>,
     /// Places still to be called before it; `None` before the opening.
     pub ahead: Option<u64>,
-    /// Seconds until it is called, by how fast the line moved of late; `None` unless waiting in an open line that moved.
+    /// Seconds until it is called, by how fast the line moved of late; `None` unless waiting in an open line.
     pub eta_secs: Option<u64>,
     /// Until when it can be claimed, while called.
     pub claim_by: Option<Timestamp>,

@@ -36,6 +36,18 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     })
 }
 
+/// Bytes given as hex, two digits each, in either case.
+pub(crate) fn from_hex<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let digits = text.as_bytes();
+    let byte = |pair: &[u8]| {
+        let digit = |digit: u8| char::from(digit).to_digit(16);
+        Some((digit(pair[0])? * 16 + digit(pair[1])?) as u8)
+    };
+    let bytes = digits.len().is_multiple_of(2).then(|| digits.chunks_exact(2).map(byte).collect::<Option<Vec<u8>>>());
+    bytes.flatten().ok_or_else(|| de::Error::custom("bytes are given in hex, two digits each"))
+}
+
 /// A time as a member of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Time(pub(crate) Timestamp);

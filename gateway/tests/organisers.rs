@@ -201,6 +201,43 @@ async fn layouts_never_change() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_draw_takes_the_randomness_that_was_planned_and_no_other() {
+    let world = World::new();
+    let showtime = world
+        .showtime(json!({
+            "method": "draw", "prequeueAt": "2026-11-20T09:00:00Z", "opensAt": "2026-11-20T09:01:00Z",
+            "beacon": {"source": "https://beacon.example/rounds", "round": 71},
+        }))
+        .await;
+    let path = format!("/showtimes/{showtime}/queue");
+    let (ann, organiser) = (world.guest().await, world.organizer().await);
+    world.post(&format!("{path}/entries")).token(&ann).send().await.expect(StatusCode::CREATED);
+    let record =
+        async |token: &str, body: Value| world.post(&format!("{path}/beacon")).token(token).json(body).send().await;
+    let good = json!({"round": 71, "randomness": "00fFa5"});
+    record(&organiser, good.clone()).await.expect_problem(409, "wrong_queue_state");
+
+    world.pass(Duration::from_secs(61)).await;
+    assert_eq!(world.get(&path).send().await.json()["state"], "prequeue", "it waits for the randomness");
+    for bad in [json!("0"), json!("0g"), json!(" 00"), json!("+100"), json!("é"), json!(7), json!(null)] {
+        let body = json!({"round": 71, "randomness": bad});
+        record(&organiser, body).await.expect_problem(400, "malformed_request");
+    }
+    record(&organiser, json!({"round": 71, "randomness": ""})).await.expect_problem(422, "out_of_bounds");
+    record(&organiser, json!({"round": 70, "randomness": "00ffa5"})).await.expect_problem(422, "out_of_bounds");
+    record(&ann, good.clone()).await.expect_problem(403, "wrong_role");
+    let opened = record(&organiser, good.clone()).await.expect(StatusCode::OK);
+    assert_eq!(opened["state"], "open");
+    let draw = world.get(&format!("{path}/draw")).send().await.json();
+    assert_eq!((&draw["beacon"], &draw["entrants"]), (&json!("00ffa5"), &json!(1)));
+
+    // Told again it is the same, and another one comes too late.
+    record(&organiser, good).await.expect(StatusCode::OK);
+    record(&organiser, json!({"round": 71, "randomness": "01"})).await.expect_problem(409, "already_exists");
+    world.cluster.audit();
+}
+
+#[tokio::test(start_paused = true)]
 async fn organisers_keep_to_their_own() {
     let world = World::new();
     let showtime = world.showtime(json!({"opensAt": "2026-11-20T09:00:00Z"})).await;

@@ -40,6 +40,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/showtimes/{showtime}/queue/resume", post(showtimes::resume_queue))
         .route("/showtimes/{showtime}/queue/open", post(showtimes::open_queue))
         .route("/showtimes/{showtime}/queue/close", post(showtimes::close_queue))
+        .route("/showtimes/{showtime}/queue/beacon", post(showtimes::record_beacon))
         .route("/showtimes/{showtime}/queue/message", post(showtimes::set_queue_message))
         .route("/showtimes/{showtime}/queue/entries", post(queue::join))
         .route("/showtimes/{showtime}/queue/entries/{ticket}", get(queue::show).delete(queue::leave))

@@ -9,7 +9,7 @@ use crate::extract::{Body, Id, IdempotencyKey, NoBody, Organiser, step};
 use crate::layout::Layout;
 use crate::mirror::{Showtime, no_such_showtime};
 use crate::tokens::Caller;
-use crate::wire::{MoneyBody, MoneyInput, Prices, SaleBody, SaleInput, Time, price_list};
+use crate::wire::{MoneyBody, MoneyInput, Prices, SaleBody, SaleInput, Time, from_hex, price_list};
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderValue, StatusCode};
@@ -19,8 +19,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use vestibule_engine::{
     ActivateShowtime, BlockSeats, CloseQueue, CreateShowtime, DirectoryCommand, EventId, Money, OpenQueue, Outcome,
-    PauseQueue, Refusal, ResumeQueue, Sale, SalePatch, ScheduleShowtime, SetQueueMessage, ShardAnswer, ShardCommand,
-    ShardQuery, ShowtimeId, UnblockSeats, UpdateSale, VenueId,
+    PauseQueue, RecordBeacon, Refusal, ResumeQueue, Sale, SalePatch, ScheduleShowtime, SetQueueMessage, ShardAnswer,
+    ShardCommand, ShardQuery, ShowtimeId, UnblockSeats, UpdateSale, VenueId,
 };
 use vestibule_raft::cluster::Consistency;
 
@@ -221,6 +221,30 @@ pub(super) async fn set_queue_message(
     Body(input): Body<MessageInput>,
 ) -> Result<Response, Problem> {
     let command = ShardCommand::SetQueueMessage(SetQueueMessage { showtime, text: input.text });
+    steer(&app, showtime, caller, key, command).await
+}
+
+/// The body of `POST /showtimes/{id}/queue/beacon`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BeaconInput {
+    /// The round that the sale plans.
+    round: u64,
+    /// What its source published for that round, in hex.
+    #[serde(deserialize_with = "from_hex")]
+    randomness: Vec<u8>,
+}
+
+/// `POST /showtimes/{id}/queue/beacon`: makes the public randomness known that the line waits for since `opensAt`.
+pub(super) async fn record_beacon(
+    State(app): State<Arc<App>>,
+    Id(showtime): Id<ShowtimeId>,
+    caller: Caller,
+    key: IdempotencyKey,
+    Body(input): Body<BeaconInput>,
+) -> Result<Response, Problem> {
+    let BeaconInput { round, randomness } = input;
+    let command = ShardCommand::RecordBeacon(RecordBeacon { showtime, round, randomness });
     steer(&app, showtime, caller, key, command).await
 }
 

@@ -131,15 +131,16 @@ impl Line {
         u32::try_from(rate).unwrap_or(u32::MAX).min(sale.admission.rate_per_minute)
     }
 
-    /// Seconds until so many places are called, as fast as the line moved of late but no faster than its rate. Nobody
-    /// knows while the line does not call, or has called nobody since it is measured.
+    /// Seconds until so many places are called, as fast as the line moved of late but no faster than its rate. While
+    /// nobody was called since it is measured, the next call is reckoned to come now, so the longer it does not come, the
+    /// longer the time told. Nobody knows while the line is not open.
     pub(crate) fn eta_secs(&self, ahead: u64, now: Timestamp, sale: &Sale) -> Option<u64> {
-        let (elapsed, called) = self.measured(now).filter(|&(_, called)| called > 0)?;
+        let (elapsed, called) = self.measured(now)?;
         if self.head.state != QueueState::Open {
             return None;
         }
         let ahead = u128::from(ahead);
-        let measured = (ahead * u128::from(elapsed)).div_ceil(u128::from(called) * 1_000);
+        let measured = (ahead * u128::from(elapsed)).div_ceil(u128::from(called.max(1)) * 1_000);
         let at_best = (ahead * 60).div_ceil(u128::from(sale.admission.rate_per_minute.max(1)));
         u64::try_from(measured.max(at_best)).ok()
     }

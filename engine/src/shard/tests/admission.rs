@@ -8,9 +8,9 @@ fn buyers_are_called_in_join_order_within_the_room() {
     check(expect![[r#"
         0s org sale fifo rate=6000 room=2 => created 1
         0s ann join                       => #1 called, place 1, 0 ahead, claim by 120s
-        0s bob join                       => #2 waiting, place 2, 1 ahead
-        0s cat join                       => #3 waiting, place 3, 2 ahead
-        0s dan join                       => #4 waiting, place 4, 3 ahead
+        0s bob join                       => #2 waiting, place 2, 1 ahead, eta 1s
+        0s cat join                       => #3 waiting, place 3, 2 ahead, eta 1s
+        0s dan join                       => #4 waiting, place 4, 3 ahead, eta 1s
         0s ann show line                  => open, 4 joined, 0 entrants, cursor 1, 1 active
         0s cat claim                      => refused: the ticket is not called yet, 2 ahead
         1s ann claim                      => #1 shopping until 601s, place 1, 0 ahead
@@ -52,8 +52,8 @@ fn credit_does_not_pile_up_while_nobody_waits() {
     check(expect![[r#"
         0s org sale fifo rate=120 room=100 => created 1
         600s ann join                      => #1 called, place 1, 0 ahead, claim by 720s
-        600s bob join                      => #2 waiting, place 2, 1 ahead
-        600s cat join                      => #3 waiting, place 3, 2 ahead
+        600s bob join                      => #2 waiting, place 2, 1 ahead, eta 1s
+        600s cat join                      => #3 waiting, place 3, 2 ahead, eta 1s
         600s cat show line                 => open, 3 joined, 0 entrants, cursor 1, 1 active
         600500ms cat show line             => open, 3 joined, 0 entrants, cursor 3, 3 active
         600500ms cat show due              => due at 720s
@@ -65,7 +65,7 @@ fn a_session_ends_by_time_and_its_holds_live_on() {
     check(expect![[r#"
         0s org sale fifo room=1 session=60s => created 1
         0s ann join                         => #1 called, place 1, 0 ahead, claim by 120s
-        0s bob join                         => #2 waiting, place 2, 1 ahead
+        0s bob join                         => #2 waiting, place 2, 1 ahead, eta 1s
         0s ann claim                        => #1 shopping until 60s, place 1, 0 ahead
         30s ann hold A1                     => h1 of ann: A1, 5000 until 330s
         60s ann hold A2                     => refused: the ticket has not been admitted
@@ -84,7 +84,7 @@ fn a_purchase_ends_the_admission_unless_something_is_left_to_pay() {
     check(expect![[r#"
         0s org sale fifo room=1  => created 1
         0s ann join              => #1 called, place 1, 0 ahead, claim by 120s
-        0s bob join              => #2 waiting, place 2, 1 ahead
+        0s bob join              => #2 waiting, place 2, 1 ahead, eta 1s
         0s ann claim             => #1 shopping until 600s, place 1, 0 ahead
         0s ann hold A1           => h1 of ann: A1, 5000 until 300s
         0s ann hold A2           => h2 of ann: A2, 5000 until 300s
@@ -144,7 +144,7 @@ fn after_a_purchase_the_last_hold_to_go_ends_the_admission() {
     check(expect![[r#"
         0s org sale fifo room=1 session=2000s => created 1
         0s ann join                           => #1 called, place 1, 0 ahead, claim by 120s
-        0s bob join                           => #2 waiting, place 2, 1 ahead
+        0s bob join                           => #2 waiting, place 2, 1 ahead, eta 1s
         0s ann claim                          => #1 shopping until 2000s, place 1, 0 ahead
         0s ann hold A1                        => h1 of ann: A1, 5000 until 300s
         0s ann hold A2                        => h2 of ann: A2, 5000 until 300s
@@ -215,8 +215,8 @@ fn leaving_frees_the_slot_and_the_holds() {
     check(expect![[r#"
         0s org sale fifo room=1 => created 1
         0s ann join             => #1 called, place 1, 0 ahead, claim by 120s
-        0s bob join             => #2 waiting, place 2, 1 ahead
-        0s cat join             => #3 waiting, place 3, 2 ahead
+        0s bob join             => #2 waiting, place 2, 1 ahead, eta 1s
+        0s cat join             => #3 waiting, place 3, 2 ahead, eta 1s
         0s bob leave            => done
         0s bob leave            => done
         0s bob join             => #2 left, place 2, 1 ahead (as before)
@@ -236,7 +236,7 @@ fn pausing_stops_calls_but_not_shoppers() {
     check(expect![[r#"
         0s org sale fifo room=1 => created 1
         0s ann join             => #1 called, place 1, 0 ahead, claim by 120s
-        0s bob join             => #2 waiting, place 2, 1 ahead
+        0s bob join             => #2 waiting, place 2, 1 ahead, eta 1s
         0s org pause            => done
         0s org pause            => done
         1s ann claim            => #1 shopping until 601s, place 1, 0 ahead
@@ -310,10 +310,10 @@ fn admission_steps_have_a_floor_between_them() {
     check(expect![[r#"
         0s org sale fifo rate=60000 room=1 => created 1
         0s ann join                        => #1 called, place 1, 0 ahead, claim by 120s
-        0s bob join                        => #2 waiting, place 2, 1 ahead
-        0s cat join                        => #3 waiting, place 3, 2 ahead
+        0s bob join                        => #2 waiting, place 2, 1 ahead, eta 1s
+        0s cat join                        => #3 waiting, place 3, 2 ahead, eta 1s
         5ms ann leave                      => done
-        5ms bob show ticket                => #2 waiting, place 2, 1 ahead
+        5ms bob show ticket                => #2 waiting, place 2, 1 ahead, eta 1s
         5ms bob show due                   => due at 20ms
         20ms bob show ticket               => #2 called, place 2, 0 ahead, claim by 120020ms
         25ms bob leave                     => done
@@ -376,10 +376,10 @@ fn changing_the_room_takes_effect_exactly() {
     check(expect![[r#"
         0s org sale fifo rate=60000 room=2 => created 1
         0s a join                          => #1 called, place 1, 0 ahead, claim by 120s
-        0s b join                          => #2 waiting, place 2, 1 ahead
-        0s c join                          => #3 waiting, place 3, 2 ahead
-        0s d join                          => #4 waiting, place 4, 3 ahead
-        0s e join                          => #5 waiting, place 5, 4 ahead
+        0s b join                          => #2 waiting, place 2, 1 ahead, eta 1s
+        0s c join                          => #3 waiting, place 3, 2 ahead, eta 1s
+        0s d join                          => #4 waiting, place 4, 3 ahead, eta 1s
+        0s e join                          => #5 waiting, place 5, 4 ahead, eta 1s
         1s org show line                   => open, 5 joined, 0 entrants, cursor 2, 2 active
         1s a claim                         => #1 shopping until 601s, place 1, 0 ahead
         2s org update room=3               => updated
@@ -449,18 +449,18 @@ fn the_wait_is_told_by_the_rate_really_achieved() {
         42s org pause                                                     => done
         42s l show ticket                                                 => #12 waiting, place 12, 7 ahead
         600s org resume                                                   => done
-        600s l show ticket                                                => #12 waiting, place 12, 7 ahead
+        600s l show ticket                                                => #12 waiting, place 12, 7 ahead, eta 7s
         600s d leave                                                      => done
         600s l show ticket                                                => #12 waiting, place 12, 6 ahead, eta 6s
         610s e leave                                                      => done
         610s l show ticket                                                => #12 waiting, place 12, 5 ahead, eta 25s
         611s org update rate=6                                            => updated
-        611s l show ticket                                                => #12 waiting, place 12, 5 ahead
+        611s l show ticket                                                => #12 waiting, place 12, 5 ahead, eta 50s
         620s f leave                                                      => done
         620s l show ticket                                                => #12 waiting, place 12, 4 ahead, eta 40s
         625s l show ticket                                                => #12 waiting, place 12, 4 ahead, eta 56s
         626s org update rate=600                                          => updated
-        626s l show ticket                                                => #12 waiting, place 12, 4 ahead
+        626s l show ticket                                                => #12 waiting, place 12, 4 ahead, eta 1s
         626s g leave                                                      => done
         627s h leave                                                      => done
         628s l show ticket                                                => #12 waiting, place 12, 2 ahead, eta 2s
@@ -470,27 +470,27 @@ fn the_wait_is_told_by_the_rate_really_achieved() {
 }
 
 #[test]
-fn nobody_is_told_a_time_while_the_line_stands_still() {
+fn the_time_told_is_measured_anew_when_the_line_is_steered() {
     check(expect![[r#"
         0s org sale fifo rate=600 room=2 session=3600s => created 1
         0s ann join                                    => #1 called, place 1, 0 ahead, claim by 120s
         1s bob join                                    => #2 called, place 2, 0 ahead, claim by 121s
-        2s cat join                                    => #3 waiting, place 3, 1 ahead
-        2s dan join                                    => #4 waiting, place 4, 2 ahead
+        2s cat join                                    => #3 waiting, place 3, 1 ahead, eta 1s
+        2s dan join                                    => #4 waiting, place 4, 2 ahead, eta 1s
         3s ann claim                                   => #1 shopping until 3603s, place 1, 0 ahead
         3s bob claim                                   => #2 shopping until 3603s, place 2, 0 ahead
-        500s cat show ticket                           => #3 waiting, place 3, 1 ahead
+        500s cat show ticket                           => #3 waiting, place 3, 1 ahead, eta 498s
         500s org show line                             => open, 4 joined, 0 entrants, cursor 2, 2 active
         1000s org pause                                => done
         1001s org resume                               => done
         1001s org restart                              => restarted
-        1006s cat show ticket                          => #3 waiting, place 3, 1 ahead
+        1006s cat show ticket                          => #3 waiting, place 3, 1 ahead, eta 5s
         3000s org update rate=60                       => updated
-        3010s cat show ticket                          => #3 waiting, place 3, 1 ahead
+        3010s cat show ticket                          => #3 waiting, place 3, 1 ahead, eta 10s
         3603s cat show ticket                          => #3 called, place 3, 0 ahead, claim by 3723s
         3603s dan show ticket                          => #4 waiting, place 4, 1 ahead, eta 603s
-        3623s eve join                                 => #5 waiting, place 5, 1 ahead
-        3623s eve show ticket                          => #5 waiting, place 5, 1 ahead
+        3623s eve join                                 => #5 waiting, place 5, 1 ahead, eta 1s
+        3623s eve show ticket                          => #5 waiting, place 5, 1 ahead, eta 1s
         3623s org close                                => done
         3623s eve show ticket                          => #5 waiting, place 5, 1 ahead
     "#]]);

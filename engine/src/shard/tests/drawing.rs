@@ -194,7 +194,7 @@ fn without_entrants_the_line_is_in_join_order() {
         0s org sale draw    => created 1
         0s org show draw    => 0 entrants, seed 05bf521b…
         1s ann join         => #1 called, place 1, 0 ahead, claim by 121s
-        1s bob join         => #2 waiting, place 2, 1 ahead
+        1s bob join         => #2 waiting, place 2, 1 ahead, eta 1s
         1s ann show receipt => no receipt
     "#]]);
 }
@@ -331,7 +331,7 @@ fn the_ticket_of_a_place_is_known_once_the_line_is_open() {
     check(expect![[r#"
         0s org sale fifo   => created 1
         0s ann join        => #1 called, place 1, 0 ahead, claim by 120s
-        0s bob join        => #2 waiting, place 2, 1 ahead
+        0s bob join        => #2 waiting, place 2, 1 ahead, eta 1s
         0s org show place0 => no ticket
         0s org show place1 => #1 of ann
         0s org show place2 => #2 of bob

@@ -15,7 +15,7 @@ fn holds_are_refused_in_the_documented_order() {
         0s org update opens=1s           => updated
         1s ann hold A1                   => refused: the ticket has not been admitted
         1s ann join                      => #1 called, place 1, 0 ahead, claim by 121s
-        1s bob join                      => #2 waiting, place 2, 1 ahead
+        1s bob join                      => #2 waiting, place 2, 1 ahead, eta 1s
         1s ann hold A1                   => refused: the ticket has not been admitted
         1s ann hold A1 ticket=2          => refused: there is no such ticket
         1s ann claim                     => #1 shopping until 601s, place 1, 0 ahead
@@ -52,7 +52,7 @@ fn tickets_belong_to_their_owners() {
     check(expect![[r#"
         0s org sale fifo room=1 => created 1
         0s ann join             => #1 called, place 1, 0 ahead, claim by 120s
-        0s bob join             => #2 waiting, place 2, 1 ahead
+        0s bob join             => #2 waiting, place 2, 1 ahead, eta 1s
         0s bob claim ticket=1   => refused: there is no such ticket
         0s bob leave ticket=1   => refused: there is no such ticket
         0s bob claim ticket=3   => refused: there is no such ticket
@@ -95,7 +95,7 @@ fn reasons_for_refusing_a_hold_yield_to_those_before() {
         0s ann hold C1 A1 A2 A3                                                                  => refused: there is no seat number 16
         0s ann hold A1 A2 A3                                                                     => refused: the line is scheduled
         100s ann join                                                                            => #1 called, place 1, 0 ahead, claim by 220s
-        100s bob join                                                                            => #2 waiting, place 2, 1 ahead
+        100s bob join                                                                            => #2 waiting, place 2, 1 ahead, eta 1s
         101s bob claim                                                                           => #2 shopping until 701s, place 2, 0 ahead
         101s bob hold A1 A2                                                                      => h1 of bob: A1 A2, 10000 until 401s
         101s ann hold A1 A2 A3                                                                   => refused: the ticket has not been admitted
@@ -167,7 +167,7 @@ fn a_full_line_takes_no_more() {
         0s org limits tickets=100000001 => refused: ticketsMax is out of bounds: 100000001 is not between 1 and 100000000
         0s org limits tickets=2         => done
         0s ann join                     => #1 called, place 1, 0 ahead, claim by 120s
-        0s bob join                     => #2 waiting, place 2, 1 ahead
+        0s bob join                     => #2 waiting, place 2, 1 ahead, eta 1s
         0s cat join                     => refused: the line is full
         0s ann leave                    => done
         0s cat join                     => refused: the line is full
@@ -178,7 +178,7 @@ fn a_full_line_takes_no_more() {
         1s bob show ticket              => #2 called, place 2, 0 ahead, claim by 121s
         1s cat join                     => refused: the line is full
         1s org limits tickets=3         => done
-        1s cat join                     => #3 waiting, place 3, 1 ahead
+        1s cat join                     => #3 waiting, place 3, 1 ahead, eta 1s
         1s dan join                     => refused: the line is full
     "#]]);
 }

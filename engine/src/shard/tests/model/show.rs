@@ -253,12 +253,16 @@ impl Show {
         (called * 60_000 / millis.max(1)).min(u64::from(self.sale.admission.rate_per_minute)) as u32
     }
 
-    /// The first whole second by which so many places are called, at the pace that was counted and within the rate.
-    pub(super) fn eta(&self, ahead: u64, now: Timestamp) -> Option<u64> {
-        let (millis, called) = self.counted(now);
+    /// The first whole second by which so many places are called, at the pace that was counted and within the rate. Where
+    /// nobody was called yet, somebody is called this very moment.
+    pub(super) fn eta(&self, ahead: u64, now: Timestamp) -> u64 {
+        let (millis, called) = match self.counted(now) {
+            (millis, 0) => (millis, 1),
+            counted => counted,
+        };
         let rate = u64::from(self.sale.admission.rate_per_minute);
         let is_enough = |secs: u64| secs * 1_000 * called >= ahead * millis && secs * rate >= ahead * 60;
-        let guess = (ahead * millis / (called.max(1) * 1_000)).max(ahead * 60 / rate);
-        (called > 0).then(|| (guess..).find(|&secs| is_enough(secs)).unwrap())
+        let guess = (ahead * millis / (called * 1_000)).max(ahead * 60 / rate);
+        (guess..).find(|&secs| is_enough(secs)).unwrap()
     }
 }

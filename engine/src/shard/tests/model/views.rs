@@ -27,7 +27,7 @@ impl Model {
             },
             place,
             ahead,
-            eta_secs: ahead.filter(|_| moves).and_then(|ahead| show.eta(ahead, self.now)),
+            eta_secs: ahead.filter(|_| moves).map(|ahead| show.eta(ahead, self.now)),
             claim_by: if let At::Called(by) = ticket.at { Some(by) } else { None },
             session_expires_at: if let At::Shopping(until) = ticket.at { Some(until) } else { None },
         }
