@@ -6,8 +6,13 @@
 pub mod agreement;
 pub mod audits;
 pub mod chains;
+pub mod draw;
+pub mod durability;
 pub mod elections;
+pub mod inventory;
+pub mod line;
 pub mod logs;
+pub mod money;
 pub mod monotony;
 pub mod outcomes;
 pub mod replay;
@@ -126,6 +131,11 @@ pub fn all() -> Panel {
         Box::new(audits::Audits::default()),
         Box::new(outcomes::Outcomes::default()),
         Box::new(seats::Seats::default()),
+        Box::new(inventory::Inventory::default()),
+        Box::new(money::MoneyAtRest::default()),
+        Box::new(line::Lines::default()),
+        Box::new(draw::Draw::default()),
+        Box::new(durability::Durability::default()),
     ];
     Panel { player: Player::default(), checkers }
 }

@@ -10,9 +10,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use vestibule_engine::{
-    CreateShowtime, Currency, Envelope, EventRecord, GroupId, HoldSeats, Method, Money, OpenQueue, OrganisationId,
-    RequestId, Sale, SeatChoice, SeatId, Sequence, Shard, ShardAnswer, ShardCommand, ShardQuery, ShowtimeId,
-    StateMachine, Timestamp, UserId, codec, plan,
+    CreateShowtime, Currency, Envelope, EventRecord, GroupId, HoldId, HoldSeats, Method, Money, OpenQueue, OrderId,
+    OrganisationId, PaymentId, PaymentOutcome, PlaceOrder, RecordPayment, RequestId, Sale, SeatChoice, SeatId,
+    Sequence, Shard, ShardAnswer, ShardCommand, ShardQuery, ShowtimeId, StateMachine, Timestamp, UserId, codec, plan,
 };
 use vestibule_raft::cluster::Position;
 use vestibule_raft::types::{Batch, NodeId};
@@ -126,6 +126,17 @@ impl Stage {
     pub(super) fn hold(&mut self, user: UserId, seats: &[SeatId]) -> Look {
         let (showtime, choice) = (self.showtime(), SeatChoice::Named(seats.to_vec()));
         self.run(ShardCommand::HoldSeats(HoldSeats { showtime, user, ticket: None, channel: None, choice }))
+    }
+
+    pub(super) fn place(&mut self, user: UserId, hold: u64) -> Look {
+        let email = "ann@example.org".to_owned();
+        self.run(ShardCommand::PlaceOrder(PlaceOrder { hold: HoldId::new(GROUP, hold), user, email }))
+    }
+
+    pub(super) fn pay(&mut self, order: u64, payment: u64, amount: i64) -> Look {
+        let (order, payment) = (OrderId::new(GROUP, order), PaymentId(payment));
+        let (outcome, amount) = (PaymentOutcome::Succeeded, Money { amount, ..PRICE });
+        self.run(ShardCommand::RecordPayment(RecordPayment { order, payment, outcome, amount }))
     }
 
     /// Replicas on these nodes that stand where the stage does.
