@@ -4,7 +4,7 @@ default:
     @just --list
 
 # Everything that CI checks.
-ci: fmt-check clippy test loom fuzz deny
+ci: fmt-check clippy sim test loom fuzz deny
 
 # Formats the code.
 fmt:
@@ -21,6 +21,11 @@ clippy:
 # The test command of the README.
 test:
     cargo test --locked
+
+# Simulated clusters: first whether a seed is one run byte for byte, then runs with faults, in processes of their own.
+sim seeds="60" twice="3":
+    cargo run --locked -p vestibule-sim -- meta --seeds {{twice}}
+    cargo run --locked -p vestibule-sim -- sweep --seeds {{seeds}} --jobs 2
 
 # Feeds plans, commands and rows that nobody would write to the engine, for a while each.
 fuzz seconds="15":
