@@ -5,7 +5,7 @@ use crate::host::address;
 use crate::net::SimConnector;
 use crate::options::Options;
 use crate::trace::Trace;
-use crate::workload::{Client, Shop, buy, open_house};
+use crate::workload::{Client, Shop, buy, organise};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -50,11 +50,12 @@ impl Gateway {
         let client = |name: String| {
             // A client that comes again asks for other things, so under other ids.
             let dice = Dice::new(self.options.seed, &format!("requests of {name} in life {life}"));
-            Client::new(name, cluster.clone(), self.shop.history.clone(), dice)
+            Client::new(name, cluster.clone(), self.shop.history.clone(), dice, self.options.market.again)
         };
-        if self.number == 1 && self.shop.house().is_none() {
+        if self.number == 1 {
+            let dice = Dice::new(self.options.seed, &format!("organiser in life {life}"));
             let organiser = client("organiser".to_owned());
-            tokio::spawn(open_house(organiser, self.options.clone(), self.shop.clone()));
+            tokio::spawn(organise(organiser, self.options.clone(), self.shop.clone(), dice));
         }
         let buyers = (0..self.options.buyers).map(|buyer| {
             let user = UserId((self.number * 100 + buyer) as u128);

@@ -3,8 +3,8 @@
 use crate::trace::Trace;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
-use vestibule_engine::{DirectoryCommand, GroupId, Reply, RequestId, ShardCommand};
-use vestibule_raft::cluster::Position;
+use vestibule_engine::{DirectoryCommand, GroupId, Reply, RequestId, ShardAnswer, ShardCommand, ShardQuery};
+use vestibule_raft::cluster::{Consistency, Position};
 
 /// What was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub enum Ask {
     Directory(Box<DirectoryCommand>),
     /// Of a shard.
     Shard(Box<ShardCommand>),
+    /// A question to a shard, and how fresh the answer has to be.
+    Read(ShardQuery, Consistency),
 }
 
 impl Ask {
@@ -21,6 +23,8 @@ impl Ask {
         let text = match self {
             Self::Directory(command) => format!("{command:?}"),
             Self::Shard(command) => format!("{command:?}"),
+            Self::Read(_, Consistency::Linearizable) => "ReadLinearizable".to_owned(),
+            Self::Read(_, Consistency::AppliedMin(_)) => "ReadAnywhere".to_owned(),
         };
         text.split(['(', ' ', '{']).next().unwrap_or_default().to_owned()
     }
@@ -48,6 +52,8 @@ pub struct Call {
 pub enum Answer {
     /// A reply, with the position at which it was applied.
     Reply(Reply, Position),
+    /// The answer to a question, with the position as of which it holds.
+    Read(Box<ShardAnswer>, Position),
     /// It may have taken effect, or may do so yet.
     Unknown,
     /// It certainly has not taken effect. Says why.
@@ -116,6 +122,7 @@ impl History {
                     Err(refusal) => format!("#{number} at {term}.{index}{replayed}: refused: {refusal}"),
                 }
             }
+            Answer::Read(answer, Position { term, index }) => format!("#{number} as of {term}.{index}: {answer:?}"),
             Answer::Unknown => format!("#{number}: outcome unknown"),
             Answer::NotDone(why) => format!("#{number}: not done: {why}"),
         };
@@ -135,6 +142,7 @@ fn describe(ask: &Ask) -> String {
     let text = match ask {
         Ask::Directory(command) => format!("{command:?}"),
         Ask::Shard(command) => format!("{command:?}"),
+        Ask::Read(query, consistency) => format!("{query:?}, {consistency:?}"),
     };
     if text.len() > 400 { format!("{} ({} bytes)", ask.name(), text.len()) } else { text }
 }

@@ -2,8 +2,12 @@
 
 use crate::dice::Dice;
 use crate::faults::Mix;
+use crate::workload::Market;
 use std::fmt;
 use std::time::Duration;
+
+/// The most showtimes of a run.
+const SHOWTIMES_MAX: usize = 2;
 
 /// The options of a run, expanded from its seed.
 #[derive(Debug, Clone)]
@@ -46,6 +50,8 @@ pub struct Options {
     pub checkpoint_interval: Duration,
     /// Bytes of applied log after which they are written earlier.
     pub checkpoint_bytes: u64,
+    /// How seats are sold.
+    pub market: Market,
     /// What goes wrong.
     pub faults: Mix,
     /// How long faults go on, at least.
@@ -61,11 +67,11 @@ impl Options {
         let heartbeat = *dice.pick(&[50, 100, 150]);
         let election_min = heartbeat * dice.within(2..=4);
         let latency_max = *dice.pick(&[1, 2, 5, 20]);
-        Self {
+        let mut options = Self {
             seed,
             nodes: *dice.weighted(&[(3, 6), (4, 1), (5, 3)]),
             groups: u32::try_from(dice.within(1..=3)).unwrap_or(1),
-            showtimes: dice.within(1..=2) as usize,
+            showtimes: dice.within(1..=SHOWTIMES_MAX as u64) as usize,
             seats: *dice.pick(&[60, 120, 300]),
             gateways: dice.within(1..=2) as usize,
             buyers: dice.within(3..=8) as usize,
@@ -84,10 +90,13 @@ impl Options {
             snapshot_entries: *dice.pick(&[20, 50, 200, 2_000]),
             checkpoint_interval: dice.millis(20..=400),
             checkpoint_bytes: *dice.pick(&[4 << 10, 64 << 10, 16 << 20]),
+            market: Market::draw(&mut Dice::new(seed, "sale"), SHOWTIMES_MAX),
             faults: Mix::draw(&mut Dice::new(seed, "faults of the run")),
             chaos: Duration::from_secs(dice.within(8..=20)),
             calm_max: Duration::from_secs(60),
-        }
+        };
+        options.market.methods.truncate(options.showtimes);
+        options
     }
 }
 
@@ -113,6 +122,7 @@ impl fmt::Display for Options {
             "  buyers: think up to {:?}, holds live {:?}, orders {:?}",
             self.think_max, self.hold_ttl, self.payment_ttl
         )?;
+        writeln!(f, "  sale: {}", self.market)?;
         writeln!(f, "  faults: {}", self.faults)?;
         write!(
             f,

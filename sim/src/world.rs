@@ -156,7 +156,7 @@ impl World {
     fn count(&mut self, happening: &Happening) {
         let Happening::Answered { call, answer, .. } = happening else { return };
         match answer {
-            Answer::Reply(..) => *self.summary.operations.entry(call.ask.name()).or_default() += 1,
+            Answer::Reply(..) | Answer::Read(..) => *self.summary.operations.entry(call.ask.name()).or_default() += 1,
             Answer::Unknown | Answer::NotDone(_) => self.summary.unanswered += 1,
         }
     }

@@ -15,6 +15,7 @@ pub mod logs;
 pub mod money;
 pub mod monotony;
 pub mod outcomes;
+pub mod reads;
 pub mod replay;
 pub mod replica;
 pub mod seats;
@@ -127,6 +128,7 @@ pub fn all() -> Panel {
         Box::new(monotony::Monotony::default()),
         Box::new(agreement::Agreement::default()),
         Box::new(replay::Replay::default()),
+        Box::new(reads::Reads::default()),
         Box::new(chains::Chains::default()),
         Box::new(audits::Audits::default()),
         Box::new(outcomes::Outcomes::default()),

@@ -1,4 +1,5 @@
-//! Buyers: they hold seats that others want too, order, pay (late, twice, not at all), cancel, and are refunded.
+//! Buyers: they hold seats that others want too, order, pay (late, twice, not at all), cancel, and are refunded. Those who come to a line are in
+//! [`crowd`](super::crowd).
 
 use super::house::{House, PRICE};
 use super::{Client, Shop, Stage};
@@ -6,14 +7,14 @@ use crate::dice::Dice;
 use crate::options::Options;
 use std::time::Duration;
 use vestibule_engine::{
-    BestSeats, CancelOrder, ExtendHold, HoldSeats, HoldView, Money, OrderState, OrderView, Outcome, PaymentId,
+    BestSeats, CancelOrder, ExtendHold, HoldSeats, HoldView, Method, Money, OrderState, OrderView, Outcome, PaymentId,
     PaymentOutcome, PlaceOrder, RecordPayment, RecordRefund, RefundOrder, ReleaseHold, SeatChoice, SeatId,
-    ShardCommand, UserId,
+    ShardCommand, ShowtimeId, TicketNumber, UserId,
 };
 
 /// Buys until the run closes; then every group that sells has to answer once more.
 pub async fn buy(client: Client, user: UserId, options: Options, shop: Shop, dice: Dice) {
-    let mut buyer = Buyer { client, user, think_max: options.think_max, dice };
+    let mut buyer = Buyer { client, shop: shop.clone(), user, think_max: options.think_max, dice };
     let house = loop {
         if let Some(house) = shop.house() {
             break house;
@@ -33,11 +34,12 @@ pub async fn buy(client: Client, user: UserId, options: Options, shop: Shop, dic
     }
 }
 
-struct Buyer {
-    client: Client,
-    user: UserId,
+pub(super) struct Buyer {
+    pub(super) client: Client,
+    pub(super) shop: Shop,
+    pub(super) user: UserId,
     think_max: Duration,
-    dice: Dice,
+    pub(super) dice: Dice,
 }
 
 impl Buyer {
@@ -46,25 +48,48 @@ impl Buyer {
         tokio::time::sleep(self.dice.millis(0..=think_max)).await;
     }
 
-    fn choice(&mut self, house: &House) -> SeatChoice {
+    fn choice(&mut self, house: &House, options: &Options) -> SeatChoice {
         let seats = house.seat_map.seat_count();
         let quantity = self.dice.within(1..=4) as u32;
-        if self.dice.percent(40) {
+        if self.dice.percent(options.market.best) {
             let together = self.dice.percent(50);
             let best =
                 BestSeats { quantity, category: None, section: None, accessible: false, companion: false, together };
             return SeatChoice::Best(best);
         }
         // Most want the same few seats.
-        let wanted = if self.dice.percent(70) { seats.min(12) } else { seats };
+        let wanted = if options.market.storm && self.dice.percent(80) { seats.min(12) } else { seats };
         let named = (0..quantity).map(|_| SeatId(self.dice.index(wanted) as u32)).collect();
         SeatChoice::Named(named)
     }
 
     async fn visit(&mut self, house: &House, options: &Options) {
-        let showtime = *self.dice.pick(&house.showtimes);
-        let choice = self.choice(house);
-        let ask = HoldSeats { showtime, user: self.user, ticket: None, channel: None, choice };
+        let index = self.dice.index(house.showtimes.len());
+        let showtime = house.showtimes[index];
+        if options.market.waitlist && self.dice.percent(15) {
+            self.wait_for_seats(showtime, options).await;
+        } else if options.market.methods[index] == Method::Passthrough {
+            self.shop(showtime, None, house, options).await;
+        } else if self.dice.percent(5) {
+            // Somebody tries without a ticket, or with one that is not theirs.
+            let number = self.dice.within(1..=20);
+            let ticket = self.dice.percent(80).then_some(TicketNumber(number));
+            self.shop(showtime, ticket, house, options).await;
+        } else {
+            self.stand_in_line(showtime, house, options).await;
+        }
+    }
+
+    /// Holds seats, and goes on from there.
+    pub(super) async fn shop(
+        &mut self,
+        showtime: ShowtimeId,
+        ticket: Option<TicketNumber>,
+        house: &House,
+        options: &Options,
+    ) {
+        let choice = self.choice(house, options);
+        let ask = HoldSeats { showtime, user: self.user, ticket, channel: None, choice };
         let Some(Ok(Outcome::Held { hold })) = self.client.shard(showtime.group(), ShardCommand::HoldSeats(ask)).await
         else {
             return;
@@ -84,7 +109,7 @@ impl Buyer {
         }
     }
 
-    async fn order(&mut self, hold: HoldView, options: &Options) {
+    pub(super) async fn order(&mut self, hold: HoldView, options: &Options) {
         let group = hold.showtime.group();
         let ask = PlaceOrder { hold: hold.hold, user: self.user, email: "buyer@example.org".to_owned() };
         let Some(Ok(Outcome::Ordered { order })) = self.client.shard(group, ShardCommand::PlaceOrder(ask)).await else {
@@ -128,10 +153,12 @@ impl Buyer {
             // The provider tells it again.
             self.client.shard(group, ShardCommand::RecordPayment(ask)).await;
         }
-        let Some(Ok(Outcome::PaymentKnown { order, .. })) = paid else { return };
+        let Some(Ok(Outcome::Ordered { order } | Outcome::PaymentKnown { order, .. })) = paid else { return };
         if order.state == OrderState::Completed && self.dice.percent(50) {
             self.think().await;
-            let ask = RefundOrder { order: order.order, seats: None, reason: "ill".to_owned() };
+            // One seat, or all.
+            let seats = self.dice.percent(40).then(|| order.places.seats.iter().take(1).copied().collect());
+            let ask = RefundOrder { order: order.order, seats, reason: "ill".to_owned() };
             let refunded = self.client.shard(group, ShardCommand::RefundOrder(ask)).await;
             if let Some(Ok(Outcome::Ordered { order })) = refunded {
                 self.give_back(&order).await;
@@ -143,8 +170,16 @@ impl Buyer {
 
     async fn give_back(&mut self, order: &OrderView) {
         let refund = PaymentId(self.dice.number());
-        let outcome = PaymentOutcome::Succeeded;
-        let ask = RecordRefund { order: order.order, refund, outcome, amount: order.refund_due };
-        self.client.shard(order.showtime.group(), ShardCommand::RecordRefund(ask)).await;
+        let (order_id, amount) = (order.order, order.refund_due);
+        if self.dice.percent(20) {
+            // The provider fails at first.
+            let ask = RecordRefund { order: order_id, refund, outcome: PaymentOutcome::Failed, amount };
+            self.client.shard(order.showtime.group(), ShardCommand::RecordRefund(ask)).await;
+        }
+        let ask = RecordRefund { order: order_id, refund, outcome: PaymentOutcome::Succeeded, amount };
+        self.client.shard(order.showtime.group(), ShardCommand::RecordRefund(ask.clone())).await;
+        if self.dice.percent(20) {
+            self.client.shard(order.showtime.group(), ShardCommand::RecordRefund(ask)).await;
+        }
     }
 }

@@ -25,7 +25,7 @@ pub struct House {
 }
 
 /// Puts everything on sale, trying again whatever does not come to an end.
-pub async fn open_house(client: Client, options: Options, shop: Shop) {
+pub(super) async fn open_house(client: Client, options: Options, shop: Shop) {
     let plan = plan::arena(options.seats).expect("the options name sizes that there are plans for");
     let seat_map = Arc::new(plan::import(plan.as_bytes()).expect("a plan that was drawn by rule"));
     let by = UserId(1);
@@ -67,7 +67,7 @@ pub async fn open_house(client: Client, options: Options, shop: Shop) {
     let mut dice = Dice::new(options.seed, "house");
     let mut showtimes = Vec::new();
     while showtimes.len() < options.showtimes {
-        let sale = sale(&options);
+        let sale = sale(&options, options.market.methods[showtimes.len()]);
         let mut draw_secret = [0; 32];
         draw_secret[..16].copy_from_slice(&dice.wide().to_le_bytes());
         let ask = ScheduleShowtime {
@@ -114,15 +114,20 @@ pub async fn open_house(client: Client, options: Options, shop: Shop) {
     shop.set_house(House { seat_map, showtimes });
 }
 
-fn sale(options: &Options) -> Sale {
+fn sale(options: &Options, method: Method) -> Sale {
     let millis = |span: Duration| Millis(span.as_millis() as u64);
+    let start = Timestamp(EPOCH.as_millis() as u64);
     Sale {
-        method: Method::Passthrough,
-        opens_at: Some(Timestamp(EPOCH.as_millis() as u64)),
+        method,
+        prequeue_at: Some(start),
+        // The organiser opens lines, once some have joined.
+        opens_at: (method == Method::Passthrough).then_some(start),
+        admission: options.market.admission,
         hold_ttl: millis(options.hold_ttl),
         hold_total_max: millis(options.hold_ttl * 3),
         payment_ttl: millis(options.payment_ttl),
         seats_per_buyer_max: 200,
+        waitlist: options.market.waitlist,
         ..Sale::default()
     }
 }

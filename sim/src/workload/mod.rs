@@ -1,20 +1,26 @@
 //! What the clients of a run do, through the real client of the cluster.
 
 mod buyers;
+mod crowd;
 mod house;
+mod market;
+mod organiser;
 
 pub use buyers::buy;
-pub use house::{House, open_house};
+pub use house::House;
+pub use market::Market;
+pub use organiser::organise;
 
 use crate::dice::Dice;
-use crate::history::{Answer, Ask, History};
+use crate::history::{Answer, Ask, Call, History};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use vestibule_engine::{
-    Directory, DirectoryCommand, Envelope, GroupId, Outcome, Refusal, Reply, RequestId, Shard, ShardCommand,
+    Directory, DirectoryCommand, Envelope, GroupId, Outcome, Refusal, Reply, RequestId, Shard, ShardAnswer,
+    ShardCommand, ShardQuery,
 };
-use vestibule_raft::cluster::{Cluster, Position, ProposeError};
+use vestibule_raft::cluster::{Cluster, Consistency, Position, ProposeError};
 
 /// How long a call may take before its outcome counts as unknown, for now.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -78,12 +84,14 @@ pub struct Client {
     cluster: Arc<dyn Cluster>,
     history: History,
     dice: Arc<Mutex<Dice>>,
+    /// How many commands in a hundred are sent again after they were answered.
+    again: u64,
 }
 
 impl Client {
-    /// One called `name`, which draws its request ids from `dice`.
-    pub fn new(name: String, cluster: Arc<dyn Cluster>, history: History, dice: Dice) -> Self {
-        Self { name, cluster, history, dice: Arc::new(Mutex::new(dice)) }
+    /// One called `name`, which draws its request ids from `dice` and sends so many commands in a hundred again.
+    pub fn new(name: String, cluster: Arc<dyn Cluster>, history: History, dice: Dice, again: u64) -> Self {
+        Self { name, cluster, history, dice: Arc::new(Mutex::new(dice)), again }
     }
 
     /// Has a shard do something. `None` if that was refused, not done, or its outcome is unknown.
@@ -100,6 +108,22 @@ impl Client {
         let envelope = Envelope { request: Some(request), command: command.clone() };
         let (group, ask) = (GroupId::DIRECTORY, Ask::Directory(Box::new(command)));
         self.note(group, request, ask, || self.cluster.propose::<Directory>(group, &envelope, PATIENCE)).await
+    }
+
+    /// Asks a shard a question. `None` if nobody answered in time.
+    async fn read(&self, group: GroupId, query: ShardQuery, is_linearizable: bool) -> Option<ShardAnswer> {
+        let consistency = if is_linearizable { Consistency::Linearizable } else { Consistency::AppliedMin(0) };
+        let call = self.history.call(&self.name, group, self.draw(), Ask::Read(query.clone(), consistency));
+        match self.cluster.query::<Shard>(group, &query, consistency, PATIENCE).await {
+            Ok((answer, position)) => {
+                self.history.answer(&call, Answer::Read(Box::new(answer.clone()), position));
+                Some(answer)
+            }
+            Err(error) => {
+                self.history.answer(&call, Answer::NotDone(error.to_string()));
+                None
+            }
+        }
     }
 
     fn draw(&self) -> RequestId {
@@ -123,6 +147,7 @@ impl Client {
             match attempt().await {
                 Ok((reply, position)) => {
                     self.history.answer(&call, Answer::Reply(reply.clone(), position));
+                    self.send_again(&call, &attempt).await;
                     return Some(reply.result);
                 }
                 Err(ProposeError::UnknownOutcome(_)) => is_open = true,
@@ -135,5 +160,18 @@ impl Client {
         }
         self.history.answer(&call, Answer::Unknown);
         None
+    }
+
+    /// Now and then a client sends what was answered once more: it did not see the answer.
+    async fn send_again<F>(&self, call: &Arc<Call>, attempt: &impl Fn() -> F)
+    where
+        F: Future<Output = Result<(Reply, Position), ProposeError>>,
+    {
+        if !self.dice.lock().expect("no holder of this lock panics").percent(self.again) {
+            return;
+        }
+        if let Ok((reply, position)) = attempt().await {
+            self.history.answer(call, Answer::Reply(reply, position));
+        }
     }
 }

@@ -1,0 +1,64 @@
+//! How the showtimes of a run are sold: by line or without, how fast, to how many at once.
+
+use crate::dice::Dice;
+use std::fmt;
+use std::time::Duration;
+use vestibule_engine::{Admission, Method, Millis};
+
+/// Drawn once a run.
+#[derive(Debug, Clone)]
+pub struct Market {
+    /// How buyers get to the seats, for each showtime.
+    pub methods: Vec<Method>,
+    /// Whether seats that come free are offered to those who wait for them.
+    pub waitlist: bool,
+    /// Speed and room of the lines, to begin with.
+    pub admission: Admission,
+    /// Whether most buyers want the same few seats.
+    pub storm: bool,
+    /// How many in a hundred want the best seats, not certain ones.
+    pub best: u64,
+    /// How many commands in a hundred are sent again after they were answered.
+    pub again: u64,
+}
+
+impl Market {
+    /// Draws one for so many showtimes.
+    pub fn draw(dice: &mut Dice, showtimes: usize) -> Self {
+        let millis = |span: Duration| Millis(span.as_millis() as u64);
+        let methods = [(Method::Passthrough, 4), (Method::Fifo, 3), (Method::Draw, 3)];
+        Self {
+            methods: (0..showtimes).map(|_| *dice.weighted(&methods)).collect(),
+            waitlist: dice.percent(50),
+            admission: Admission {
+                rate_per_minute: *dice.pick(&RATES),
+                active_max: *dice.pick(&[2, 5, 20]),
+                claim_ttl: millis(dice.millis(1_000..=3_000)),
+                session_ttl: millis(dice.millis(1_500..=6_000)),
+            },
+            storm: dice.percent(70),
+            best: *dice.pick(&[10, 40, 90]),
+            again: *dice.pick(&[0, 5, 20]),
+        }
+    }
+}
+
+/// Rates of a line per minute that are met in runs.
+pub(super) const RATES: [u32; 5] = [30, 120, 600, 1_200, 6_000];
+
+impl fmt::Display for Market {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let methods: Vec<String> = self.methods.iter().map(ToString::to_string).collect();
+        let Admission { rate_per_minute, active_max, claim_ttl, session_ttl } = self.admission;
+        write!(
+            f,
+            "{}, {rate_per_minute} a minute, {active_max} at once, {} ms to claim, {} ms to shop, {}{} % best seats, {} % asked again",
+            methods.join(" and "),
+            claim_ttl.0,
+            session_ttl.0,
+            if self.waitlist { "waitlist, " } else { "" },
+            self.best,
+            self.again
+        )
+    }
+}

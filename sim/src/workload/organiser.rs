@@ -1,0 +1,88 @@
+//! The organiser during the sale: opens lines, changes rates and room, pauses and resumes, blocks seats and frees them.
+
+use super::house::open_house;
+use super::market::RATES;
+use super::{Client, Shop, Stage};
+use crate::dice::Dice;
+use crate::options::Options;
+use vestibule_engine::{
+    BlockSeats, Method, Millis, OpenQueue, PauseQueue, ResumeQueue, SalePatch, SeatId, SetQueueMessage, ShardCommand,
+    ShowtimeId, UnblockSeats, UpdateSale,
+};
+
+/// Puts everything on sale, if that is not done yet, and runs the sale until the run closes.
+pub async fn organise(client: Client, options: Options, shop: Shop, dice: Dice) {
+    if shop.house().is_none() {
+        open_house(client.clone(), options.clone(), shop.clone()).await;
+    }
+    let mut organiser = Organiser { client, dice };
+    let Some(house) = shop.house() else { return };
+    for (&showtime, method) in house.showtimes.iter().zip(&options.market.methods) {
+        if *method != Method::Passthrough {
+            // Some join before the line opens. Whoever took over from a machine that died opens it once more.
+            organiser.pause(200, 2_500).await;
+            organiser.insist(showtime, ShardCommand::OpenQueue(OpenQueue { showtime })).await;
+        }
+    }
+    while shop.stage() < Stage::Closing {
+        organiser.pause(200, 1_500).await;
+        let showtime = *organiser.dice.pick(&house.showtimes);
+        organiser.act(showtime, house.seat_map.seat_count(), &options).await;
+    }
+}
+
+struct Organiser {
+    client: Client,
+    dice: Dice,
+}
+
+impl Organiser {
+    async fn pause(&mut self, min: u64, max: u64) {
+        tokio::time::sleep(self.dice.millis(min..=max)).await;
+    }
+
+    /// Asks until there is an answer.
+    async fn insist(&mut self, showtime: ShowtimeId, command: ShardCommand) {
+        while self.client.shard(showtime.group(), command.clone()).await.is_none() {
+            self.pause(50, 200).await;
+        }
+    }
+
+    async fn act(&mut self, showtime: ShowtimeId, seats: usize, options: &Options) {
+        let group = showtime.group();
+        match self.dice.within(0..=99) {
+            0..=29 => {
+                let patch = SalePatch {
+                    rate_per_minute: Some(*self.dice.pick(&RATES)),
+                    active_max: Some(self.dice.within(1..=12) as u32),
+                    ..SalePatch::default()
+                };
+                self.client.shard(group, ShardCommand::UpdateSale(UpdateSale { showtime, patch })).await;
+            }
+            30..=39 => {
+                let longest = options.hold_ttl.as_millis() as u64;
+                let hold_ttl = Some(Millis(self.dice.within(1_000..=longest)));
+                let patch = SalePatch { hold_ttl, ..SalePatch::default() };
+                self.client.shard(group, ShardCommand::UpdateSale(UpdateSale { showtime, patch })).await;
+            }
+            40..=64 => {
+                self.client.shard(group, ShardCommand::PauseQueue(PauseQueue { showtime })).await;
+                self.pause(100, 1_500).await;
+                // A line that stays paused would end the sale.
+                self.insist(showtime, ShardCommand::ResumeQueue(ResumeQueue { showtime })).await;
+            }
+            65..=84 => {
+                let count = self.dice.within(1..=5);
+                let blocked: Vec<SeatId> = (0..count).map(|_| SeatId(self.dice.index(seats) as u32)).collect();
+                let ask = BlockSeats { showtime, seats: blocked.clone(), reason: "camera".to_owned(), channel: None };
+                self.client.shard(group, ShardCommand::BlockSeats(ask)).await;
+                self.pause(100, 1_500).await;
+                self.client.shard(group, ShardCommand::UnblockSeats(UnblockSeats { showtime, seats: blocked })).await;
+            }
+            _ => {
+                let text = self.dice.percent(50).then(|| "soon".to_owned());
+                self.client.shard(group, ShardCommand::SetQueueMessage(SetQueueMessage { showtime, text })).await;
+            }
+        }
+    }
+}
