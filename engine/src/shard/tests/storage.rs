@@ -184,3 +184,22 @@ fn events_are_kept_for_sinks_and_for_a_while_and_never_without_end() {
     let Err(oldest) = shard.events(1, 1) else { panic!() };
     assert!(shard.last_sequence() - oldest < 256);
 }
+
+#[test]
+fn rows_far_apart_load() {
+    // An order may wait a week for its money, while a thousand holds a second come and go.
+    let mut world = World::new();
+    world.run("0s org sale passthrough payment=604800s");
+    world.run("1s ann hold A1");
+    world.run("1s ann order h1");
+    for counter in [64 * 10_000_010, (1 << 48) - 2] {
+        world.shard.counters.hold = counter;
+        assert!(world.run("2s bob hold A2").starts_with('h'));
+        let rows = world.shard.rows();
+        let loaded = Shard::load(GROUP, rows.clone().into_iter()).unwrap();
+        loaded.audit().unwrap();
+        assert_eq!(loaded.rows(), rows);
+        world.run(&format!("2s bob release h{}", counter + 1));
+        world.shard.audit().unwrap();
+    }
+}
