@@ -189,7 +189,8 @@ fn scattered(criterion: &mut Criterion) {
             let (reason, channel) = ("kept".to_owned(), Some(channel.to_owned()));
             ShardCommand::BlockSeats(BlockSeats { showtime: SHOWTIME, seats, reason, channel })
         };
-        apply(&mut shard, 2, vec![block((0..200_000).step_by(2).map(SeatId).collect(), "press")]);
+        let press: Vec<SeatId> = (0..200_000).step_by(2).map(SeatId).collect();
+        apply(&mut shard, 2, press.chunks(10_000).map(|seats| block(seats.to_vec(), "press")).collect());
         if is_carried == Some(true) {
             apply(&mut shard, 3, vec![block((1..200_000).step_by(20).map(SeatId).collect(), "club")]);
         }

@@ -29,6 +29,9 @@ pub(crate) struct Limits {
     pub(crate) tickets_max: u64,
 }
 
+/// Bytes that each remembered request, and each event, may take on average over the most there may be.
+const RECORD_LEN_MEAN: u64 = 512;
+
 /// The most tickets of any line.
 pub(crate) const TICKETS_MAX: u64 = 100_000_000;
 
@@ -45,6 +48,16 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// The most bytes of remembered requests.
+    fn request_bytes_max(&self) -> u64 {
+        self.requests_max * RECORD_LEN_MEAN
+    }
+
+    /// The most bytes of events, but for a page that is not full yet.
+    fn event_bytes_max(&self) -> u64 {
+        self.events_max * RECORD_LEN_MEAN
+    }
+
     /// Refuses limits outside the bounds that [`SetLimits`] documents.
     fn check(&self) -> Result<(), Refusal> {
         const DAY: u64 = 24 * 60 * 60 * 1_000;
@@ -145,9 +158,10 @@ impl GroupState {
     /// Forgets what is too old or too much. To be called once everything due at this time has happened and again after
     /// each command, so that what is left, and which sinks lapse, does not depend on how a batch was cut.
     pub(crate) fn forget(&mut self) {
-        self.ledger.forget(self.now, self.limits.request_age_max, self.limits.requests_max);
-        self.journal.forget(self.now, self.limits.event_age_min);
-        while self.journal.is_over(self.limits.events_max) {
+        let limits = &self.limits;
+        self.ledger.forget(self.now, limits.request_age_max, limits.requests_max, limits.request_bytes_max());
+        self.journal.forget(self.now, limits.event_age_min);
+        while self.journal.is_over(limits.events_max, limits.event_bytes_max()) {
             for (sink, acknowledged) in self.journal.drop_oldest_page() {
                 let event = Event::SinkLapsed { sink, acknowledged };
                 self.journal.append(self.now, None, &event, &mut self.chain);
@@ -315,12 +329,8 @@ impl GroupState {
 
     /// Recounts the logs. Gives the last link of each chain that has events retained.
     pub(crate) fn audit(&self) -> Result<BTreeMap<Option<ShowtimeId>, [u8; 32]>, String> {
-        self.ledger.audit()?;
-        let requests = self.ledger.records();
-        if requests.next() - requests.first() > self.limits.requests_max {
-            return Err("more requests are remembered than may be".into());
-        }
-        if self.journal.is_over(self.limits.events_max) {
+        self.ledger.audit(self.limits.requests_max, self.limits.request_bytes_max())?;
+        if self.journal.is_over(self.limits.events_max, self.limits.event_bytes_max()) {
             return Err("more events are kept than may be".into());
         }
         self.journal.audit()

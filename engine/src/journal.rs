@@ -70,9 +70,11 @@ impl Journal {
         (self.records.first() / PAGE_LEN + 1) * PAGE_LEN
     }
 
-    /// Whether there are more than `count_max` events.
-    pub(crate) fn is_over(&self, count_max: u64) -> bool {
-        self.records.next() - self.records.first() > count_max
+    /// Whether there are more than `count_max` events, or more bytes of them than `bytes_max` in more than a page that is
+    /// not full yet: nothing is dropped of that.
+    pub(crate) fn is_over(&self, count_max: u64, bytes_max: u64) -> bool {
+        let (first, next) = (self.records.first(), self.records.next());
+        next - first > count_max || (self.oldest_page_end() <= next && self.records.bytes_from(first) > bytes_max)
     }
 
     /// Drops the oldest page, whoever still wants it. Gives the sinks that lapse with it, and what each had acknowledged.

@@ -70,11 +70,16 @@ impl Ledger {
         self.index.insert_unique(hash, (hash, number), |&(hash, _)| hash);
     }
 
-    /// Forgets what is older than `age_max` and what is more than `count_max`, oldest first.
-    pub(crate) fn forget(&mut self, now: Timestamp, age_max: Millis, count_max: u64) {
+    /// Whether those from this one on are more than `count_max`, or more bytes than `bytes_max`.
+    fn is_over(&self, first: u64, count_max: u64, bytes_max: u64) -> bool {
+        self.records.next() - first > count_max || self.records.bytes_from(first) > bytes_max
+    }
+
+    /// Forgets what is older than `age_max`, and what is more than `count_max` or `bytes_max`, oldest first.
+    pub(crate) fn forget(&mut self, now: Timestamp, age_max: Millis, count_max: u64, bytes_max: u64) {
         let mut first = self.records.first();
         while let Some(record) = self.records.get(first) {
-            if self.records.next() - first <= count_max && at_of(record) + age_max > now {
+            if at_of(record) + age_max > now && !self.is_over(first, count_max, bytes_max) {
                 break;
             }
             if let Ok(entry) = self.index.find_entry(hash_of(id_of(record)), |&(_, number)| number == first) {
@@ -125,8 +130,11 @@ impl Ledger {
         Ok(())
     }
 
-    /// Recounts: every record is found by its id, and nothing else is.
-    pub(crate) fn audit(&self) -> Result<(), String> {
+    /// Recounts: every record is found by its id, nothing else is, and there are no more than may be.
+    pub(crate) fn audit(&self, count_max: u64, bytes_max: u64) -> Result<(), String> {
+        if self.is_over(self.records.first(), count_max, bytes_max) {
+            return Err("more requests are remembered than may be".into());
+        }
         if self.index.len() as u64 != self.records.next() - self.records.first() {
             return Err(format!(
                 "{} requests are indexed, {} remembered",

@@ -18,14 +18,25 @@ pub(crate) struct RecordLog {
 
 #[derive(Debug, Default)]
 struct Page {
+    /// The bytes of all pages before it, since the first that this log has seen.
+    from: u64,
     ends: Vec<u32>,
     bytes: Vec<u8>,
 }
 
 impl Page {
+    /// Where the record of this slot begins, or where the last ends.
+    fn start(&self, slot: usize) -> usize {
+        if slot == 0 { 0 } else { self.ends[slot - 1] as usize }
+    }
+
     fn record(&self, slot: usize) -> &[u8] {
-        let from = if slot == 0 { 0 } else { self.ends[slot - 1] as usize };
-        &self.bytes[from..self.ends[slot] as usize]
+        &self.bytes[self.start(slot)..self.ends[slot] as usize]
+    }
+
+    /// The bytes of this page and of all before it.
+    fn to(&self) -> u64 {
+        self.from + self.bytes.len() as u64
     }
 }
 
@@ -45,8 +56,9 @@ impl RecordLog {
         let number = self.next;
         if number.is_multiple_of(PAGE_LEN) {
             // About as large as the page before, so that it seldom has to grow.
-            let len = self.pages.back().map_or(0, |page| page.bytes.len());
-            let page = Page { ends: Vec::with_capacity(PAGE_LEN as usize), bytes: Vec::with_capacity(len + len / 8) };
+            let (from, len) = self.pages.back().map_or((0, 0), |page| (page.to(), page.bytes.len()));
+            let (ends, bytes) = (Vec::with_capacity(PAGE_LEN as usize), Vec::with_capacity(len + len / 8));
+            let page = Page { from, ends, bytes };
             self.pages.push_back(page);
         }
         let page = self.pages.back_mut().expect("the page of the next record was made with its first record");
@@ -66,6 +78,15 @@ impl RecordLog {
         }
         let page = &self.pages[(number / PAGE_LEN - self.first / PAGE_LEN) as usize];
         Some(page.record((number % PAGE_LEN) as usize))
+    }
+
+    /// How many bytes the records have from this one on. It has to be there, or the next.
+    pub(crate) fn bytes_from(&self, number: u64) -> u64 {
+        let page = self.pages.get((number / PAGE_LEN - self.first / PAGE_LEN) as usize);
+        match (page, self.pages.back()) {
+            (Some(page), Some(last)) => last.to() - page.from - page.start((number % PAGE_LEN) as usize) as u64,
+            _ => 0,
+        }
     }
 
     /// Drops everything before `first`.
@@ -119,13 +140,14 @@ impl RecordLog {
             return Err(row.corrupt(format!("page {wanted} was to come")));
         }
         let payload = row.payload()?;
+        let from = self.pages.back().map_or(0, Page::to);
         let read = || {
             let (count, rest) = payload.split_at_checked(4)?;
             let count = u32::from_le_bytes(count.try_into().ok()?) as usize;
             let (ends, bytes) = rest.split_at_checked(count.checked_mul(4)?)?;
             let ends: Vec<u32> = ends.as_chunks::<4>().0.iter().map(|end| u32::from_le_bytes(*end)).collect();
             let fits = ends.is_sorted() && ends.last().copied().unwrap_or(0) as usize == bytes.len();
-            (fits && count == records).then(|| Page { ends, bytes: bytes.to_vec() })
+            (fits && count == records).then(|| Page { from, ends, bytes: bytes.to_vec() })
         };
         let page = read().ok_or_else(|| row.corrupt("the lengths of its records contradict it"))?;
         self.pages.push_back(page);

@@ -305,7 +305,7 @@ pub struct RecordRefund {
 pub struct BlockSeats {
     /// Which showtime.
     pub showtime: ShowtimeId,
-    /// Which seats, 1 to 200,000.
+    /// Which seats, 1 to 10,000.
     pub seats: Vec<SeatId>,
     /// Why, 1 to 200 bytes.
     pub reason: String,
@@ -318,7 +318,7 @@ pub struct BlockSeats {
 pub struct UnblockSeats {
     /// Which showtime.
     pub showtime: ShowtimeId,
-    /// Which seats, 1 to 200,000.
+    /// Which seats, 1 to 10,000.
     pub seats: Vec<SeatId>,
 }
 

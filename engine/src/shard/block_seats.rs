@@ -3,12 +3,15 @@
 use super::Shard;
 use super::seats::BLOCKS_MAX;
 use crate::group_state::{Events, check_text};
-use crate::{BlockSeats, Event, Outcome, Refusal, SEATS_MAX, SeatId};
+use crate::{BlockSeats, Event, Outcome, Refusal, SeatId};
+
+/// The most seats that one command blocks or unblocks: replies and events name them all.
+const SEATS_NAMED_MAX: usize = 10_000;
 
 /// The seats of a list in order, each once; refused when there are none or too many.
 pub(super) fn distinct_seats(seats: &[SeatId]) -> Result<Vec<SeatId>, Refusal> {
-    if !(1..=SEATS_MAX).contains(&seats.len()) {
-        return Err(Refusal::out_of_bounds("seats", format!("{} is not between 1 and {SEATS_MAX}", seats.len())));
+    if !(1..=SEATS_NAMED_MAX).contains(&seats.len()) {
+        return Err(Refusal::out_of_bounds("seats", format!("{} is not between 1 and {SEATS_NAMED_MAX}", seats.len())));
     }
     let mut seats = seats.to_vec();
     seats.sort_unstable();

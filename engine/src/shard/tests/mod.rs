@@ -8,6 +8,7 @@ mod admission;
 mod audits;
 mod best;
 mod best_oracle;
+mod bounds;
 mod coverage;
 mod drawing;
 mod equal;

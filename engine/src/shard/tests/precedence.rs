@@ -310,7 +310,7 @@ fn rows(command: &ShardCommand) -> Vec<ShardRow> {
             }),
         ],
         ShardCommand::UnblockSeats(_) => vec![
-            row!(UnblockSeats, "OutOfBounds", |ask| ask.seats = vec![SeatId(999); crate::SEATS_MAX + 1]),
+            row!(UnblockSeats, "OutOfBounds", |ask| ask.seats = vec![SeatId(999); 10_001]),
             row!(UnblockSeats, "NoSuchShowtime", |ask| ask.showtime = another()),
             row!(UnblockSeats, "NoSuchSeat", |ask| ask.seats.push(SeatId(999))),
         ],

@@ -10,6 +10,8 @@ pub(super) struct Answered {
     at: Timestamp,
     command: DirectoryCommand,
     result: Result<Outcome, Refusal>,
+    /// Bytes of id, body and time, then of the result.
+    len: u64,
 }
 
 /// Who reads the facts.
@@ -22,6 +24,9 @@ pub(super) struct ModelSink {
 
 /// Facts are forgotten by so many together.
 const PAGE: u64 = 256;
+
+/// Bytes of a request or a fact, on average over as many as there may be.
+const MEAN: u64 = 512;
 
 /// The bounds, by their place in [`Model::limits`].
 const REQUESTS_MAX: usize = 0;
@@ -57,7 +62,8 @@ impl Model {
     pub(super) fn remember(&mut self, envelope: &Envelope<DirectoryCommand>, reply: &Reply) {
         if let Some(id) = envelope.request {
             let (command, result) = (envelope.command.clone(), reply.result.clone());
-            self.answered.push(Answered { id, at: self.now, command, result });
+            let len = (16 + 16 + 8 + codec::encode(&result).len()) as u64;
+            self.answered.push(Answered { id, at: self.now, command, result, len });
         }
     }
 
@@ -65,7 +71,9 @@ impl Model {
     pub(super) fn forget(&mut self) {
         while self.answered.first().is_some_and(|oldest| {
             let is_old = oldest.at.0 + self.limits[REQUEST_AGE_MAX] <= self.now.0;
-            is_old || self.answered.len() as u64 > self.limits[REQUESTS_MAX]
+            let len: u64 = self.answered.iter().map(|known| known.len).sum();
+            let max = self.limits[REQUESTS_MAX];
+            is_old || self.answered.len() as u64 > max || len > max * MEAN
         }) {
             self.answered.remove(0);
         }
@@ -80,8 +88,14 @@ impl Model {
             self.forgotten = end;
         }
         // Whole pages beyond the bound, whoever waits for them.
-        while self.last_sequence() - self.forgotten > self.limits[EVENTS_MAX] {
-            self.forgotten = (self.forgotten / PAGE + 1) * PAGE;
+        loop {
+            let end = (self.forgotten / PAGE + 1) * PAGE;
+            let len: u64 = self.record_lens[self.forgotten as usize..].iter().sum();
+            let is_large = len > self.limits[EVENTS_MAX] * MEAN && end <= self.last_sequence();
+            if !is_large && self.last_sequence() - self.forgotten <= self.limits[EVENTS_MAX] {
+                break;
+            }
+            self.forgotten = end;
             let forgotten = self.forgotten;
             let mut lapsed = Vec::new();
             for (name, sink) in &mut self.sinks {

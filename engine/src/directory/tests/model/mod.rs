@@ -51,6 +51,8 @@ struct Model {
     sinks: BTreeMap<String, ModelSink>,
     /// All facts there ever were: number n is at n - 1.
     records: Vec<EventRecord>,
+    /// The bytes that each fact takes.
+    record_lens: Vec<u64>,
     /// So many of them are no longer kept.
     forgotten: u64,
 }
@@ -105,6 +107,7 @@ impl Model {
             limits: [1_000_000, DAY, DAY / 24, 4_000_000, 100_000_000],
             sinks: BTreeMap::new(),
             records: Vec::new(),
+            record_lens: Vec::new(),
             forgotten: 0,
         }
     }
@@ -156,8 +159,10 @@ impl Model {
         let (sequence, at, showtime) = (self.records.len() as u64 + 1, self.now, None::<ShowtimeId>);
         let mut hash = Sha256::new();
         hash.update(self.records.last().map_or([0; 32], |last| last.chain));
-        hash.update(codec::encode(&(sequence, at, showtime, &event)));
-        let chain = hash.finalize().into();
+        let bytes = codec::encode(&(sequence, at, showtime, &event));
+        hash.update(&bytes);
+        let chain: [u8; 32] = hash.finalize().into();
+        self.record_lens.push((bytes.len() + chain.len()) as u64);
         self.records.push(EventRecord { sequence, at, showtime, event, chain });
     }
 

@@ -10,6 +10,8 @@ pub(super) struct Answered {
     at: Timestamp,
     command: ShardCommand,
     result: Result<Outcome, Refusal>,
+    /// The bytes that it takes.
+    len: u64,
 }
 
 /// Who reads the facts.
@@ -22,6 +24,9 @@ pub(crate) struct ModelSink {
 
 /// Facts are forgotten by so many together.
 const PAGE: u64 = 256;
+
+/// All requests that may be remembered, and all facts that may be kept, take so many bytes each at most, on average.
+const MEAN: u64 = 512;
 
 impl Model {
     /// The answer to a request that was answered before.
@@ -37,14 +42,19 @@ impl Model {
     pub(super) fn remember(&mut self, envelope: &Envelope<ShardCommand>, reply: &Reply) {
         if let Some(id) = envelope.request {
             let (command, result) = (envelope.command.clone(), reply.result.clone());
-            self.answered.push(Answered { id, at: self.now, command, result });
+            // Id and body take 16 bytes each, the time 8.
+            let len = 16 + 16 + 8 + codec::encode(&result).len() as u64;
+            self.answered.push(Answered { id, at: self.now, command, result, len });
         }
     }
 
     /// Forgets requests and facts that are too old or too many.
     pub(super) fn forget(&mut self) {
         let is_old = |known: &Answered| known.at + self.request_age_max <= self.now;
-        while self.answered.len() as u64 > self.requests_max || self.answered.first().is_some_and(is_old) {
+        while self.answered.len() as u64 > self.requests_max
+            || self.answered.iter().map(|known| known.len).sum::<u64>() > self.requests_max * MEAN
+            || self.answered.first().is_some_and(is_old)
+        {
             self.answered.remove(0);
         }
         let page_end = |model: &Self| (model.forgotten / PAGE + 1) * PAGE;
@@ -57,7 +67,10 @@ impl Model {
             }
             self.forgotten = end;
         }
-        while self.last_sequence() - self.forgotten > self.events_max {
+        // A page that is not full stays, however large.
+        while self.last_sequence() - self.forgotten > self.events_max
+            || (self.kept_bytes() > self.events_max * MEAN && page_end(self) <= self.last_sequence())
+        {
             self.forgotten = page_end(self);
             for sink in self.sinks.keys().cloned().collect::<Vec<_>>() {
                 let of = self.sinks.get_mut(&sink).unwrap();
@@ -123,6 +136,10 @@ impl Model {
             None => return Err(Refusal::NoSuchSink),
         }
         Ok(Outcome::Done)
+    }
+
+    fn kept_bytes(&self) -> u64 {
+        self.record_lens[self.forgotten as usize..].iter().sum()
     }
 
     pub(crate) fn last_sequence(&self) -> Sequence {

@@ -21,7 +21,7 @@ pub(crate) struct ModelHold {
 /// A list of seats in order, each once.
 fn distinct(seats: &[SeatId]) -> Result<Vec<SeatId>, Refusal> {
     if seats.is_empty() {
-        return Err(bounds("seats", "0 is not between 1 and 200000"));
+        return Err(bounds("seats", "0 is not between 1 and 10000"));
     }
     let mut seats = seats.to_vec();
     seats.sort();

@@ -46,6 +46,8 @@ pub(crate) struct Model {
     pub(crate) sinks: BTreeMap<String, ModelSink>,
     /// All facts there ever were: number n is at n - 1.
     records: Vec<EventRecord>,
+    /// The bytes that each fact takes.
+    record_lens: Vec<u64>,
     /// So many of them are no longer kept.
     forgotten: u64,
 }
@@ -99,6 +101,7 @@ impl Model {
             tickets_max: 100_000_000,
             sinks: BTreeMap::new(),
             records: Vec::new(),
+            record_lens: Vec::new(),
             forgotten: 0,
         }
     }
@@ -118,6 +121,8 @@ impl Model {
         let mut bytes = before.map_or([0; 32], |record| record.chain).to_vec();
         bytes.extend(codec::encode(&(sequence, self.now, showtime, &event)));
         let chain = Sha256::digest(&bytes).into();
+        // As many bytes as were hashed: a link stands behind the fact where one stood in front.
+        self.record_lens.push(bytes.len() as u64);
         self.records.push(EventRecord { sequence, at: self.now, showtime, event, chain });
     }
 
