@@ -7,6 +7,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use smallvec::SmallVec;
 
 /// A fact with its position, its time and its link in the chain of its showtime.
 ///
@@ -34,11 +35,30 @@ impl EventRecord {
     }
 }
 
+/// Seats that belong together. Most buyers take four at most, and those need no memory of their own: the list is copied
+/// into every fact, reply and row of a purchase.
+pub type SeatList = SmallVec<[SeatId; 4]>;
+
+/// A [`SeatList`] is stored as any other list is. It is read by way of a vector, which trusts no length prefix.
+mod seat_list {
+    use super::{SeatId, SeatList};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(seats: &SeatList, serializer: S) -> Result<S::Ok, S::Error> {
+        seats.as_slice().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SeatList, D::Error> {
+        Vec::<SeatId>::deserialize(deserializer).map(SeatList::from_vec)
+    }
+}
+
 /// Seats and places, as far as a fact is about them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Places {
     /// Seats, in order of id.
-    pub seats: Vec<SeatId>,
+    #[serde(with = "seat_list")]
+    pub seats: SeatList,
     /// Places in areas, in order of area.
     pub areas: Vec<(AreaId, u32)>,
 }

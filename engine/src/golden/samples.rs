@@ -21,7 +21,7 @@ fn text() -> String {
 }
 
 fn places() -> Places {
-    Places { seats: vec![SeatId(1), SeatId(70_000)], areas: vec![(AreaId(1), 300)] }
+    Places { seats: vec![SeatId(1), SeatId(70_000)].into(), areas: vec![(AreaId(1), 300)] }
 }
 
 /// A sale with everything set.
@@ -176,7 +176,7 @@ pub(super) fn events() -> Vec<Event> {
         Event::HoldReleased { hold, places: places.clone() },
         Event::HoldExpired { hold, places: places.clone() },
         Event::SeatsPurchased { order, places: places.clone() },
-        Event::SeatsBlocked { seats: places.seats.clone(), reason: text() },
+        Event::SeatsBlocked { seats: places.seats.to_vec(), reason: text() },
         Event::SeatsReleased { places: places.clone(), reason: text() },
         Event::OrderPlaced { order, user, places: places.clone(), total, pay_by: AT },
         Event::OrderCompleted { order, user, places: places.clone(), total },

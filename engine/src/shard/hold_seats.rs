@@ -5,7 +5,7 @@ use super::hold::count;
 use super::leave_queue::standing_of;
 use super::line::Standing;
 use crate::group_state::{Events, check_text};
-use crate::{HoldSeats, Method, Outcome, Places, QueueState, Refusal, SEATS_PER_HOLD_MAX, SeatChoice, SeatId};
+use crate::{HoldSeats, Method, Outcome, Places, QueueState, Refusal, SEATS_PER_HOLD_MAX, SeatChoice, SeatList};
 
 impl Shard {
     pub(super) fn hold_seats(&mut self, ask: &HoldSeats, events: &mut Events) -> Result<Outcome, Refusal> {
@@ -21,7 +21,7 @@ impl Shard {
                 if let Some(&seat) = seats.iter().find(|&&seat| !showtime.seats.contains(seat)) {
                     return Err(Refusal::NoSuchSeat(seat));
                 }
-                let mut seats: Vec<SeatId> = seats.clone();
+                let mut seats = SeatList::from_slice(seats);
                 seats.sort_unstable();
                 seats.dedup();
                 Places { seats, areas: Vec::new() }
@@ -30,7 +30,7 @@ impl Shard {
                 if usize::from(area.0) >= showtime.areas.len() {
                     return Err(Refusal::NoSuchArea(area));
                 }
-                Places { seats: Vec::new(), areas: vec![(area, quantity)] }
+                Places { seats: SeatList::new(), areas: vec![(area, quantity)] }
             }
             // Which they are is decided once it is clear that the buyer may have any.
             SeatChoice::Best(best) => {
@@ -82,7 +82,7 @@ impl Shard {
 
         let wanted = match &ask.choice {
             SeatChoice::Best(best) => {
-                Places { seats: showtime.best_seats(best, ask.channel.as_deref())?, areas: Vec::new() }
+                Places { seats: showtime.best_seats(best, ask.channel.as_deref())?.into(), areas: Vec::new() }
             }
             SeatChoice::Named(_) | SeatChoice::Area { .. } => wanted,
         };

@@ -4,7 +4,7 @@ use super::Shard;
 use super::hold::count;
 use super::order::closed_state;
 use crate::group_state::{Events, check_text};
-use crate::{Event, OrderState, Outcome, Places, RefundOrder, Refusal};
+use crate::{Event, OrderState, Outcome, Places, RefundOrder, Refusal, SeatList};
 
 impl Shard {
     pub(super) fn refund_order(&mut self, ask: &RefundOrder, events: &mut Events) -> Result<Outcome, Refusal> {
@@ -20,7 +20,7 @@ impl Shard {
                 if let Some(&seat) = seats.iter().find(|seat| !order.places.seats.contains(seat)) {
                     return Err(Refusal::NoSuchSeat(seat));
                 }
-                let mut seats = seats.clone();
+                let mut seats = SeatList::from_slice(seats);
                 seats.sort_unstable();
                 seats.dedup();
                 Places { seats, areas: Vec::new() }

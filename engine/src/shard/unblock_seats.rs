@@ -20,7 +20,7 @@ impl Shard {
         let showtime = self.showtime_mut(ask.showtime);
         seats.iter().for_each(|&seat| showtime.unblock(seat));
         self.freed.insert(ask.showtime);
-        let places = Places { seats, areas: Vec::new() };
+        let places = Places { seats: seats.into(), areas: Vec::new() };
         events.push(ask.showtime, Event::SeatsReleased { places, reason: "unblocked".into() });
         Ok(Outcome::Done)
     }

@@ -15,7 +15,7 @@ use super::showtime::Showtime;
 use crate::group_state::{Events, check_text};
 use crate::{
     BestSeats, CategoryId, Event, HoldId, JoinWaitlist, LeaveWaitlist, Method, OfferId, Outcome, Places, QueueState,
-    Refusal, SeatState, ShowtimeId, UserId, WaitlistView,
+    Refusal, SeatList, SeatState, ShowtimeId, UserId, WaitlistView,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -138,13 +138,15 @@ impl Showtime {
             together: wish.together,
         };
         if let Ok(seats) = self.best_seats(&best, None) {
-            return Some(Places { seats, areas: Vec::new() });
+            return Some(Places { seats: seats.into(), areas: Vec::new() });
         }
         let areas = self.areas.iter().zip(&self.seat_map.areas).zip(0..);
         let mut fitting = areas.filter(|((counts, area), _)| {
             counts.available() >= wish.quantity && wish.category.is_none_or(|category| area.category.0 == category)
         });
-        fitting.next().map(|(_, area)| Places { seats: Vec::new(), areas: vec![(crate::AreaId(area), wish.quantity)] })
+        fitting
+            .next()
+            .map(|(_, area)| Places { seats: SeatList::new(), areas: vec![(crate::AreaId(area), wish.quantity)] })
     }
 
     /// Whether a buyer may have so many more.

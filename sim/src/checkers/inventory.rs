@@ -214,7 +214,7 @@ impl Inventory {
             }
             Event::SeatsPurchased { order, places } => self.sell(record.at, showtime, *order, places)?,
             Event::SeatsBlocked { seats, .. } => {
-                let places = Places { seats: seats.clone(), areas: Vec::new() };
+                let places = Places { seats: seats.clone().into(), areas: Vec::new() };
                 let is_right = |seat| matches!(seat, Seat::Free | Seat::Blocked);
                 self.move_places(showtime, &places, is_right, Seat::Blocked, |_, _| false)?;
             }
@@ -362,7 +362,7 @@ mod tests {
             let Event::SeatsHeld { places, .. } = &mut event(&mut played[3..], "inventory.hold.created").event else {
                 unreachable!("that is its kind")
             };
-            places.seats = vec![SeatId(4)];
+            places.seats = vec![SeatId(4)].into();
         })
         .expect_err("seat 4 is held twice");
         check(|played| event(played, "inventory.seats.purchased").at.0 += 10_000_000).expect_err("paid too late");

@@ -193,7 +193,7 @@ mod tests {
             hold: HoldId::new(GROUP, hold),
             showtime: SHOWTIME,
             user,
-            places: Places { seats: vec![SeatId(4)], areas: Vec::new() },
+            places: Places { seats: vec![SeatId(4)].into(), areas: Vec::new() },
             total: Money::zero(EUR),
             expires_at: Timestamp(at + TTL),
             order: None,

@@ -112,7 +112,7 @@ impl Model {
                 if let Some(seat) = seats.iter().find(|seat| seat.0 as usize >= show.house.spots.len()) {
                     return Err(Refusal::NoSuchSeat(*seat));
                 }
-                places.seats = distinct(seats)?;
+                places.seats = distinct(seats)?.into();
             }
             SeatChoice::Area { area, quantity } => {
                 if usize::from(area.0) >= show.created.seat_map.areas.len() {
@@ -154,7 +154,7 @@ impl Model {
                 };
                 let (quantity, together) = (best.quantity, best.together);
                 let wanted = Wanted { quantity, category, section, need, together };
-                places.seats = self.best(id, &wanted, ask.channel.as_ref()).ok_or(Refusal::NoSeatsFit)?;
+                places.seats = self.best(id, &wanted, ask.channel.as_ref()).ok_or(Refusal::NoSeatsFit)?.into();
             }
             SeatChoice::Named(_) if sale.prevent_orphans => {
                 let is_open = |seat: u32| self.seat_state(id, SeatId(seat)) == SeatState::Available;
@@ -302,7 +302,7 @@ impl Model {
         seats.retain(|seat| self.seat_state(ask.showtime, *seat) == SeatState::Blocked);
         if !seats.is_empty() {
             self.show_mut(ask.showtime).lift(&seats);
-            let places = Places { seats, areas: Vec::new() };
+            let places = Places { seats: seats.into(), areas: Vec::new() };
             self.tell_of(ask.showtime, Event::SeatsReleased { places, reason: "unblocked".into() });
         }
         Ok(Outcome::Done)

@@ -40,7 +40,7 @@ impl Model {
         let Wish { quantity, category, together } = wish;
         let wanted = Wanted { quantity, category, section: None, need: Need::Nothing, together };
         if let Some(seats) = self.best(id, &wanted, None) {
-            return Some(Places { seats, areas: Vec::new() });
+            return Some(Places { seats: seats.into(), areas: Vec::new() });
         }
         let areas = &self.shows[&id].created.seat_map.areas;
         let fits = |area: &AreaId| {
@@ -48,7 +48,7 @@ impl Model {
             category.is_none_or(|category| category == of) && self.area(id, *area).available() >= quantity
         };
         let area = (0..areas.len() as u16).map(AreaId).find(fits)?;
-        Some(Places { seats: Vec::new(), areas: vec![(area, quantity)] })
+        Some(Places { seats: Vec::new().into(), areas: vec![(area, quantity)] })
     }
 
     fn may_take(&self, id: ShowtimeId, user: UserId, quantity: u32) -> bool {
