@@ -5,7 +5,7 @@ use super::drawing::leaf_of;
 use super::ticket::Flag;
 use super::{Line, PAGE_LEN, Standing};
 use crate::draw::{self, Shuffle};
-use crate::merkle::Frontier;
+use crate::merkle::{Frontier, Hash, node_hash};
 use crate::{Method, QueueReport, QueueState, Sale, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -115,6 +115,9 @@ impl Line {
                 return Err(format!("the root over page {page} of the entrants is another"));
             }
         }
+        if !self.has_roots_above() {
+            return Err("the roots over several pages of the entrants are others".into());
+        }
         let drawn_of = match sale.method {
             Method::Draw if head.draw.is_some() || head.awaits_beacon => head.entrants,
             Method::Draw => head.joined,
@@ -128,6 +131,18 @@ impl Line {
             return Err("more credit than a burst".into());
         }
         Ok(())
+    }
+
+    /// Makes the roots over two pages, four, and so on again, of those over one.
+    fn has_roots_above(&self) -> bool {
+        let mut below: Vec<Hash> = self.roots.iter().map(|(_, root)| *root).collect();
+        for above in &self.roots_above {
+            below = below.as_chunks().0.iter().map(|[left, right]| node_hash(left, right)).collect();
+            if *above != below {
+                return false;
+            }
+        }
+        below.len() < 2
     }
 
     /// Makes the draw again, of the tree over the entrants that was counted anew.

@@ -111,7 +111,7 @@ fn who_has_what_and_what_was_paid_is_recounted() {
     fn showtime(shard: &mut Shard) -> &mut Showtime {
         shard.showtimes.get_mut(&showtime_id()).unwrap()
     }
-    let bends: [(&str, Bend); 18] = [
+    let bends: [(&str, Bend); 20] = [
         ("captured and owed", |shard| {
             order(shard).captured.amount += 1;
             order(shard).refund_due.amount += 1;
@@ -123,6 +123,17 @@ fn who_has_what_and_what_was_paid_is_recounted() {
         ("owed", |shard| order(shard).refund_due.amount += 1),
         ("foreign captured", |shard| order(shard).foreign[0].captured.amount += 1),
         ("foreign refunded", |shard| order(shard).foreign[0].refunded.amount = 301),
+        ("more back than taken", |shard| {
+            // With a payment for each, so that nothing but the comparison of the two tells.
+            let order = order(shard);
+            let mut refund = order.payments.iter().find(|payment| payment.refund).unwrap().clone();
+            (refund.payment, refund.amount) = (PaymentId(5), Money { amount: 301, currency: Currency(*b"USD") });
+            order.payments.push(refund);
+            order.foreign[0].refunded.amount = 301;
+        }),
+        ("foreign refunded in another currency", |shard| {
+            order(shard).foreign[0].refunded.currency = Currency(*b"CHF");
+        }),
         ("foreign", |shard| order(shard).foreign.clear()),
         ("payments", |shard| order(shard).payments.clear()),
         ("order's state", |shard| order(shard).state = OrderState::Refunded),
