@@ -48,7 +48,7 @@ pub(crate) async fn open_showtime(cluster: &dyn Cluster, group: GroupId) -> Show
 }
 
 /// A request id that no other run of a program uses.
-fn next_request() -> RequestId {
+pub(crate) fn next_request() -> RequestId {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = u128::from(NEXT.fetch_add(1, Ordering::Relaxed));
     let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());

@@ -7,6 +7,7 @@ mod disk_use;
 mod failover;
 mod holds;
 mod idle;
+mod places;
 mod processes;
 
 use clap::{Parser, Subcommand};
@@ -31,6 +32,8 @@ enum What {
     Idle(idle::Sizes),
     /// How the data directories grow with the number of commands.
     DiskUse(disk_use::Sizes),
+    /// Millions who wait: restart, and applying while their checkpoint streams to another node.
+    Places(places::Sizes),
 }
 
 /// The smallest time that is not below the given share of `sorted`.
@@ -49,7 +52,7 @@ async fn main() {
     let default = |name: &str| Args::parse_from(["cluster", name]).what;
     let chosen = match Args::parse().what {
         Some(what) => vec![what],
-        None => ["holds", "failover", "idle", "disk-use"].into_iter().filter_map(default).collect(),
+        None => ["holds", "failover", "idle", "disk-use", "places"].into_iter().filter_map(default).collect(),
     };
     for what in chosen {
         println!("\n# {what:?}");
@@ -58,6 +61,7 @@ async fn main() {
             What::Failover(sizes) => failover::run(&sizes).await,
             What::Idle(sizes) => idle::run(&sizes).await,
             What::DiskUse(sizes) => disk_use::run(&sizes).await,
+            What::Places(sizes) => places::run(&sizes).await,
         }
     }
 }
