@@ -329,7 +329,7 @@ pub enum Event {
         /// Whose.
         user: UserId,
     },
-    /// `waitlist.expired`
+    /// `waitlist.expired`: the offer was not taken in time, or the sale closed before there was one.
     WaitlistExpired {
         /// The entry.
         entry: OfferId,

@@ -272,6 +272,8 @@ pub struct OrderView {
     pub places: Places,
     /// The allocation through which its places were held, by name.
     pub channel: Option<String>,
+    /// The admitted ticket with which its places were held; none in a sale without a line, and for an offer of the waitlist.
+    pub ticket: Option<TicketNumber>,
     /// What was ordered costs.
     pub total: Money,
     /// Its state.

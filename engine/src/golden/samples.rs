@@ -58,6 +58,7 @@ fn order() -> Box<OrderView> {
         email: text(),
         places: places(),
         channel: Some(text()),
+        ticket: Some(TicketNumber(300)),
         total: eur(1_000),
         state: OrderState::RefundDue,
         placed_at: AT,

@@ -50,6 +50,9 @@ impl Shard {
             if !showtime.contains(&hold.places) {
                 return Err(format!("{id} holds what is not in the house"));
             }
+            if hold.ticket.is_some_and(|ticket| showtime.line.owner(ticket) != Some(hold.user)) {
+                return Err(format!("{id} was made with a ticket that is not its buyer's"));
+            }
             for &seat in &hold.places.seats {
                 own(hold.showtime, seat, SeatState::Held)?;
                 let block = showtime.blocks.get(&showtime.seats.block(seat));
@@ -67,7 +70,7 @@ impl Shard {
             if let Some(order) = hold.order {
                 let order = self.order(order).map_err(|_| format!("the order of {id} is missing"))?;
                 let fits = order.hold == id && order.state == OrderState::PendingPayment && order.places == hold.places;
-                let fits = fits && order.channel == hold.channel;
+                let fits = fits && order.channel == hold.channel && order.ticket == hold.ticket;
                 if !fits || order.pay_by != hold.expires_at || order.user != hold.user {
                     return Err(format!("{id} and {} contradict each other", order.order));
                 }
@@ -84,6 +87,9 @@ impl Shard {
             }
             if !showtime.contains(&order.places) {
                 return Err(format!("{id} is for what is not in the house"));
+            }
+            if order.ticket.is_some_and(|ticket| showtime.line.owner(ticket) != Some(order.user)) {
+                return Err(format!("{id} was made with a ticket that is not its buyer's"));
             }
             let buyer = buyers.entry((order.showtime, order.user)).or_default();
             buyer.orders.push(id);

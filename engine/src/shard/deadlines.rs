@@ -20,7 +20,7 @@ pub(crate) enum Due {
     Session(ShowtimeId, TicketNumber),
     /// The time to claim is over, for all places called in one step.
     Claims(ShowtimeId, u64),
-    /// The next places can be called.
+    /// The next places can be called; of a line that is closed, the next entries of its waitlist end.
     Admission(ShowtimeId),
 }
 

@@ -3,7 +3,10 @@
 use super::Shard;
 use super::hold::{Hold, count};
 use crate::group_state::Events;
-use crate::{Event, ForeignMoney, HoldId, Money, OrderId, OrderState, OrderView, PaymentOutcome, Refusal, UserId};
+use crate::{
+    Event, ForeignMoney, HoldId, Money, OrderId, OrderState, OrderView, PaymentOutcome, Refusal, ShowtimeId,
+    TicketNumber, UserId,
+};
 
 /// The most failures that an order remembers, of payments and refunds together. Successes are never bounded by number:
 /// money that the provider has taken or given back must be booked.
@@ -100,21 +103,24 @@ impl Shard {
         let hold = self.close_hold(hold_id);
         self.showtime_mut(hold.showtime).sell(&hold.places);
         self.tell_completed(id, events);
-        if let Some(ticket) = hold.ticket {
-            self.showtime_mut(hold.showtime).line.mark_bought(ticket);
-        }
         self.end_admission_if_bought(&hold, events);
     }
 
     /// A hold was sold, or went otherwise: the last one of an admission with a purchase ends it. What the buyer holds
     /// without this ticket, like the offer of a waitlist, is no reason to keep the slot.
     pub(super) fn end_admission_if_bought(&mut self, hold: &Hold, events: &mut Events) {
-        let Some(ticket) = hold.ticket else { return };
-        let showtime = &self.showtimes[&hold.showtime];
+        if let Some(ticket) = hold.ticket {
+            self.end_bought_admission(hold.showtime, hold.user, ticket, events);
+        }
+    }
+
+    /// Ends the admission of a ticket that has bought, unless something is held with it.
+    fn end_bought_admission(&mut self, id: ShowtimeId, user: UserId, ticket: TicketNumber, events: &mut Events) {
+        let showtime = &self.showtimes[&id];
         let is_of_ticket = |id: &HoldId| self.live_hold(*id).is_some_and(|other| other.ticket == Some(ticket));
-        let has_more = showtime.buyers.get(&hold.user).is_some_and(|buyer| buyer.holds.iter().any(is_of_ticket));
+        let has_more = showtime.buyers.get(&user).is_some_and(|buyer| buyer.holds.iter().any(is_of_ticket));
         if !has_more && showtime.line.has_bought(ticket) {
-            self.finish_admission(hold.showtime, ticket, events);
+            self.finish_admission(id, ticket, events);
         }
     }
 
@@ -133,18 +139,26 @@ impl Shard {
     /// Sells the free places of an order that lost its hold. The caller has decided.
     pub(super) fn rebook_order(&mut self, id: OrderId, events: &mut Events) {
         let order = self.order_mut(id);
-        let (showtime, user, places) = (order.showtime, order.user, order.places.clone());
-        let showtime = self.showtime_mut(showtime);
+        let (showtime_id, user, ticket, places) = (order.showtime, order.user, order.ticket, order.places.clone());
+        let showtime = self.showtime_mut(showtime_id);
         showtime.hold(&places);
         showtime.sell(&places);
         showtime.buyers.entry(user).or_default().taken += count(&places);
         self.tell_completed(id, events);
+        if let Some(ticket) = ticket {
+            self.end_bought_admission(showtime_id, user, ticket, events);
+        }
     }
 
+    /// An order is paid: tells so, and its ticket has bought.
     fn tell_completed(&mut self, id: OrderId, events: &mut Events) {
         let order = self.order_mut(id);
         order.state = OrderState::Completed;
-        let (showtime, user, places, total) = (order.showtime, order.user, order.places.clone(), order.total);
+        let (showtime, ticket, user, total) = (order.showtime, order.ticket, order.user, order.total);
+        let places = order.places.clone();
+        if let Some(ticket) = ticket {
+            self.showtime_mut(showtime).line.mark_bought(ticket);
+        }
         events.push(showtime, Event::SeatsPurchased { order: id, places: places.clone() });
         events.push(showtime, Event::OrderCompleted { order: id, user, places, total });
     }

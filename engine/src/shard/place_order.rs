@@ -41,6 +41,7 @@ impl Shard {
             email: ask.email.clone(),
             places: hold.places.clone(),
             channel: hold.channel.clone(),
+            ticket: hold.ticket,
             total: hold.total,
             state: OrderState::PendingPayment,
             placed_at: now,

@@ -47,7 +47,9 @@ impl Shard {
         }
         let order = order.clone();
         events.push(showtime_id, Event::SeatsReleased { places: back, reason: ask.reason.clone() });
-        events.push(showtime_id, Event::RefundDue { order: ask.order, amount, reason: ask.reason.clone() });
+        if amount.amount > 0 {
+            events.push(showtime_id, Event::RefundDue { order: ask.order, amount, reason: ask.reason.clone() });
+        }
         Ok(Outcome::Ordered { order: Box::new(order) })
     }
 }

@@ -112,8 +112,9 @@ impl Shard {
     fn close_line(&mut self, id: ShowtimeId, events: &mut Events) {
         self.forget_schedule(id, false);
         self.showtime_mut(id).line.set_state(QueueState::Closed);
-        self.schedule_step(id);
         events.push(id, Event::QueueClosed);
+        self.end_waiting(id, events);
+        self.schedule_step(id);
     }
 
     /// Joining begins. The deadline is taken out already.
@@ -152,15 +153,18 @@ impl Shard {
         self.close_line(id, events);
     }
 
-    /// When the next step of admission is due, by the state alone.
+    /// When the next step is due, by the state alone: of admission, or once the line is closed of ending its waitlist.
     pub(super) fn wanted_step(showtime: &Showtime) -> Option<Timestamp> {
+        if showtime.line.head.state == QueueState::Closed {
+            return showtime.line.after_last_step().filter(|_| showtime.waitlist.len() > 0);
+        }
         match showtime.sale().method {
             Method::Draw | Method::Fifo => showtime.line.next_step(showtime.sale()),
             Method::Passthrough | Method::Reject => None,
         }
     }
 
-    /// Puts the next step of admission among the deadlines, after anything that may have moved it.
+    /// Puts the next step among the deadlines, after anything that may have moved it.
     pub(super) fn schedule_step(&mut self, id: ShowtimeId) {
         let showtime = self.showtimes.get_mut(&id).expect("the caller found the showtime");
         let wanted = Self::wanted_step(showtime);
@@ -178,11 +182,16 @@ impl Shard {
         }
     }
 
-    /// Calls the next places. The deadline is taken out already.
+    /// Calls the next places, or ends the next entries of the waitlist. The deadline is taken out already.
     pub(super) fn admit(&mut self, id: ShowtimeId, events: &mut Events) {
         let now = self.state.now;
         let showtime = self.showtime_mut(id);
         showtime.step_due = None;
+        if showtime.line.head.state == QueueState::Closed {
+            self.end_waiting(id, events);
+            self.schedule_step(id);
+            return;
+        }
         let sale = showtime.sale().clone();
         if let Some(number) = showtime.line.step(now, &sale) {
             let segment = showtime.line.segment(number).expect("it was made just now");

@@ -97,7 +97,7 @@ pub(crate) struct Showtime {
     /// Only looked up, never walked.
     pub(crate) buyers: HashMap<UserId, Buyer, FixedState>,
     pub(super) waitlist: Waitlist,
-    /// When the next step of admission is due, as it stands among the deadlines.
+    /// When the next step of admission is due, or of ending the waitlist, as it stands among the deadlines.
     pub(crate) step_due: Option<Timestamp>,
     is_new: bool,
     settings_dirty: bool,

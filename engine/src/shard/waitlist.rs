@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   waiting ──seats come free──▶ offered ──order──▶ accepted (gone)
-//!      └──leave──▶ (gone)           └──release, expire──▶ (gone), the seats go to the next
+//!      └──leave, close──▶ (gone)    └──release, expire──▶ (gone), the seats go to the next
 //! ```
 //!
 //! While the line is open or paused no entry waits that the free seats could satisfy: whatever frees a seat makes the
@@ -22,6 +22,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The most entries of a showtime that wait. Lower under test, so that a test reaches it.
 const ENTRIES_MAX: usize = if cfg!(test) { 500 } else { 1_000_000 };
+
+/// The most entries that one step ends once the line is closed, so that no step takes long.
+const ENDED_PER_STEP: usize = if cfg!(test) { 3 } else { 1_024 };
 
 /// What is waited for. Entries of one wish are satisfied by the same seats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -77,7 +80,21 @@ impl Waitlist {
         self.by_user.remove(&entry.user);
     }
 
-    fn len(&self) -> usize {
+    /// The first so many of those that wait, in order.
+    fn first(&self, count: usize) -> Vec<u64> {
+        let mut heads: BTreeSet<(u64, Wish)> =
+            self.waiting.iter().filter_map(|(wish, waiting)| Some((*waiting.first()?, *wish))).collect();
+        let mut found = Vec::new();
+        while found.len() < count
+            && let Some((counter, wish)) = heads.pop_first()
+        {
+            found.push(counter);
+            heads.extend(self.waiting[&wish].range(counter + 1..).next().map(|&next| (next, wish)));
+        }
+        found
+    }
+
+    pub(super) fn len(&self) -> usize {
         self.ranks.len()
     }
 
@@ -216,6 +233,8 @@ impl Shard {
             None => {
                 let entry = self.remove_entry(ask.entry.counter());
                 events.push(entry.showtime, Event::WaitlistLeft { entry: ask.entry, user: ask.user });
+                // It may have been the last for which a step was due.
+                self.schedule_step(entry.showtime);
             }
         }
         Ok(Outcome::Done)
@@ -225,6 +244,22 @@ impl Shard {
         let entry = self.entries.remove(counter).expect("the caller found the entry");
         self.showtime_mut(entry.showtime).waitlist.remove(counter, &entry);
         entry
+    }
+
+    /// The line is closed, and nothing will be offered any more: ends the first of those that wait. The next step ends more.
+    pub(super) fn end_waiting(&mut self, id: ShowtimeId, events: &mut Events) {
+        let now = self.state.now;
+        let showtime = self.showtime_mut(id);
+        let ended = showtime.waitlist.first(ENDED_PER_STEP);
+        if ended.is_empty() {
+            return;
+        }
+        showtime.line.note_step(now);
+        for counter in ended {
+            let entry = self.remove_entry(counter);
+            let offer = OfferId::new(self.state.group, counter);
+            events.push(id, Event::WaitlistExpired { entry: offer, user: entry.user });
+        }
     }
 
     /// An offer ends with its hold, one way or another.

@@ -102,6 +102,17 @@ impl Line {
         Some(number)
     }
 
+    /// Notes a step that calls nobody, after the line has closed.
+    pub(crate) fn note_step(&mut self, now: Timestamp) {
+        self.head.stepped_at = Some(now);
+        self.head_dirty = true;
+    }
+
+    /// When the step after the last one can be made, whatever it does.
+    pub(crate) fn after_last_step(&self) -> Option<Timestamp> {
+        self.head.stepped_at.map(|stepped| stepped + ADMISSION_STEP_MIN)
+    }
+
     /// Measures from now on: how fast the line moved before says nothing about how fast it moves from here.
     pub(crate) fn measure_anew(&mut self, now: Timestamp) {
         self.head.samples = vec![(now, self.head.cursor)];

@@ -63,6 +63,7 @@ pub(crate) struct LineHead {
     /// Credit for calls at `credit_at`, in [`CALL_COST`]ths of a call.
     credit: u64,
     credit_at: Timestamp,
+    /// The last step of admission; once the line is closed, the last one that ended entries of the waitlist.
     stepped_at: Option<Timestamp>,
     /// Called or shopping.
     pub(crate) active: u64,

@@ -139,6 +139,61 @@ fn an_offer_that_was_bought_does_not_end_the_admission() {
     "#]]);
 }
 
+/// A payment that comes after the order has expired, and books its seats again, is a purchase like any other.
+#[test]
+fn a_late_payment_that_books_again_ends_the_admission() {
+    check(expect![[r#"
+        0s org sale fifo room=1 payment=10s => created 1
+        1s ann join                         => #1 called, place 1, 0 ahead, claim by 121s
+        1s ann claim                        => #1 shopping until 601s, place 1, 0 ahead
+        1s bob join                         => #2 waiting, place 2, 1 ahead, eta 1s
+        2s ann hold A1                      => h1 of ann: A1, 5000 until 302s
+        2s ann order h1                     => o1 pendingPayment until 12s: A1, 5000
+        13s ann show o1                     => o1 expired: A1, 5000
+        13s org restart                     => restarted
+        14s ann pay o1 p1 ok 5000           => o1 completed: A1, 5000, captured 5000
+        14s ann show ticket                 => #1 done, place 1, 0 ahead
+        14s bob show ticket                 => #2 called, place 2, 0 ahead, claim by 134s
+    "#]]);
+    // Another hold of the ticket is something left to pay.
+    check(expect![[r#"
+        0s org sale fifo room=1 payment=10s => created 1
+        1s ann join                         => #1 called, place 1, 0 ahead, claim by 121s
+        1s ann claim                        => #1 shopping until 601s, place 1, 0 ahead
+        2s ann hold A1                      => h1 of ann: A1, 5000 until 302s
+        2s ann order h1                     => o1 pendingPayment until 12s: A1, 5000
+        3s ann hold A3                      => h2 of ann: A3, 5000 until 303s
+        14s ann pay o1 p1 ok 5000           => o1 completed: A1, 5000, captured 5000
+        14s ann show ticket                 => #1 shopping until 601s, place 1, 0 ahead
+        15s ann release h2                  => done
+        15s ann show ticket                 => #1 done, place 1, 0 ahead
+    "#]]);
+    // What was offered by the waitlist is not bought with the ticket, early or late.
+    check(expect![[r#"
+        0s org sale fifo room=2 payment=10s waitlist=yes perhold=8 perbuyer=10 => created 1
+        0s ann join                                                            => #1 called, place 1, 0 ahead, claim by 120s
+        0s ann claim                                                           => #1 shopping until 600s, place 1, 0 ahead
+        0s ann hold A1 A2 A3 A4 A5 A6 A7 A8                                    => h1 of ann: A1 A2 A3 A4 A5 A6 A7 A8, 40000 until 300s
+        1s bob join                                                            => #2 called, place 2, 0 ahead, claim by 121s
+        1s bob claim                                                           => #2 shopping until 601s, place 2, 0 ahead
+        1s bob waitlist 1 category=front                                       => w1 with 0 ahead
+        2s ann release h1                                                      => done
+        2s bob order h2                                                        => o1 pendingPayment until 12s: A4, 5000
+        14s bob pay o1 p1 ok 5000                                              => o1 completed: A4, 5000, captured 5000
+        14s bob show ticket                                                    => #2 shopping until 601s, place 2, 0 ahead
+    "#]]);
+    // A session that is over stays what it was.
+    check(expect![[r#"
+        0s org sale fifo room=1 payment=10s session=60s => created 1
+        1s ann join                                     => #1 called, place 1, 0 ahead, claim by 121s
+        1s ann claim                                    => #1 shopping until 61s, place 1, 0 ahead
+        2s ann hold A1                                  => h1 of ann: A1, 5000 until 302s
+        2s ann order h1                                 => o1 pendingPayment until 12s: A1, 5000
+        70s ann pay o1 p1 ok 5000                       => o1 completed: A1, 5000, captured 5000
+        70s ann show ticket                             => #1 expired, place 1, 0 ahead
+    "#]]);
+}
+
 #[test]
 fn after_a_purchase_the_last_hold_to_go_ends_the_admission() {
     check(expect![[r#"

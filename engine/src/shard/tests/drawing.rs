@@ -263,7 +263,10 @@ fn a_receipt_hashes_no_more_than_the_leaves_of_its_page() {
     let restarted = Shard::load(GROUP, shard.rows().into_iter()).unwrap();
     for shard in [&shard, &restarted] {
         let line = &shard.showtimes[&showtime_id()].line;
-        for number in [1, 1_024, 1_025, 3_000, 4_097, 7_168, 7_169, 12_289, 16_385, 20_481, 28_673, 32_769, 35_840, count].map(TicketNumber) {
+        for number in
+            [1, 1_024, 1_025, 3_000, 4_097, 7_168, 7_169, 12_289, 16_385, 20_481, 28_673, 32_769, 35_840, count]
+                .map(TicketNumber)
+        {
             let receipt = line.receipt(number).unwrap();
             let root = line.head.draw.as_ref().unwrap().merkle_root;
             assert!(merkle::verify(&receipt.leaf, number.0 - 1, count, &receipt.proof, &root), "{number}");

@@ -64,7 +64,7 @@ fn neither_seeds_nor_cuts_show() {
     // Other seeds were really others, and something happened.
     let hash = |other| with_other_seeds(other, || hasher(7).hash_one(1_u128));
     assert_ne!(hash(0), hash(1));
-    assert!(reordered >= 40 && replayed >= 100, "{reordered} reordered, {replayed} replayed");
+    assert!(reordered >= 30 && replayed >= 100, "{reordered} reordered, {replayed} replayed");
     for kind in ["inventory.hold.expired", "inventory.seats.purchased", "queue.draw.published", "waitlist.offered"] {
         assert!(kinds.get(kind).is_some_and(|&count| count >= 5), "{kind} hardly happened: {kinds:?}");
     }

@@ -187,6 +187,7 @@ impl World {
             Some(words.remove(index)[prefix.len()..].to_owned())
         };
         let channel = option("via");
+        let price = option("price").map(|price| eur(price.parse().unwrap()));
         let area = option("area").map_or(AreaId(0), |number| AreaId(number.parse().unwrap()));
         let mut ticket = option("ticket").map(|number| TicketNumber(number.parse().unwrap()));
         let showtime = match option("showtime") {
@@ -207,7 +208,7 @@ impl World {
                 let mut sale = Sale { method: method(words[0]), ..Sale::default() };
                 sale.opens_at = Some(Timestamp(0));
                 let sale = patch(&words[1..]).apply(&sale);
-                let prices = vec![eur(5_000), eur(3_000), eur(1_000)];
+                let prices = price.map_or(vec![eur(5_000), eur(3_000), eur(1_000)], |price| vec![price; 3]);
                 ShardCommand::CreateShowtime(CreateShowtime {
                     showtime,
                     organisation: OrganisationId(1),

@@ -223,3 +223,42 @@ fn a_buyer_makes_so_many_orders_and_no_more() {
     world.run("1s org update perbuyer=3");
     assert!(world.run("1s ann order h13").starts_with("o14"));
 }
+
+/// A debt of nothing could never be settled, and there would be no end of them.
+#[test]
+fn nothing_is_owed_when_nothing_was_taken() {
+    check(expect![[r#"
+        0s org sale passthrough   => created 1
+        0s ann hold A1            => h1 of ann: A1, 5000 until 300s
+        0s ann order h1           => o1 pendingPayment until 600s: A1, 5000
+        1s ann show events        => showtimes.created queue.opened inventory.hold.created orders.created
+        2s ann pay o1 p1 ok 0     => refused: amount is out of bounds: 0 pays for nothing but a free order, in its currency
+        2s ann pay o1 p1 ok 0 USD => refused: amount is out of bounds: 0 pays for nothing but a free order, in its currency
+        2s ann pay o1 p1 no 0     => o1 pendingPayment until 600s: A1, 5000
+        2s ann pay o1 p1 ok 0     => refused: amount is out of bounds: 0 pays for nothing but a free order, in its currency
+        3s ann show events        => payments.failed
+    "#]]);
+    check(expect![[r#"
+        0s org sale passthrough price=0 payment=60s => created 1
+        0s ann hold A1 A2                           => h1 of ann: A1 A2, 0 until 300s
+        0s ann order h1                             => o1 pendingPayment until 60s: A1 A2, 0
+        1s ann pay o1 p1 ok 0 USD                   => refused: amount is out of bounds: 0 pays for nothing but a free order, in its currency
+        1s ann pay o1 p1 ok 0                       => o1 completed: A1 A2, 0
+        1s ann show events                          => showtimes.created queue.opened inventory.hold.created orders.created payments.succeeded inventory.seats.purchased orders.completed
+        2s ann pay o1 p1 ok 0                       => p1 known, o1 completed: A1 A2, 0
+        2s ann pay o1 p2 ok 0                       => o1 completed: A1 A2, 0
+        2s ann pay o1 p3 ok 7                       => o1 completed: A1 A2, 0, captured 7, due 7
+        2s ann show events                          => payments.succeeded payments.refund.due
+        3s org refund o1 A1                         => o1 completed: A2, 0, captured 7, due 7
+        3s ann repay o1 r4 ok 7                     => o1 completed: A2, 0, captured 7, refunded 7
+        3s org refund o1                            => o1 refunded: , 0, captured 7, refunded 7
+        3s ann pay o1 p5 ok 0                       => o1 refunded: , 0, captured 7, refunded 7
+        3s ann show events                          => inventory.seats.released payments.refunded inventory.seats.released
+        4s bob hold B1                              => h2 of bob: B1, 0 until 304s
+        4s bob order h2                             => o2 pendingPayment until 64s: B1, 0
+        65s cat hold B1                             => h3 of cat: B1, 0 until 365s
+        66s bob pay o2 p6 ok 0                      => o2 expired: B1, 0
+        67s cat release h3                          => done
+        67s bob pay o2 p6 ok 0                      => o2 completed: B1, 0
+    "#]]);
+}

@@ -327,6 +327,12 @@ fn play(table: &BTreeMap<(String, String), (String, String)>, sequence: &[News],
     let Expected { state, captured, owed, refunded, foreign_owed, .. } = &expected;
     assert_eq!(got, (state.as_str(), *captured, *owed, *refunded, *foreign_owed), "{sequence:?} through {channel:?}");
     played.shard.audit_showtimes().unwrap();
+    // In whatever state: a success of nothing is none.
+    let (id, sequence_len) = (PaymentId(50), played.shard.last_sequence());
+    let nothing = RecordPayment { order: order.order, payment: id, outcome: PaymentOutcome::Succeeded, amount: eur(0) };
+    let refusal = played.ask(ShardCommand::RecordPayment(nothing)).unwrap_err();
+    assert!(matches!(refusal, Refusal::OutOfBounds { .. }), "{refusal} after {sequence:?}");
+    assert_eq!((played.order(), played.shard.last_sequence()), (order, sequence_len), "{sequence:?}");
 }
 
 fn play_all(len_max: u32, channel: Option<&'static str>) {

@@ -270,6 +270,7 @@ fn rows(command: &ShardCommand) -> Vec<ShardRow> {
         ShardCommand::RecordPayment(_) => vec![
             row!(RecordPayment, "OutOfBounds", |ask| ask.amount.amount = -1),
             row!(RecordPayment, "NoSuchOrder", |ask| ask.order = OrderId::new(GROUP, 9)),
+            dependent(row!(RecordPayment, "OutOfBounds", |ask| ask.amount.amount = 0)),
             // A payment that is known needs no room.
             apart(
                 row!(RecordPayment, "PaymentIdReused", "5s eve pay o1 p500 ok 4000", |ask| {
@@ -325,7 +326,8 @@ fn rows(command: &ShardCommand) -> Vec<ShardRow> {
                 let sale = Sale { waitlist: false, ..showtime.sale().clone() };
                 showtime.set_sale(sale);
             }),
-            row!(JoinWaitlist, "WrongQueueState", "5s org close", |_ask| {}),
+            // Closing ends the entries that wait.
+            apart(row!(JoinWaitlist, "WrongQueueState", "5s org close", |_ask| {}), &["AlreadyExists"]),
             prepared(row!(JoinWaitlist, "BuyerLimit", |_ask| {}), |world| {
                 let showtime = world.shard.showtimes.get_mut(&showtime_id()).unwrap();
                 for name in ["fay", "gus"] {

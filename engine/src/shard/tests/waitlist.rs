@@ -248,7 +248,7 @@ fn no_offer_is_made_while_the_line_is_not_open_and_pausing_does_not_matter() {
         1s cat show w1                                               => w1 offered h3
         2s org close                                                 => done
         2s org unblock A2                                            => done
-        2s dan show w2                                               => w2 waiting for 1, 0 ahead
+        2s dan show w2                                               => no entry
         2s dan hold A2                                               => refused: the line is closed
         3s cat order h3                                              => o1 pendingPayment until 603s: A1, 5000
         3s org show seats                                            => A h.###### B ######## floor 10 held 0 sold of 10
@@ -268,5 +268,55 @@ fn seats_and_places_together_satisfy_nobody_and_places_alone_do() {
         3s ann release h2                                           => done
         3s bob show w1                                              => w1 offered h3
         3s cat show w2                                              => w2 waiting for 3, 0 ahead
+    "#]]);
+}
+
+/// Under test three entries end in a step.
+#[test]
+fn closing_ends_what_still_waits_in_steps() {
+    check(expect![[r#"
+        0s org sale passthrough waitlist=yes perhold=10 perbuyer=10 hold=100s => created 1
+        0s ann hold floor x9                                                  => h1 of ann: floor x9, 9000 until 100s
+        0s bob hold floor x1                                                  => h2 of bob: floor x1, 1000 until 100s
+        1s cat waitlist 1 category=floor                                      => w1 with 0 ahead
+        1s dan waitlist 2 category=floor                                      => w2 with 1 ahead
+        1s eve waitlist 1 category=floor                                      => w3 with 2 ahead
+        1s fay waitlist 3 category=floor                                      => w4 with 3 ahead
+        1s gus waitlist 1 category=floor                                      => w5 with 4 ahead
+        1s hal waitlist 2 category=floor                                      => w6 with 5 ahead
+        1s ida waitlist 1 category=floor                                      => w7 with 6 ahead
+        1s jim waitlist 1 category=floor                                      => w8 with 7 ahead
+        2s bob release h2                                                     => done
+        2s cat show w1                                                        => w1 offered h3
+        2s cat show events                                                    => showtimes.created queue.opened inventory.hold.created inventory.hold.created waitlist.joined waitlist.joined waitlist.joined waitlist.joined waitlist.joined waitlist.joined waitlist.joined waitlist.joined inventory.hold.released inventory.hold.created waitlist.offered
+        3s org close                                                          => done
+        3s org show events                                                    => queue.closed waitlist.expired waitlist.expired waitlist.expired
+        3s fay show w4                                                        => no entry
+        3s gus show w5                                                        => w5 waiting for 1, 0 ahead
+        3s gus show due                                                       => due at 3020ms
+        3s hal unwait w6                                                      => done
+        3s hal unwait w7                                                      => refused: there is no such waitlist entry
+        3s org restart                                                        => restarted
+        3020ms org show events                                                => waitlist.left waitlist.expired waitlist.expired waitlist.expired
+        3020ms jim show w8                                                    => no entry
+        3020ms jim show due                                                   => due at 100s
+        4s cat show w1                                                        => w1 offered h3
+        4s cat order h3                                                       => o1 pendingPayment until 604s: floor x1, 1000
+    "#]]);
+    // On time, and the last of those left takes the next step with it.
+    check(expect![[r#"
+        0s org sale fifo waitlist=yes perhold=10 perbuyer=10 closes=50s room=1 => created 1
+        0s ann join                                                            => #1 called, place 1, 0 ahead, claim by 120s
+        0s ann claim                                                           => #1 shopping until 600s, place 1, 0 ahead
+        0s ann hold floor x10                                                  => h1 of ann: floor x10, 10000 until 300s
+        1s bob waitlist 1 category=floor                                       => w1 with 0 ahead
+        1s cat waitlist 1 category=floor                                       => w2 with 1 ahead
+        1s dan waitlist 1 category=floor                                       => w3 with 2 ahead
+        1s eve waitlist 1 category=floor                                       => w4 with 3 ahead
+        50s eve show w4                                                        => w4 waiting for 1, 0 ahead
+        50s eve show due                                                       => due at 50020ms
+        50s eve unwait w4                                                      => done
+        50s eve show due                                                       => due at 120s
+        301s eve show seats                                                    => A ........ B ........ floor 0 held 0 sold of 10
     "#]]);
 }

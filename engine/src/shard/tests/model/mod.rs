@@ -164,6 +164,9 @@ impl Model {
                 }
             }
             dues.extend(show.calls.iter().map(|call| (call.claim_by, ModelDue::Claims(id, call.from))));
+            if show.state == QueueState::Closed && self.waits(id) {
+                dues.push((show.ended_at + Millis(20), ModelDue::Admission(id)));
+            }
             dues.extend(show.step_at().map(|at| (at, ModelDue::Admission(id))));
         }
         for (&id, hold) in &self.holds {
@@ -190,6 +193,7 @@ impl Model {
                     self.tell_of(id, Event::AdmissionExpired { ticket: TicketNumber(number) });
                 }
                 ModelDue::Claims(id, from) => self.expire_claims(id, from),
+                ModelDue::Admission(id) if self.shows[&id].state == QueueState::Closed => self.end_waiting(id),
                 ModelDue::Admission(id) => self.admit(id),
             }
             self.offer();

@@ -83,6 +83,7 @@ impl Model {
             email: ask.email.clone(),
             places: hold.places.clone(),
             channel: hold.channel.clone(),
+            ticket: hold.ticket,
             total,
             state: OrderState::PendingPayment,
             placed_at: self.now,
@@ -155,12 +156,17 @@ impl Model {
         check_amount(ask.amount, 0)?;
         let index = self.order_index(ask.order)?;
         let order = self.orders[index].clone();
+        let costs_nothing = order.total.amount == 0 && order.total.currency == ask.amount.currency;
+        if ask.outcome == PaymentOutcome::Succeeded && ask.amount.amount == 0 && !costs_nothing {
+            return Err(bounds("amount", "0 pays for nothing but a free order, in its currency"));
+        }
         let Some(slot) = slot(&order, ask.payment, ask.outcome, ask.amount, false)? else {
             return Ok(Outcome::PaymentKnown { payment: ask.payment, order: Box::new(order) });
         };
         if is_ignored(&order, slot, ask.outcome) {
             return Ok(Outcome::Ordered { order: Box::new(order) });
         }
+        let is_nothing = ask.outcome == PaymentOutcome::Succeeded && ask.amount.amount == 0;
         let succeeded = order.payments.iter().filter(|known| {
             known.outcome == PaymentOutcome::Succeeded && !known.refund && known.amount.currency == ask.amount.currency
         });
@@ -173,6 +179,9 @@ impl Model {
         let is_right = ask.amount == order.total;
         let is_lost = matches!(order.state, OrderState::Canceled | OrderState::Expired);
         let completes = is_right && (order.state == OrderState::PendingPayment || is_lost && self.can_rebook(&order));
+        if is_nothing && !completes {
+            return Ok(Outcome::Ordered { order: Box::new(order) });
+        }
 
         let (payment, outcome, amount) = (ask.payment, ask.outcome, ask.amount);
         let stored = &mut self.orders[index];
@@ -227,13 +236,12 @@ impl Model {
         self.tell_of(showtime, Event::OrderCompleted { order: id, user, places: before.places.clone(), total });
         // Bought through its channel: the block is used up.
         self.show_mut(showtime).lift(&before.places.seats);
-        if before.state != OrderState::PendingPayment {
-            return;
-        }
-        if let Some(number) = self.holds[&before.hold].ticket {
+        if let Some(number) = before.ticket {
             self.show_mut(showtime).tickets[number.0 as usize - 1].has_bought = true;
         }
-        self.drop_order_hold(id);
+        if before.state == OrderState::PendingPayment {
+            self.drop_order_hold(id);
+        }
         self.end_admissions(showtime);
     }
 
@@ -277,7 +285,9 @@ impl Model {
         }
         let (order, reason) = (order.clone(), ask.reason.clone());
         self.tell_of(showtime, Event::SeatsReleased { places: back, reason: reason.clone() });
-        self.tell_of(showtime, Event::RefundDue { order: ask.order, amount, reason });
+        if amount.amount > 0 {
+            self.tell_of(showtime, Event::RefundDue { order: ask.order, amount, reason });
+        }
         Ok(Outcome::Ordered { order: Box::new(order) })
     }
 

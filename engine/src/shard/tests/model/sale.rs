@@ -147,6 +147,7 @@ impl Model {
     pub(super) fn close(&mut self, id: ShowtimeId) {
         self.show_mut(id).state = QueueState::Closed;
         self.tell_of(id, Event::QueueClosed);
+        self.end_waiting(id);
     }
 
     pub(super) fn switch(

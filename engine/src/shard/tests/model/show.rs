@@ -62,6 +62,8 @@ pub(crate) struct Show {
     pub(super) credit: u128,
     pub(super) credit_at: Timestamp,
     pub(super) stepped_at: Option<Timestamp>,
+    /// When it was last told to some who waited for seats that the sale is closed.
+    pub(super) ended_at: Timestamp,
     /// Since when calls are counted for waiting times, and every step since: its time, and the cursor before it.
     pub(super) counted_since: Option<Timestamp>,
     pub(super) steps: Vec<(Timestamp, u64)>,
@@ -92,6 +94,7 @@ impl Show {
             credit: 0,
             credit_at: Timestamp(0),
             stepped_at: None,
+            ended_at: Timestamp(0),
             counted_since: None,
             steps: Vec::new(),
             blocks: Vec::new(),

@@ -73,6 +73,22 @@ impl Model {
         }
     }
 
+    /// Whether anybody waits for an offer.
+    pub(super) fn waits(&self, id: ShowtimeId) -> bool {
+        self.entries.iter().any(|entry| entry.showtime == id && entry.hold.is_none())
+    }
+
+    /// Three of those who wait learn that the sale is closed, whoever joined first before the others.
+    pub(super) fn end_waiting(&mut self, id: ShowtimeId) {
+        for _ in 0..3 {
+            let waits = |entry: &ModelEntry| entry.showtime == id && entry.hold.is_none();
+            let Some(index) = self.entries.iter().position(waits) else { return };
+            let entry = self.entries.remove(index);
+            self.tell_of(id, Event::WaitlistExpired { entry: entry.id, user: entry.user });
+            self.show_mut(id).ended_at = self.now;
+        }
+    }
+
     /// How many wait before this entry.
     pub(super) fn ahead(&self, showtime: ShowtimeId, id: OfferId) -> u64 {
         let before = |entry: &&ModelEntry| entry.showtime == showtime && entry.hold.is_none() && entry.id < id;
