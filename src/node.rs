@@ -27,11 +27,11 @@ pub(crate) async fn start(
     listener: TcpListener,
     security: &Security,
 ) -> anyhow::Result<Running> {
-    security.check_reach(config.peers.values().chain(&config.join).chain([&config.address]))?;
     let config = NodeConfig { tls: security.tls().cloned(), ..config };
     let id = config.id;
     // Before the directory is claimed for this node.
     config.check()?;
+    security.check_reach(config.peers.values().chain(&config.join).chain([&config.address]))?;
     let data = DataDir::open(directory, &config.cluster, id, &SystemIds)?;
     let store = match data.checkpoint_store() {
         Ok(store) => store,

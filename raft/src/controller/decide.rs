@@ -71,6 +71,11 @@ pub(crate) fn decide(view: &View, may_place: bool) -> Decision {
                     decision.obstacles.push(reason);
                     continue;
                 }
+                // It takes nobody's turn: others can move meanwhile.
+                Next::Stands(reason) => {
+                    decision.obstacles.push(reason);
+                    continue;
+                }
             }
         }
         give_up(view, *id, group, led, &mut decision);
@@ -138,7 +143,10 @@ fn form(view: &View, id: GroupId, group: &SeenGroup, decision: &mut Decision) {
 enum Next {
     Settled,
     Step(Step),
+    /// Something is under way.
     Waits(String),
+    /// Nothing can be done before something changes that no step brings about.
+    Stands(String),
 }
 
 fn next_move(view: &View, id: GroupId, group: &SeenGroup, led: &Led) -> Next {
@@ -155,7 +163,7 @@ fn next_move(view: &View, id: GroupId, group: &SeenGroup, led: &Led) -> Next {
     }
     let missing = members.iter().find(|node| !led.voters.contains(node) && !led.learners.contains(node));
     if let Some(node) = missing.filter(|node| view.is_full(**node)) {
-        return Next::Waits(format!("{id} waits for room on the disk of node {node}"));
+        return Next::Stands(format!("{id} waits for room on the disk of node {node}"));
     }
     if let Some(node) = missing.filter(|node| view.nodes.contains_key(node)) {
         return Next::Step(Step::AddLearner { group: id, leader, node: *node });
@@ -172,7 +180,9 @@ fn next_move(view: &View, id: GroupId, group: &SeenGroup, led: &Led) -> Next {
     }
     let ready = arriving.iter().find(|node| view.answers(**node) && led.has_caught_up(**node));
     if !arriving.is_empty() && ready.is_none() {
-        return Next::Waits(format!("{id} waits for {} to catch up", names(&arriving)));
+        let reason = format!("{id} waits for {} to catch up", names(&arriving));
+        let is_under_way = arriving.iter().any(|node| view.answers(*node));
+        return if is_under_way { Next::Waits(reason) } else { Next::Stands(reason) };
     }
     let mut voters = led.voters.clone();
     if let Some(node) = ready {
@@ -186,7 +196,7 @@ fn next_move(view: &View, id: GroupId, group: &SeenGroup, led: &Led) -> Next {
                 Some(heir) => Next::Step(Step::Transfer { group: id, leader, to: *heir }),
                 // Nobody else is wanted yet: the newcomer votes first.
                 None if ready.is_some() => set(voters),
-                None => Next::Waits(format!("{id} waits for a voter that can take over from node {leader}")),
+                None => Next::Stands(format!("{id} waits for a voter that can take over from node {leader}")),
             };
         }
         voters.remove(node);
@@ -316,6 +326,29 @@ mod tests {
 
     fn steps(view: &View) -> Vec<Step> {
         decide(view, true).steps
+    }
+
+    #[test]
+    fn what_waits_for_a_silent_node_keeps_nobody_from_moving() {
+        let states = [(1, ACTIVE), (2, ACTIVE), (3, ACTIVE), (4, ACTIVE), (5, ACTIVE)];
+        let to_silent = || {
+            let mut group = group(&[1, 2, 4], 1, &[1, 2, 3]);
+            group.led.as_mut().expect("it is led").learners.insert(4);
+            group
+        };
+        let directory = group(&[1, 2, 3], 1, &[1, 2, 3]);
+        let to_other = group(&[1, 2, 5], 1, &[1, 2, 3]);
+        let mut view = view(&states, vec![directory, to_silent(), to_silent(), to_silent(), to_other]);
+        view.groups.get_mut(&GroupId(0)).and_then(|group| group.led.as_mut()).expect("it is led").learners =
+            nodes([4, 5]);
+        let moves = |view: &View| {
+            let steps = steps(view).into_iter();
+            steps.filter(|step| !matches!(step, Step::Transfer { .. })).collect::<Vec<_>>()
+        };
+        assert_eq!(moves(&view), [], "two groups wait for a node that catches up");
+        view.nodes.get_mut(&4).expect("it is there").answers = false;
+        assert_eq!(moves(&view), [Step::AddLearner { group: GroupId(4), leader: 1, node: 5 }]);
+        assert_eq!(decide(&view, true).obstacles.len(), 3);
     }
 
     #[test]

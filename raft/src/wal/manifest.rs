@@ -96,7 +96,17 @@ impl Manifest {
         let file = disk.open(MANIFEST_NAME).await.map_err(OpenError::Io)?;
         let len = file.size().await.map_err(OpenError::Io)?.min(MANIFEST_LEN);
         let bytes = file.read_at(0, usize::try_from(len).unwrap_or(usize::MAX)).await.map_err(OpenError::Io)?;
-        let (generation, extent) = Slots::decode(&bytes, owner)
+        let slots = Slots::decode(&bytes, owner);
+        for (slot, found) in slots.0.iter().enumerate() {
+            if let Err(bad) = found {
+                tracing::warn!(
+                    slot,
+                    ?bad,
+                    "a slot of the log's manifest is damaged; the other one is taken if it is good"
+                );
+            }
+        }
+        let (generation, extent) = slots
             .newest()
             .map_err(|bad| OpenError::of_stamp(bad, MANIFEST_NAME, owner, "neither of its slots is good"))?;
         Ok(Self { file, owner, generation, extent })
