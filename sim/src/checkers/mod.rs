@@ -11,6 +11,7 @@ pub mod durability;
 pub mod elections;
 pub mod inventory;
 pub mod line;
+pub mod linearizable;
 pub mod logs;
 pub mod money;
 pub mod monotony;
@@ -137,6 +138,7 @@ pub fn all() -> Panel {
         Box::new(money::MoneyAtRest::default()),
         Box::new(line::Lines::default()),
         Box::new(draw::Draw::default()),
+        Box::new(linearizable::Linearizable::default()),
         Box::new(durability::Durability::default()),
     ];
     Panel { player: Player::default(), checkers }

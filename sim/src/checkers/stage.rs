@@ -56,6 +56,11 @@ impl Stage {
         ShowtimeId::new(GROUP, 1)
     }
 
+    /// From now on commands come at this log time.
+    pub(super) fn set_time(&mut self, at: u64) {
+        self.at = at;
+    }
+
     pub(super) fn run(&mut self, command: ShardCommand) -> Look {
         let envelope = Envelope { request: Some(RequestId(u128::from(self.next))), command };
         self.apply(envelope)
@@ -80,16 +85,9 @@ impl Stage {
         let reply = played[0].commands[0].reply.clone();
         let (ask, request) = (Ask::Shard(Box::new(envelope.command)), envelope.request.unwrap_or(RequestId(0)));
         let number = usize::try_from(index).expect("tests are short");
-        let call = Arc::new(Call {
-            number,
-            by: String::new(),
-            group: GROUP,
-            request,
-            ask,
-            at: Duration::from_millis(self.at),
-        });
+        let at = Duration::from_millis(self.at).saturating_sub(crate::clock::EPOCH);
+        let call = Arc::new(Call { number, by: String::new(), group: GROUP, request, ask, at });
         let answer = Answer::Reply(reply, Position { term: 1, index });
-        let at = Duration::from_millis(self.at);
         let happenings = vec![Happening::Called(call.clone()), Happening::Answered { call, answer, at }];
         Look { at, applied, happenings, played, ..Look::default() }
     }
