@@ -27,6 +27,10 @@ sim seeds="60" twice="3":
     cargo run --locked -p vestibule-sim -- meta --seeds {{twice}}
     cargo run --locked -p vestibule-sim -- sweep --seeds {{seeds}} --jobs 2
 
+# Plants one bug after another and demands that the simulator catches it. Not part of `ci`.
+mutants seeds="40":
+    cargo run --locked -p vestibule-sim --features planted -- mutants --seeds {{seeds}}
+
 # Feeds plans, commands and rows that nobody would write to the engine, for a while each.
 fuzz seconds="15":
     engine/fuzz/run plan_import {{seconds}}

@@ -20,7 +20,7 @@
 //! - [`ids`], [`money`], [`time`]: the smallest parts. [`seat_map`]: the layout of a house, imported by [`plan`].
 //! - [`shard`] and [`directory`]: the machines.
 //! - [`draw`] and [`merkle`]: what an outsider needs to check a draw.
-//! - [`row`] and [`codec`]: how a machine is stored.
+//! - [`row`] and [`codec`]: how a machine is stored. [`planted`]: bugs that the simulator has to catch.
 
 #![warn(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -44,6 +44,7 @@ pub mod merkle;
 pub mod money;
 pub mod outcome;
 pub mod plan;
+pub mod planted;
 #[cfg(test)]
 mod precedence;
 pub mod query;

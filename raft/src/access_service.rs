@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
+use vestibule_engine::planted::{self, Bug};
 use vestibule_engine::{GroupId, Reply, codec};
 use vestibule_proto::v1;
 use vestibule_proto::v1::access_server::Access;
@@ -122,6 +123,7 @@ async fn try_propose(
 async fn query(group: &Group, query: v1::Query, patience: Duration) -> Answered {
     let unavailable = |detail: String| failure(Kind::Unavailable, detail);
     match query.consistency {
+        Some(v1::query::Consistency::Linearizable(true)) if planted::is(Bug::ReadWithoutIndex) => {}
         Some(v1::query::Consistency::Linearizable(true)) => {
             let confirmed = tokio::time::timeout(patience, group.raft.ensure_linearizable(ReadPolicy::ReadIndex)).await;
             match confirmed {

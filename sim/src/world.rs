@@ -102,7 +102,8 @@ impl World {
         self.shop.set_stage(Stage::Selling);
         let (start, chaos) = (self.plant.elapsed(), self.options.chaos);
         while self.plant.elapsed() < start + chaos
-            || !self.faults.are_complete() && self.plant.elapsed() < start + CHAOS_MAX
+            || (!self.faults.are_complete() || self.operations() < OPERATIONS_MIN)
+                && self.plant.elapsed() < start + CHAOS_MAX
         {
             self.faults.act(&mut self.plant);
             self.step()?;
@@ -120,7 +121,7 @@ impl World {
         checkers::finish(&mut self.checkers, &last)?;
         self.summary.elapsed = self.plant.elapsed();
         self.summary.faults = self.faults.counts.clone();
-        let operations: u64 = self.summary.operations.values().sum();
+        let operations = self.operations();
         if operations < OPERATIONS_MIN {
             return Err(Failure::Void(format!("only {operations} calls were answered")));
         }
@@ -129,6 +130,11 @@ impl World {
         }
         self.trace.note("world", "the end");
         Ok(self.summary)
+    }
+
+    /// Calls that were answered so far.
+    fn operations(&self) -> u64 {
+        self.summary.operations.values().sum()
     }
 
     fn run_until(&mut self, what: &str, patience: Duration, is_so: impl Fn(&mut Self) -> bool) -> Result<(), Failure> {

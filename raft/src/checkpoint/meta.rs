@@ -5,6 +5,7 @@ use crate::wal::{BadStamp, LogPosition, Owner, decode_stamp, encode_stamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::io;
+use vestibule_engine::planted::{self, Bug};
 use vestibule_engine::{GroupId, codec};
 
 /// The key of the meta row; all other keys start with [`ROW_PREFIX`].
@@ -149,7 +150,8 @@ pub(super) fn seal(key: &[u8], value: &[u8]) -> Vec<u8> {
 
 pub(super) fn unseal<'a>(group: GroupId, key: &[u8], sealed: &'a [u8]) -> io::Result<&'a [u8]> {
     let (crc, value) = sealed.split_first_chunk::<4>().ok_or_else(|| damaged(group, "a row is cut short"))?;
-    if u32::from_le_bytes(*crc) != crc32c::crc32c_append(crc32c::crc32c(key), value) {
+    let is_right = u32::from_le_bytes(*crc) == crc32c::crc32c_append(crc32c::crc32c(key), value);
+    if !is_right && !planted::is(Bug::IgnoreChecksums) {
         return Err(damaged(group, "a row's checksum is wrong"));
     }
     Ok(value)

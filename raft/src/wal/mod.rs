@@ -43,6 +43,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use vestibule_engine::GroupId;
+use vestibule_engine::planted::{self, Bug};
 use vestibule_sync::distribution::Distribution;
 use vestibule_sync::hand_off::HandOff;
 
@@ -335,6 +336,10 @@ impl WalGroup {
 
     /// Saves the vote; returns once it is on disk.
     pub async fn save_vote(&self, ballot: Ballot) -> io::Result<()> {
+        if planted::is(Bug::ForgetVote) {
+            lock(&self.log).vote = Some(ballot);
+            return Ok(());
+        }
         let flushed = {
             let mut log = lock(&self.log);
             log.vote = Some(ballot);
@@ -383,11 +388,24 @@ impl WalGroup {
             bodies.push(RecordBody::Entry(position, body));
         }
         log.evict(self.shared.config.resident_bytes_max);
+        if planted::is(Bug::AcknowledgeEarly) {
+            on_flushed(Ok(()));
+            return self.enqueue(Item {
+                group: self.group,
+                bodies,
+                bytes,
+                on_flushed: Some(Box::new(|_| {})),
+                space: None,
+            });
+        }
         self.enqueue(Item { group: self.group, bodies, bytes, on_flushed: Some(on_flushed), space: Some(space) })
     }
 
     /// Voids every entry behind `last`; returns once that is on disk.
     pub async fn truncate(&self, last: Option<LogPosition>) -> io::Result<()> {
+        let kept =
+            planted::is(Bug::TruncateLess).then(|| last.map(|last| LogPosition { index: last.index + 1, ..last }));
+        let last = kept.unwrap_or(last);
         let flushed = {
             let mut log = lock(&self.log);
             log.truncate(last);

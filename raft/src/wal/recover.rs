@@ -28,6 +28,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use vestibule_engine::GroupId;
+use vestibule_engine::planted::{self, Bug};
 
 /// Why a log cannot be opened. Nothing was changed on disk.
 #[derive(Debug, thiserror::Error)]
@@ -184,7 +185,9 @@ pub(crate) async fn recover(disk: &Arc<dyn Disk>, owner: Owner, config: &WalConf
         trim(&segments[&number], end).await.map_err(OpenError::Io)?;
         reader.report.trimmed = torn;
     }
-    if let Some(LastFrame { segment, offset, bytes }) = reader.last_frame.take() {
+    if let Some(LastFrame { segment, offset, bytes }) = reader.last_frame.take()
+        && !planted::is(Bug::VouchForCache)
+    {
         let file = &segments[&segment].file;
         file.write_at(offset, &bytes).await.map_err(OpenError::Io)?;
         file.sync_data().await.map_err(OpenError::Io)?;

@@ -10,6 +10,7 @@ use std::io;
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 use vestibule_engine::GroupId;
+use vestibule_engine::planted::{self, Bug};
 
 /// Where the log ends.
 pub(crate) struct Head {
@@ -295,7 +296,12 @@ impl Syncer {
         self.frame[..FRAME_HEADER_LEN].copy_from_slice(&header);
         segment.file.write_at(self.head.offset, &self.frame).await?;
         let before_sync = tokio::time::Instant::now();
-        segment.file.sync_data().await?;
+        if !planted::is(Bug::SkipSync) {
+            let synced = segment.file.sync_data().await;
+            if !planted::is(Bug::IgnoreSyncError) {
+                synced?;
+            }
+        }
         let sync_nanos = before_sync.elapsed().as_nanos();
         self.shared.instruments.sync.observe_duration(before_sync.elapsed());
         self.shared.instruments.records.observe(records.len() as u64);

@@ -16,6 +16,7 @@ pub mod logs;
 pub mod money;
 pub mod monotony;
 pub mod outcomes;
+pub mod owners;
 pub mod reads;
 pub mod replay;
 pub mod replica;
@@ -134,6 +135,7 @@ pub fn all() -> Panel {
         Box::new(audits::Audits::default()),
         Box::new(outcomes::Outcomes::default()),
         Box::new(seats::Seats::default()),
+        Box::new(owners::Owners::default()),
         Box::new(inventory::Inventory::default()),
         Box::new(money::MoneyAtRest::default()),
         Box::new(line::Lines::default()),

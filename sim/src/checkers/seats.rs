@@ -109,7 +109,13 @@ impl Seats {
                     live(ask.showtime, ttl);
                 }
             }
-            ShardCommand::ReleaseHold(ask) => drop(self.freed.insert(ask.hold)),
+            ShardCommand::ReleaseHold(ask) => {
+                let mut claims = self.claims.values().flatten().filter(|claim| claim.hold == ask.hold);
+                // Who has no claim to it cannot give it up, unless nobody is known to have one.
+                if claims.next().is_none_or(|claim| claim.user == ask.user) {
+                    self.freed.insert(ask.hold);
+                }
+            }
             ShardCommand::PlaceOrder(ask) => drop(self.ordered.insert(ask.hold)),
             // Which hold an order was made of stands in replies only: all of the buyer's count.
             ShardCommand::CancelOrder(ask) => self.free(|claim| claim.user == ask.user),

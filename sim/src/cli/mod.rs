@@ -2,6 +2,8 @@
 
 mod explain;
 mod meta;
+#[cfg(feature = "planted")]
+mod mutants;
 mod play;
 mod run;
 mod sweep;
@@ -27,6 +29,9 @@ enum Command {
     Sweep(sweep::Args),
     /// Plays one seed and tells what happened, a line an event.
     Explain(explain::Args),
+    /// Plants one bug after another, and plays seeds until it is caught.
+    #[cfg(feature = "planted")]
+    Mutants(mutants::Args),
 }
 
 /// Does what the command line says.
@@ -36,5 +41,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Meta(args) => meta::main(&args),
         Command::Sweep(args) => sweep::main(&args),
         Command::Explain(args) => explain::main(&args),
+        #[cfg(feature = "planted")]
+        Command::Mutants(args) => mutants::main(&args),
     }
 }

@@ -16,11 +16,25 @@ pub(crate) struct Args {
     /// Writes everything that happened to this file.
     #[arg(long)]
     trace: Option<PathBuf>,
+    /// Switches a bug on, which is to be caught.
+    #[cfg(feature = "planted")]
+    #[arg(long)]
+    plant: Option<String>,
 }
 
 pub(crate) fn main(args: &Args) -> ExitCode {
     let options = Options::of(args.seed);
     println!("{options}");
+    #[cfg(feature = "planted")]
+    if let Some(name) = &args.plant {
+        use vestibule_engine::planted::{BUGS, plant};
+        let Some((bug, _)) = BUGS.iter().find(|(_, known)| known == name) else {
+            eprintln!("there is no bug called {name}");
+            return ExitCode::FAILURE;
+        };
+        plant(*bug);
+        println!("planted: {name}");
+    }
     let trace = Trace::default();
     let outcome = play::here(options, &trace, args.trace.as_ref());
     if let Some(path) = &args.trace

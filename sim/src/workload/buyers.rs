@@ -94,6 +94,11 @@ impl Buyer {
         else {
             return;
         };
+        if let Some(other) = self.shop.show_hold(hold.hold).filter(|_| self.dice.percent(10)) {
+            // Somebody tries to get rid of another's hold, or of one of their own that may have ended.
+            let ask = ReleaseHold { hold: other, user: self.user };
+            self.client.shard(other.group(), ShardCommand::ReleaseHold(ask)).await;
+        }
         self.think().await;
         if self.dice.percent(20) {
             let ask = ExtendHold { hold: hold.hold, user: self.user };

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use vestibule_engine::{
-    Directory, DirectoryCommand, Envelope, GroupId, Outcome, Refusal, Reply, RequestId, Shard, ShardAnswer,
+    Directory, DirectoryCommand, Envelope, GroupId, HoldId, Outcome, Refusal, Reply, RequestId, Shard, ShardAnswer,
     ShardCommand, ShardQuery,
 };
 use vestibule_raft::cluster::{Cluster, Consistency, Position, ProposeError};
@@ -45,12 +45,14 @@ pub struct Shop {
     pub history: History,
     house: Arc<Mutex<Option<Arc<House>>>>,
     stage: Arc<AtomicU8>,
+    /// A hold that somebody has.
+    some_hold: Arc<Mutex<Option<HoldId>>>,
 }
 
 impl Shop {
     /// One that is about to open.
     pub fn new(history: History) -> Self {
-        Self { history, house: Arc::default(), stage: Arc::default() }
+        Self { history, house: Arc::default(), stage: Arc::default(), some_hold: Arc::default() }
     }
 
     /// How far the run has come.
@@ -70,6 +72,11 @@ impl Shop {
     /// What is on sale.
     pub fn house(&self) -> Option<Arc<House>> {
         self.house.lock().expect("no holder of this lock panics").clone()
+    }
+
+    /// Puts a hold where others see it; gives the one that was seen there before.
+    fn show_hold(&self, hold: HoldId) -> Option<HoldId> {
+        self.some_hold.lock().expect("no holder of this lock panics").replace(hold)
     }
 
     fn set_house(&self, house: House) {
