@@ -1,5 +1,5 @@
-//! Log matching and leader completeness: entries of one index and term are the same in every log, with the same before
-//! them, and whoever becomes leader has every entry that was applied.
+//! Log matching and leader completeness: entries of one index and one leadership (a term and its node) are the same in every
+//! log, with the same before them, and whoever becomes leader has every entry that was applied.
 
 use super::{Checker, Look};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,20 +17,19 @@ struct Known {
 /// See the file's head.
 #[derive(Default)]
 pub struct Logs {
-    /// By group, index and term.
-    known: BTreeMap<(GroupId, u64, u64), Known>,
+    known: BTreeMap<(GroupId, LogPosition), Known>,
     last: BTreeMap<(NodeId, GroupId), (u64, LogPosition)>,
     /// The last entry of each group that anybody has applied.
     applied: BTreeMap<GroupId, LogPosition>,
-    leaders: BTreeSet<(GroupId, u64)>,
+    leaders: BTreeSet<(GroupId, u64, NodeId)>,
 }
 
 impl Logs {
     fn compare(&mut self, node: NodeId, group: GroupId, entries: Vec<(LogPosition, EntryBody)>) -> Result<(), String> {
         let mut before: Option<LogPosition> = None;
         for (position, body) in entries {
-            let key = (group, position.index, position.term);
-            let known = self.known.entry(key).or_insert_with(|| Known { node, body: body.clone(), before });
+            let known =
+                self.known.entry((group, position)).or_insert_with(|| Known { node, body: body.clone(), before });
             if known.body != body {
                 return Err(format!(
                     "{group}: nodes {} and {node} have different entries at {}.{}",
@@ -38,7 +37,7 @@ impl Logs {
                 ));
             }
             match (known.before, before) {
-                (Some(one), Some(other)) if (one.term, one.index) != (other.term, other.index) => {
+                (Some(one), Some(other)) if one != other => {
                     return Err(format!(
                         "{group}: before {}.{} node {} has {one:?}, node {node} has {other:?}",
                         position.term, position.index, known.node
@@ -70,18 +69,17 @@ impl Checker for Logs {
                 self.compare(node, group, replica.log(committed, last.index + 1))?;
             }
             for (&group, view) in now.groups.iter().filter(|(_, view)| view.is_leader) {
-                if !self.leaders.insert((group, view.term)) {
+                if !self.leaders.insert((group, view.term, node)) {
                     continue;
                 }
-                let Some(&applied) = self.applied.get(&group).filter(|applied| applied.term < view.term) else {
-                    continue;
-                };
+                let led_before = |applied: &&LogPosition| (applied.term, applied.node) < (view.term, node);
+                let Some(&applied) = self.applied.get(&group).filter(led_before) else { continue };
                 let Some(replica) = look.replicas.get(&(node, group)) else { continue };
                 let here = replica.log(applied.index, applied.index + 1);
                 let is_purged = now.last.get(&group).is_none_or(|last| last.index >= applied.index)
                     && view.applied.is_some_and(|at| at.index >= applied.index);
                 match here.first() {
-                    Some((position, _)) if (position.term, position.index) == (applied.term, applied.index) => {}
+                    Some((position, _)) if *position == applied => {}
                     None if is_purged => {}
                     _ => {
                         return Err(format!(
