@@ -11,7 +11,8 @@
 //! - [`options`]: what a seed expands to. [`dice`]: where all chance comes from. [`trace`]: what happened.
 //! - [`disk`], [`store`], [`spawner`], [`clock`], [`net`]: what stands behind a node's seams. [`host`]: a machine.
 //! - [`workload`]: what clients do. [`history`]: what they know.
-//! - [`gateway`]: a machine with clients on it. [`plant`]: all machines and the network. [`faults`]: what goes wrong with them.
+//! - [`web`]: real gateways over HTTP, with real clients.
+//! - [`gateway`]: a machine with a gateway and clients of the cluster on it. [`plant`]: all machines and the network. [`faults`]: what goes wrong with them.
 //! - [`player`]: the log, played once more. [`checkers`]: what must hold, one invariant a file.
 //! - [`world`]: a run from its beginning to its end.
 //!
@@ -33,5 +34,6 @@ pub mod player;
 pub mod spawner;
 pub mod store;
 pub mod trace;
+pub mod web;
 pub mod workload;
 pub mod world;

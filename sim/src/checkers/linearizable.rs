@@ -350,7 +350,7 @@ impl Checker for Linearizable {
                             }
                         }
                         Answer::NotDone(_) => drop(self.calls.remove(&call.number)),
-                        Answer::Unknown | Answer::Read(..) => {}
+                        Answer::Unknown | Answer::Read(..) | Answer::LookUp(..) => {}
                     }
                 }
             }

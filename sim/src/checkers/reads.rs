@@ -24,7 +24,9 @@ impl Checker for Reads {
         for happening in &look.happenings {
             match happening {
                 Happening::Called(call) => {
-                    if let Ask::Read(_, Consistency::Linearizable) = call.ask {
+                    if let Ask::Read(_, Consistency::Linearizable) | Ask::LookUp(_, Consistency::Linearizable) =
+                        call.ask
+                    {
                         let heard = self.heard.get(&call.group).copied().unwrap_or(0);
                         self.floors.insert(call.number, heard);
                     }
@@ -33,7 +35,7 @@ impl Checker for Reads {
                     let floor = self.floors.remove(&call.number);
                     let at = match (answer, floor) {
                         (Answer::Reply(_, at), _) => *at,
-                        (Answer::Read(_, at), Some(floor)) => {
+                        (Answer::Read(_, at) | Answer::LookUp(_, at), Some(floor)) => {
                             if at.index < floor {
                                 return Err(format!(
                                     "call #{} was read as of {}.{}, though {floor} had been heard of before",
