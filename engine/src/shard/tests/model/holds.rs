@@ -299,9 +299,11 @@ impl Model {
     pub(super) fn unblock(&mut self, ask: &UnblockSeats) -> Result<Outcome, Refusal> {
         let mut seats = distinct(&ask.seats)?;
         self.check_seats(ask.showtime, &seats)?;
+        let all = seats.clone();
         seats.retain(|seat| self.seat_state(ask.showtime, *seat) == SeatState::Blocked);
+        // Not only over those: a seat that is held has none to fall under, either.
+        self.show_mut(ask.showtime).lift(&all);
         if !seats.is_empty() {
-            self.show_mut(ask.showtime).lift(&seats);
             let places = Places { seats: seats.into(), areas: Vec::new() };
             self.tell_of(ask.showtime, Event::SeatsReleased { places, reason: "unblocked".into() });
         }
