@@ -157,7 +157,7 @@ impl Model {
                 places.seats = self.best(id, &wanted, ask.channel.as_ref()).ok_or(Refusal::NoSeatsFit)?.into();
             }
             SeatChoice::Named(_) if sale.prevent_orphans => {
-                let is_open = |seat: u32| self.seat_state(id, SeatId(seat)) == SeatState::Available;
+                let is_open = |seat: u32| self.is_free(id, SeatId(seat), ask.channel.as_ref());
                 let pick: Vec<u32> = places.seats.iter().map(|seat| seat.0).collect();
                 let alone = show.house.alone_after(&pick, &is_open);
                 if !alone.is_empty() && show.house.can_spare(pick.len(), &is_open) {
