@@ -189,8 +189,15 @@ impl Model {
                 ModelDue::Order(id) => self.expire_order(id),
                 ModelDue::Hold(id) => self.expire_hold(id),
                 ModelDue::Session(id, number) => {
-                    self.show_mut(id).tickets[number as usize - 1].at = At::Expired;
-                    self.tell_of(id, Event::AdmissionExpired { ticket: TicketNumber(number) });
+                    let ticket = &mut self.show_mut(id).tickets[number as usize - 1];
+                    let number = TicketNumber(number);
+                    if ticket.has_bought {
+                        ticket.at = At::Done;
+                        self.tell_of(id, Event::AdmissionDone { ticket: number });
+                    } else {
+                        ticket.at = At::Expired;
+                        self.tell_of(id, Event::AdmissionExpired { ticket: number });
+                    }
                 }
                 ModelDue::Claims(id, from) => self.expire_claims(id, from),
                 ModelDue::Admission(id) if self.shows[&id].state == QueueState::Closed => self.end_waiting(id),
