@@ -117,7 +117,7 @@ impl Expected {
             // For the other buyer's hold too.
             self.seat_is_free |= std::mem::take(&mut self.other_has_it);
         }
-        let is_lost = matches!(self.state.as_str(), "canceled" | "expired");
+        let is_lost = !matches!(self.state.as_str(), "pendingPayment" | "completed");
         let (text, amount) = match news {
             News::Success(id) if self.succeeded.contains(&id) => return Reply::Known,
             News::Success(id) => {
@@ -197,6 +197,8 @@ impl Expected {
         } else if then == "completed" {
             self.seat_is_free = false;
         }
+        // Of an order that was refunded no seats are left to be free.
+        self.seat_is_free &= self.seats_left > 0;
         self.state = then.to_owned();
         if news == News::TimeRunsOut { Reply::Done } else { Reply::Order(self.state.clone()) }
     }

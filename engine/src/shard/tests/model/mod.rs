@@ -34,6 +34,8 @@ pub(crate) struct Model {
     holds_made: u64,
     /// All orders: number n is at n - 1.
     pub(crate) orders: Vec<OrderView>,
+    /// Payments that they no longer name.
+    older_payments: Vec<(OrderId, PaymentView)>,
     entries: Vec<ModelEntry>,
     entries_made: u64,
     /// Remembered requests, oldest first.
@@ -91,6 +93,7 @@ impl Model {
             holds: BTreeMap::new(),
             holds_made: 0,
             orders: Vec::new(),
+            older_payments: Vec::new(),
             entries: Vec::new(),
             entries_made: 0,
             answered: Vec::new(),
