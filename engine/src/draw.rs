@@ -129,7 +129,7 @@ mod tests {
             let flip = (pivot + index_count - index) % index_count;
             let position = u64::max(index, flip);
             for shift in [0, 8, 16, 24] {
-                of_round.push((position / 256 >> shift & 0xff) as u8);
+                of_round.push(((position / 256) >> shift) as u8);
             }
             let source = hash(of_round);
             let byte = source[((position % 256) / 8) as usize];
