@@ -10,6 +10,7 @@
 //!
 //! - [`options`]: what a seed expands to. [`dice`]: where all chance comes from. [`trace`]: what happened.
 //! - [`disk`], [`store`], [`spawner`], [`clock`], [`net`]: what stands behind a node's seams. [`host`]: a machine.
+//!   [`lost_disk`]: what must never happen to one.
 //! - [`workload`]: what clients do. [`history`]: what they know.
 //! - [`gateway`]: a machine with clients on it. [`plant`]: all machines and the network. [`faults`]: what goes wrong with them.
 //! - [`player`]: the log, played once more. [`checkers`]: what must hold, one invariant a file.
@@ -26,6 +27,7 @@ pub mod faults;
 pub mod gateway;
 pub mod history;
 pub mod host;
+pub mod lost_disk;
 pub mod net;
 pub mod options;
 pub mod plant;
