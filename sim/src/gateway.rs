@@ -5,7 +5,7 @@ use crate::host::address;
 use crate::net::SimConnector;
 use crate::options::Options;
 use crate::trace::Trace;
-use crate::workload::{Client, Shop, buy, organise};
+use crate::workload::{Client, Shop, buy, close, organise};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub struct Gateway {
 impl Gateway {
     /// One on which nothing runs yet.
     pub fn new(number: usize, options: Options, trace: Trace, shop: Shop) -> Self {
-        let busy = Rc::new(Cell::new(options.buyers));
+        let busy = Rc::new(Cell::new(options.buyers + 1));
         Self { number, options, trace, shop, lives: Cell::new(0), busy }
     }
 
@@ -44,7 +44,7 @@ impl Gateway {
     pub async fn run(&self) {
         let life = self.lives.get() + 1;
         self.lives.set(life);
-        self.busy.set(self.options.buyers);
+        self.busy.set(self.options.buyers + 1);
         let seeds = (1..=self.options.nodes).map(address).collect();
         let cluster = GrpcCluster::new(seeds, Arc::new(SimConnector::new(self.trace.clone())));
         let client = |name: String| {
@@ -69,6 +69,10 @@ impl Gateway {
             }
         });
         futures::future::join_all(buyers).await;
+        let name = format!("closer-{}", self.number);
+        let dice = Dice::new(self.options.seed, &format!("{name} in life {life}"));
+        close(client(name), self.shop.clone(), dice).await;
+        self.busy.set(self.busy.get() - 1);
         // The sessions to nodes stay open, as a gateway's do.
         std::future::pending().await
     }

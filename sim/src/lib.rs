@@ -14,7 +14,7 @@
 //! - [`workload`]: what clients do. [`history`]: what they know.
 //! - [`gateway`]: a machine with clients on it. [`plant`]: all machines and the network. [`faults`]: what goes wrong with them.
 //! - [`player`]: the log, played once more. [`checkers`]: what must hold, one invariant a file.
-//! - [`world`]: a run from its beginning to its end.
+//! - [`scan`]: what is on the disks in the end. [`world`]: a run from its beginning to its end.
 //!
 //! The binary plays one run in a process: some libraries count across runs, and what comes from the operating system is
 //! replaced for the whole process.
@@ -32,6 +32,7 @@ pub mod net;
 pub mod options;
 pub mod plant;
 pub mod player;
+pub mod scan;
 pub mod spawner;
 pub mod store;
 pub mod trace;

@@ -23,6 +23,7 @@ pub mod replica;
 pub mod seats;
 #[cfg(test)]
 mod stage;
+pub mod waitlist;
 
 use crate::history::Happening;
 use crate::player::{Played, Player};
@@ -140,6 +141,7 @@ pub fn all() -> Panel {
         Box::new(money::MoneyAtRest::default()),
         Box::new(line::Lines::default()),
         Box::new(draw::Draw::default()),
+        Box::new(waitlist::Waitlist::default()),
         Box::new(linearizable::Linearizable::default()),
         Box::new(durability::Durability::default()),
     ];
