@@ -1,10 +1,12 @@
-//! A simulated gateway machine: the cluster's client, and the buyers that come through it.
+//! A simulated gateway machine: the real gateway, serving HTTP; and beside it buyers who make commands of the cluster's client
+//! directly, also such as no HTTP client can make.
 
 use crate::dice::Dice;
 use crate::host::address;
 use crate::net::SimConnector;
 use crate::options::Options;
 use crate::trace::Trace;
+use crate::web;
 use crate::workload::{Client, Shop, buy, close, organise};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -47,6 +49,7 @@ impl Gateway {
         self.busy.set(self.options.buyers + 1);
         let seeds = (1..=self.options.nodes).map(address).collect();
         let cluster = GrpcCluster::new(seeds, Arc::new(SimConnector::new(self.trace.clone())));
+        let serving = web::serve::run(self.number, life, cluster.clone(), &self.options, &self.shop, &self.trace);
         let client = |name: String| {
             // A client that comes again asks for other things, so under other ids.
             let dice = Dice::new(self.options.seed, &format!("requests of {name} in life {life}"));
@@ -68,12 +71,14 @@ impl Gateway {
                 busy.set(busy.get() - 1);
             }
         });
-        futures::future::join_all(buyers).await;
         let name = format!("closer-{}", self.number);
         let dice = Dice::new(self.options.seed, &format!("{name} in life {life}"));
-        close(client(name), self.shop.clone(), dice).await;
-        self.busy.set(self.busy.get() - 1);
-        // The sessions to nodes stay open, as a gateway's do.
-        std::future::pending().await
+        let closing = close(client(name), self.shop.clone(), dice);
+        let ending = async {
+            futures::future::join_all(buyers).await;
+            closing.await;
+            self.busy.set(self.busy.get() - 1);
+        };
+        tokio::join!(ending, serving);
     }
 }

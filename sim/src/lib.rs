@@ -12,7 +12,8 @@
 //! - [`disk`], [`store`], [`spawner`], [`clock`], [`net`]: what stands behind a node's seams. [`host`]: a machine.
 //!   [`lost_disk`]: what must never happen to one.
 //! - [`workload`]: what clients do. [`history`]: what they know.
-//! - [`gateway`]: a machine with clients on it. [`plant`]: all machines and the network. [`faults`]: what goes wrong with them.
+//! - [`web`]: real gateways over HTTP, with real clients.
+//! - [`gateway`]: a machine with a gateway and clients of the cluster on it. [`plant`]: all machines and the network. [`faults`]: what goes wrong with them.
 //! - [`player`]: the log, played once more. [`checkers`]: what must hold, one invariant a file.
 //! - [`scan`]: what is on the disks in the end. [`world`]: a run from its beginning to its end.
 //!
@@ -36,5 +37,6 @@ pub mod scan;
 pub mod spawner;
 pub mod store;
 pub mod trace;
+pub mod web;
 pub mod workload;
 pub mod world;

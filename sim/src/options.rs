@@ -2,6 +2,7 @@
 
 use crate::dice::Dice;
 use crate::faults::Mix;
+use crate::web::options::WebOptions;
 use crate::workload::Market;
 use std::fmt;
 use std::time::Duration;
@@ -52,6 +53,8 @@ pub struct Options {
     pub checkpoint_bytes: u64,
     /// How seats are sold.
     pub market: Market,
+    /// Gateways over HTTP, and their clients.
+    pub web: WebOptions,
     /// What goes wrong.
     pub faults: Mix,
     /// How long faults go on, at least.
@@ -91,6 +94,7 @@ impl Options {
             checkpoint_interval: dice.millis(20..=400),
             checkpoint_bytes: *dice.pick(&[4 << 10, 64 << 10, 16 << 20]),
             market: Market::draw(&mut Dice::new(seed, "sale"), SHOWTIMES_MAX),
+            web: WebOptions::draw(&mut Dice::new(seed, "web")),
             faults: Mix::draw(&mut Dice::new(seed, "faults of the run")),
             chaos: Duration::from_secs(dice.within(8..=20)),
             calm_max: Duration::from_secs(60),
@@ -123,6 +127,7 @@ impl fmt::Display for Options {
             self.think_max, self.hold_ttl, self.payment_ttl
         )?;
         writeln!(f, "  sale: {}", self.market)?;
+        writeln!(f, "  web: {}", self.web)?;
         writeln!(f, "  faults: {}", self.faults)?;
         write!(
             f,

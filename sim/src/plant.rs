@@ -4,6 +4,7 @@ use crate::gateway::{Gateway, gateway_name};
 use crate::host::{Machine, host_name};
 use crate::options::Options;
 use crate::trace::{self, Trace};
+use crate::web;
 use crate::workload::Shop;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -19,6 +20,8 @@ pub struct Plant {
     pub machines: BTreeMap<NodeId, Rc<Machine>>,
     /// The gateways.
     pub gateways: Vec<Rc<Gateway>>,
+    /// Those who come to them over HTTP.
+    pub web: web::Web,
     /// Machines on which nothing runs.
     down: BTreeSet<String>,
     /// Ways on which nothing gets through, from and to.
@@ -63,8 +66,19 @@ impl Plant {
                 }
             });
         }
+        for number in 1..=options.web.hosts {
+            let host = Rc::new(web::host::Host::new(number, options.clone(), trace.clone(), shop.clone()));
+            sim.host(web::host::host_name(number), move || {
+                let host = host.clone();
+                async move {
+                    host.run().await;
+                    Ok(())
+                }
+            });
+        }
         let (down, cut) = (BTreeSet::new(), BTreeSet::new());
-        Self { sim, trace: trace.clone(), latency_max: options.latency.1, machines, gateways, down, cut }
+        let (trace, web, latency_max) = (trace.clone(), shop.web.clone(), options.latency.1);
+        Self { sim, trace, latency_max, machines, gateways, web, down, cut }
     }
 
     /// Simulated time.

@@ -14,6 +14,7 @@ use crate::options::Options;
 use crate::plant::Plant;
 use crate::scan;
 use crate::trace::{Trace, hexadecimal};
+use crate::web::visits::{self, Said};
 use crate::workload::{Shop, Stage};
 use futures::FutureExt;
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +29,8 @@ const OPENING_MAX: Duration = Duration::from_secs(60);
 const CHAOS_MAX: Duration = Duration::from_secs(120);
 /// How few answered calls make a run void.
 const OPERATIONS_MIN: u64 = 40;
+/// The same for calls over HTTP.
+const VISITS_MIN: u64 = 20;
 
 /// Why a run failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -57,6 +60,10 @@ pub struct Summary {
     pub operations: BTreeMap<String, u64>,
     /// Calls that ended without one.
     pub unanswered: u64,
+    /// Calls over HTTP that got an answer, by what was asked.
+    pub visits: BTreeMap<String, u64>,
+    /// Calls over HTTP that got none, or one that settles nothing.
+    pub visits_unanswered: u64,
     /// Faults, by kind.
     pub faults: BTreeMap<Kind, u64>,
 }
@@ -72,6 +79,7 @@ pub struct World {
     /// For each node its life, and for each group the index, plus one, up to which its log was looked at.
     looked: BTreeMap<NodeId, (u64, BTreeMap<GroupId, u64>)>,
     happenings: usize,
+    visits: usize,
     summary: Summary,
 }
 
@@ -91,6 +99,7 @@ impl World {
             checkers: checkers::all(),
             looked: BTreeMap::new(),
             happenings: 0,
+            visits: 0,
             summary: Summary::default(),
         }
     }
@@ -103,7 +112,9 @@ impl World {
         self.shop.set_stage(Stage::Selling);
         let (start, chaos) = (self.plant.elapsed(), self.options.chaos);
         while self.plant.elapsed() < start + chaos
-            || (!self.faults.are_complete() || self.operations() < OPERATIONS_MIN)
+            || (!self.faults.are_complete()
+                || self.operations() < OPERATIONS_MIN
+                || self.visits_answered() < VISITS_MIN)
                 && self.plant.elapsed() < start + CHAOS_MAX
         {
             self.faults.act(&mut self.plant);
@@ -114,7 +125,7 @@ impl World {
         self.shop.set_stage(Stage::Closing);
         let patience = self.options.calm_max;
         self.run_until("every group serves, and buyers make an end", patience, |world| {
-            world.plant.gateways.iter().all(|gateway| !gateway.is_busy())
+            world.plant.gateways.iter().all(|gateway| !gateway.is_busy()) && !world.shop.web.is_busy()
         })?;
         self.run_until("all replicas are equal", patience, Self::is_still)?;
         self.scan_disks()?;
@@ -127,6 +138,10 @@ impl World {
         if operations < OPERATIONS_MIN {
             return Err(Failure::Void(format!("only {operations} calls were answered")));
         }
+        let visits = self.visits_answered();
+        if visits < VISITS_MIN {
+            return Err(Failure::Void(format!("only {visits} calls over HTTP were answered")));
+        }
         if !self.faults.are_complete() {
             return Err(Failure::Void("some kind of fault never came".to_owned()));
         }
@@ -137,6 +152,11 @@ impl World {
     /// Calls that were answered so far.
     fn operations(&self) -> u64 {
         self.summary.operations.values().sum()
+    }
+
+    /// Calls over HTTP that were answered so far.
+    fn visits_answered(&self) -> u64 {
+        self.summary.visits.values().sum()
     }
 
     fn run_until(&mut self, what: &str, patience: Duration, is_so: impl Fn(&mut Self) -> bool) -> Result<(), Failure> {
@@ -157,6 +177,7 @@ impl World {
         self.faults.note_ended(&ended, self.plant.elapsed());
         let mut look = self.look();
         look.happenings.iter().for_each(|happening| self.count(happening));
+        look.visits.iter().for_each(|event| self.count_visit(event));
         checkers::observe(&mut self.checkers, &mut look)?;
         Ok(())
     }
@@ -164,8 +185,19 @@ impl World {
     fn count(&mut self, happening: &Happening) {
         let Happening::Answered { call, answer, .. } = happening else { return };
         match answer {
-            Answer::Reply(..) | Answer::Read(..) => *self.summary.operations.entry(call.ask.name()).or_default() += 1,
+            Answer::Reply(..) | Answer::Read(..) | Answer::LookUp(..) => {
+                *self.summary.operations.entry(call.ask.name()).or_default() += 1
+            }
             Answer::Unknown | Answer::NotDone(_) => self.summary.unanswered += 1,
+        }
+    }
+
+    fn count_visit(&mut self, event: &visits::Event) {
+        let visits::Event::Ended { visit, said, .. } = event else { return };
+        match said {
+            Said::Unknown(_) | Said::NotDone(_) | Said::Unfit(_) => self.summary.visits_unanswered += 1,
+            Said::Refused(..) => *self.summary.visits.entry(format!("{}-refused", visit.deed.name())).or_default() += 1,
+            _ => *self.summary.visits.entry(visit.deed.name()).or_default() += 1,
         }
     }
 
@@ -194,6 +226,8 @@ impl World {
         }
         look.happenings = self.shop.history.since(self.happenings);
         self.happenings += look.happenings.len();
+        look.visits = self.shop.web.visits.since(self.visits);
+        self.visits += look.visits.len();
         look
     }
 

@@ -91,8 +91,9 @@ impl Shard {
             SeatChoice::Named(_) | SeatChoice::Area { .. } => wanted,
         };
         if sale.prevent_orphans && matches!(ask.choice, SeatChoice::Named(_)) {
-            let alone = showtime.left_alone(&wanted.seats);
-            if !alone.is_empty() && showtime.can_spare_alone(wanted_count) {
+            let channel = ask.channel.as_deref();
+            let alone = showtime.left_alone(&wanted.seats, channel);
+            if !alone.is_empty() && showtime.can_spare_alone(wanted_count, channel) {
                 return Err(Refusal::LeavesOrphan { seats: alone });
             }
         }

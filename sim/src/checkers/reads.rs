@@ -77,7 +77,9 @@ impl Checker for Reads {
         for happening in &look.happenings {
             match happening {
                 Happening::Called(call) => {
-                    if let Ask::Read(_, Consistency::Linearizable) = call.ask {
+                    if let Ask::Read(_, Consistency::Linearizable) | Ask::LookUp(_, Consistency::Linearizable) =
+                        call.ask
+                    {
                         let heard = self.heard.get(&call.group).copied().unwrap_or(0);
                         self.floors.insert(call.number, heard);
                     }
@@ -90,7 +92,7 @@ impl Checker for Reads {
                     }
                     let at = match (answer, floor) {
                         (Answer::Reply(_, at), _) => *at,
-                        (Answer::Read(_, at), Some(floor)) => {
+                        (Answer::Read(_, at) | Answer::LookUp(_, at), Some(floor)) => {
                             if at.index < floor {
                                 return Err(format!(
                                     "call #{} was read as of {}.{}, though {floor} had been heard of before",

@@ -66,6 +66,8 @@ fn report(summary: &Summary) {
     }
     println!("answered:{}", list(&summary.operations));
     println!("unanswered: calls={}", summary.unanswered);
+    println!("visits:{}", list(&summary.visits));
+    println!("visits unanswered: calls={}", summary.visits_unanswered);
     println!("faults:{}", list(&summary.faults));
 }
 

@@ -109,7 +109,7 @@ impl Totals {
                 println!("seed {}: {:.1} s simulated in {:.1} s", one.seed, millis as f64 / 1e3, took.as_secs_f64());
             }
             let Some((what, counts)) = line.split_once(':') else { continue };
-            if !["answered", "unanswered", "faults"].contains(&what) {
+            if !["answered", "unanswered", "visits", "visits unanswered", "faults"].contains(&what) {
                 continue;
             }
             let totals = self.counts.entry(what.to_owned()).or_default();

@@ -54,10 +54,14 @@ pub enum Kind {
     Transfer,
     /// A gateway dies.
     GatewayDeath,
+    /// Some send a gateway their requests a byte at a time, or do not read its answers.
+    SlowClients,
+    /// A gateway is asked more at once than it has room for.
+    Overload,
 }
 
 /// Every kind, its name, and how often it comes where it comes at all.
-pub const KINDS: [(Kind, &str, u64); 19] = [
+pub const KINDS: [(Kind, &str, u64); 21] = [
     (Kind::Stop, "stop", 4),
     (Kind::Kill, "kill", 8),
     (Kind::PowerCut, "power-cut", 8),
@@ -77,6 +81,8 @@ pub const KINDS: [(Kind, &str, u64); 19] = [
     (Kind::CheckpointRot, "checkpoint-rot", 3),
     (Kind::Transfer, "transfer", 6),
     (Kind::GatewayDeath, "gateway-death", 2),
+    (Kind::SlowClients, "slow-clients", 3),
+    (Kind::Overload, "overload", 2),
 ];
 
 impl fmt::Display for Kind {

@@ -4,6 +4,7 @@ use super::{Faults, Kind};
 use crate::gateway::gateway_name;
 use crate::host::host_name;
 use crate::plant::Plant;
+use crate::web::visits::Offence;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 use vestibule_raft::types::NodeId;
@@ -143,6 +144,15 @@ impl Faults {
             Kind::Transfer => {
                 self.note(kind, &host_name(node));
                 machine.ask_to_hand_over();
+            }
+            Kind::SlowClients | Kind::Overload => {
+                let number = 1 + self.dice.index(plant.gateways.len());
+                let slow = [Offence::SlowHead, Offence::SlowBody, Offence::DeafEar];
+                let offence = if kind == Kind::Overload { Offence::Rush } else { *self.dice.pick(&slow) };
+                if !plant.web.want(offence, number) {
+                    return false;
+                }
+                self.note(kind, &format!("{}: {offence:?}", gateway_name(number)));
             }
             Kind::GatewayDeath => {
                 let number = 1 + self.dice.index(plant.gateways.len());

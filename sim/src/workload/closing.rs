@@ -15,6 +15,10 @@ pub async fn close(client: Client, shop: Shop, mut dice: Dice) {
     while client.directory(DirectoryCommand::CreateOrganisation(ask.clone())).await.is_none() {
         pause().await;
     }
+    // Whoever comes over HTTP may still pay, and be due something.
+    while shop.web.is_busy() {
+        pause().await;
+    }
     let Some(house) = shop.house() else { return };
     let groups: BTreeSet<GroupId> = house.showtimes.iter().map(|showtime| showtime.group()).collect();
     for group in groups {
