@@ -519,6 +519,9 @@ impl Checkpointer {
             return Ok(false);
         }
         let mut drained = attached.state.drain();
+        if planted::is(Bug::KeepRows) {
+            drained.rows.0.retain(|_, value| value.is_some());
+        }
         if let Some(mut earlier) = attached.drained.take() {
             earlier.rows.merge(std::mem::take(&mut drained.rows));
             drained.rows = earlier.rows;
@@ -689,7 +692,9 @@ impl Checkpointer {
         // Here and not in the caller: between the two, changes of the old state would be written into the new slot.
         if let Some(attached) = self.attached.get_mut(&group) {
             attached.drained = None;
-            attached.state.replace(applied);
+            if !planted::is(Bug::KeepState) {
+                attached.state.replace(applied);
+            }
         }
         self.store.clear(&namespace(group, before)).await
     }

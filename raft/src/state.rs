@@ -8,6 +8,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::{Notify, watch};
+use vestibule_engine::planted::{self, Bug};
 use vestibule_engine::{DirtyRows, GroupId, Sequence, Timestamp};
 
 /// How far a group has come on this node.
@@ -182,6 +183,14 @@ impl GroupState {
             dirt.add(batch.bytes().len() as u64);
         }
         Ok(replies)
+    }
+
+    /// Lets happen what is due by a node's own clock: what one planted bug does, and nothing else may.
+    pub(crate) fn expire(&self, now: Timestamp) {
+        if planted::is(Bug::ExpireByTimer) {
+            let tick = crate::machine::tick(self.group);
+            self.write().machine.apply(now, &[tick]).expect("a tick decodes");
+        }
     }
 
     pub(crate) fn drain(&self) -> Drained {

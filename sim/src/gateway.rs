@@ -7,7 +7,7 @@ use crate::net::SimConnector;
 use crate::options::Options;
 use crate::trace::Trace;
 use crate::web;
-use crate::workload::{Client, Shop, buy, organise};
+use crate::workload::{Client, Shop, buy, close, organise};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub struct Gateway {
 impl Gateway {
     /// One on which nothing runs yet.
     pub fn new(number: usize, options: Options, trace: Trace, shop: Shop) -> Self {
-        let busy = Rc::new(Cell::new(options.buyers));
+        let busy = Rc::new(Cell::new(options.buyers + 1));
         Self { number, options, trace, shop, lives: Cell::new(0), busy }
     }
 
@@ -46,7 +46,7 @@ impl Gateway {
     pub async fn run(&self) {
         let life = self.lives.get() + 1;
         self.lives.set(life);
-        self.busy.set(self.options.buyers);
+        self.busy.set(self.options.buyers + 1);
         let seeds = (1..=self.options.nodes).map(address).collect();
         let cluster = GrpcCluster::new(seeds, Arc::new(SimConnector::new(self.trace.clone())));
         let serving = web::serve::run(self.number, life, cluster.clone(), &self.options, &self.shop, &self.trace);
@@ -71,6 +71,14 @@ impl Gateway {
                 busy.set(busy.get() - 1);
             }
         });
-        tokio::join!(futures::future::join_all(buyers), serving);
+        let name = format!("closer-{}", self.number);
+        let dice = Dice::new(self.options.seed, &format!("{name} in life {life}"));
+        let closing = close(client(name), self.shop.clone(), dice);
+        let ending = async {
+            futures::future::join_all(buyers).await;
+            closing.await;
+            self.busy.set(self.busy.get() - 1);
+        };
+        tokio::join!(ending, serving);
     }
 }

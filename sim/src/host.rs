@@ -2,6 +2,7 @@
 
 use crate::clock::SimClock;
 use crate::disk::SimDisk;
+use crate::lost_disk;
 use crate::net::{self, SimConnector};
 use crate::options::Options;
 use crate::spawner::TaskSpawner;
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::Notify;
+use vestibule_engine::planted::{self, Bug};
 use vestibule_raft::node::{Node, NodeConfig, NodeSeams, StartError, Timing};
 use vestibule_raft::types::NodeId;
 use vestibule_raft::wal::{Owner, Wal, WalConfig};
@@ -83,6 +85,11 @@ impl Machine {
     /// How many times the node was started.
     pub fn lives(&self) -> u64 {
         self.lives.get()
+    }
+
+    /// Whose its files are.
+    pub fn owner(&self) -> Owner {
+        Owner { cluster: CLUSTER.1, node: self.id, incarnation: self.incarnation }
     }
 
     /// Why the node's process has ended, if it has; told once.
@@ -168,8 +175,11 @@ impl Machine {
     }
 
     async fn try_start(&self) -> Result<Node, StartError> {
-        let (cluster, node, incarnation) = (CLUSTER.1, self.id, self.incarnation);
-        let owner = Owner { cluster, node, incarnation };
+        let owner = self.owner();
+        if planted::is(Bug::ReuseNode) && self.lives.get() > 1 {
+            lost_disk::lose(&self.disk, &self.store).await?;
+            self.has_log.set(false);
+        }
         if !self.has_log.get() {
             Wal::create(&self.disk, owner).await?;
             self.has_log.set(true);

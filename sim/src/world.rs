@@ -12,11 +12,12 @@ use crate::faults::{Faults, Kind};
 use crate::history::{Answer, Happening, History};
 use crate::options::Options;
 use crate::plant::Plant;
+use crate::scan;
 use crate::trace::{Trace, hexadecimal};
 use crate::web::visits::{self, Said};
 use crate::workload::{Shop, Stage};
 use futures::FutureExt;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use vestibule_engine::GroupId;
 use vestibule_raft::node::Node;
@@ -127,6 +128,7 @@ impl World {
             world.plant.gateways.iter().all(|gateway| !gateway.is_busy()) && !world.shop.web.is_busy()
         })?;
         self.run_until("all replicas are equal", patience, Self::is_still)?;
+        self.scan_disks()?;
         let mut last = self.look();
         checkers::observe(&mut self.checkers, &mut last)?;
         checkers::finish(&mut self.checkers, &last)?;
@@ -229,24 +231,57 @@ impl World {
         look
     }
 
-    /// Whether all nodes run and all replicas of a group stand at the same entry. Notes the states if so.
+    /// What is acknowledged is on the disks: all nodes lose power at once, what is left is looked through, and the cluster
+    /// comes up from it, not behind where it was. Checkers look on, and close their books on what came up.
+    fn scan_disks(&mut self) -> Result<(), Failure> {
+        let before = self.summary.states.clone();
+        self.trace.note("world", "all nodes lose power, and what they had is looked for");
+        let nodes: Vec<NodeId> = self.plant.machines.keys().copied().collect();
+        nodes.iter().for_each(|node| self.plant.cut_power(*node));
+        for machine in self.plant.machines.values() {
+            scan::look_through(machine).map_err(|what| Violation { checker: "disks", what })?;
+        }
+        nodes.iter().for_each(|node| self.plant.boot(*node));
+        self.run_until("all replicas are equal after a power cut", self.options.calm_max, Self::is_still)?;
+        for (group, (index, digest)) in before {
+            let (now, state) = &self.summary.states[&group];
+            if *now < index || *now == index && *state != digest {
+                let what = format!("{group} was at entry {index}, state {digest}, and came up at {now}, state {state}");
+                return Err(Violation { checker: "disks", what }.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether all nodes run, every group has a leader, every voter of a group hosts it, and all replicas of it stand at the
+    /// same entry, the last of their logs. Notes the states if so.
     fn is_still(&mut self) -> bool {
         let mut states: BTreeMap<GroupId, (u64, String)> = BTreeMap::new();
+        let mut led: BTreeSet<GroupId> = BTreeSet::new();
+        let mut hosts: BTreeSet<(GroupId, NodeId)> = BTreeSet::new();
+        let mut voters: BTreeSet<(GroupId, NodeId)> = BTreeSet::new();
         for machine in self.plant.machines.values() {
             let Some(node) = machine.node() else { return false };
             for group in node.hosted() {
                 let Some(state) = node.state(group) else { return false };
                 let (Some(applied), digest) = state.digest() else { return false };
-                if node.view(group).and_then(|view| view.committed).is_none_or(|at| at.index != applied.index) {
+                let Some(view) = node.view(group) else { return false };
+                // What has not been agreed on yet may still be, or may go.
+                let last = node.log(group).last();
+                if [view.committed, last].into_iter().any(|at| at.is_none_or(|at| at.index != applied.index)) {
                     return false;
                 }
+                led.extend(view.is_leader.then_some(group));
+                hosts.insert((group, machine.id));
+                voters.extend(view.voters.into_iter().map(|voter| (group, voter)));
                 let here = (applied.index, hexadecimal(&digest));
                 if *states.entry(group).or_insert_with(|| here.clone()) != here {
                     return false;
                 }
             }
         }
-        if states.len() != self.options.groups as usize + 1 {
+        let count = self.options.groups as usize + 1;
+        if states.len() != count || led.len() != count || !voters.is_subset(&hosts) {
             return false;
         }
         for (group, (index, digest)) in &states {

@@ -24,3 +24,10 @@ fn seed_11_a_failed_sync_and_then_a_power_cut() {
 fn seed_15_a_peer_that_refuses_connections() {
     sim(&["run", "--seed", "15"]);
 }
+
+/// A buyer heard nothing of two seats that the log gave them, and another one was refused one of these: the search of seats
+/// knew of nobody who could have it.
+#[test]
+fn seed_146_a_refusal_because_of_a_hold_that_nobody_heard_of() {
+    sim(&["run", "--seed", "146"]);
+}

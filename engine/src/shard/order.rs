@@ -3,6 +3,7 @@
 use super::Shard;
 use super::hold::{Hold, count};
 use crate::group_state::Events;
+use crate::planted::{self, Bug};
 use crate::{
     Event, ForeignMoney, HoldId, Money, OrderId, OrderState, OrderView, PaymentOutcome, Places, Refusal, ShowtimeId,
     TicketNumber, UserId,
@@ -107,7 +108,14 @@ impl Shard {
     /// Completes an order whose hold lives.
     pub(super) fn complete_order(&mut self, id: OrderId, events: &mut Events) {
         let hold_id = self.order_mut(id).hold;
-        let hold = self.close_hold(hold_id);
+        if (planted::is(Bug::CompleteExpired) || planted::is(Bug::CompleteTwice)) && self.live_hold(hold_id).is_none() {
+            self.tell_completed(id, events);
+            return;
+        }
+        let hold = match self.live_hold(hold_id).filter(|_| planted::is(Bug::HoldAfterSale)) {
+            Some(hold) => hold.clone(),
+            None => self.close_hold(hold_id),
+        };
         self.showtime_mut(hold.showtime).sell(&hold.places);
         self.tell_completed(id, events);
         self.end_admission_if_bought(&hold, events);

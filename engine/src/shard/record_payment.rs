@@ -5,6 +5,7 @@ use super::order::{
     AMOUNT_MAX, CAPTURED_MAX, capture, captured_in, closed_state, forgets_failures, has_many_currencies,
 };
 use crate::group_state::Events;
+use crate::planted::{self, Bug};
 use crate::{Event, Money, OrderState, Outcome, PaymentOutcome, PaymentView, RecordPayment, Refusal};
 
 /// Refuses an amount that no payment has, or no refund: of those the least is 1.
@@ -69,6 +70,8 @@ impl Shard {
         let is_right = ask.amount == order.total;
         let purpose = match order.state {
             OrderState::PendingPayment if is_right => Use::Complete,
+            OrderState::Expired if is_right && planted::is(Bug::CompleteExpired) => Use::Complete,
+            OrderState::Completed if is_right && planted::is(Bug::CompleteTwice) => Use::Complete,
             _ if !is_right => Use::Return("the amount is not that of the order"),
             OrderState::PendingPayment | OrderState::Completed => Use::Return("the order was paid already"),
             // The first two owe nothing, the others have owed something besides: all have lost their hold.
@@ -92,11 +95,13 @@ impl Shard {
                 events.push(showtime, Event::PaymentFailed { order: id, payment: ask.payment, amount });
             }
             PaymentOutcome::Succeeded => {
-                capture(order, amount, !matches!(purpose, Use::Return(_)));
+                let is_kept = !matches!(purpose, Use::Return(_)) || planted::is(Bug::KeepExcess);
+                capture(order, amount, is_kept);
                 events.push(showtime, Event::PaymentSucceeded { order: id, payment: ask.payment, amount });
                 match purpose {
                     Use::Complete => self.complete_order(id, events),
                     Use::Rebook => self.rebook_order(id, events),
+                    Use::Return(_) if planted::is(Bug::KeepExcess) => {}
                     Use::Return(reason) => {
                         if !matches!(order.state, OrderState::PendingPayment | OrderState::Completed) {
                             order.state = closed_state(order, order.state);

@@ -33,6 +33,8 @@ pub(crate) enum Found {
 #[derive(Debug, Default)]
 pub(crate) struct GroupLog {
     pub(crate) vote: Option<Ballot>,
+    /// The vote that is known to be on disk.
+    pub(crate) promised: Option<Ballot>,
     pub(crate) committed: Option<LogPosition>,
     pub(crate) purged: Option<LogPosition>,
     slots: VecDeque<Slot>,

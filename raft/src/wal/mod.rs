@@ -336,16 +336,23 @@ impl WalGroup {
 
     /// Saves the vote; returns once it is on disk.
     pub async fn save_vote(&self, ballot: Ballot) -> io::Result<()> {
-        if planted::is(Bug::ForgetVote) {
-            lock(&self.log).vote = Some(ballot);
-            return Ok(());
-        }
         let flushed = {
             let mut log = lock(&self.log);
             log.vote = Some(ballot);
+            if planted::is(Bug::ForgetVote) || planted::is(Bug::VoteAfterLog) {
+                log.promised = Some(ballot);
+                return Ok(());
+            }
             self.enqueue_and_wait(vec![RecordBody::Vote(ballot)])?
         };
-        wait_flushed(flushed).await
+        wait_flushed(flushed).await?;
+        lock(&self.log).promised = Some(ballot);
+        Ok(())
+    }
+
+    /// The last vote that was saved and acknowledged: it must never be forgotten.
+    pub fn promised(&self) -> Option<Ballot> {
+        lock(&self.log).promised
     }
 
     /// Notes the commit point. It reaches the disk with the next frame, behind all that was asked for before, so that it
@@ -388,6 +395,9 @@ impl WalGroup {
             bodies.push(RecordBody::Entry(position, body));
         }
         log.evict(self.shared.config.resident_bytes_max);
+        if planted::is(Bug::VoteAfterLog) {
+            bodies.extend(log.vote.map(RecordBody::Vote));
+        }
         if planted::is(Bug::AcknowledgeEarly) {
             on_flushed(Ok(()));
             return self.enqueue(Item {

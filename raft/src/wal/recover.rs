@@ -335,7 +335,7 @@ impl Reader<'_> {
                 })?;
                 log.evict(self.config.resident_bytes_max);
             }
-            RecordBody::Vote(ballot) => log.vote = Some(ballot),
+            RecordBody::Vote(ballot) => (log.vote, log.promised) = (Some(ballot), Some(ballot)),
             RecordBody::Committed(position) => log.committed = position,
             RecordBody::Truncate(position) => log.truncate(position),
             RecordBody::Purge(position) => log.purge(position),

@@ -32,6 +32,7 @@ pub mod views;
 
 #[cfg(test)]
 mod stage;
+pub mod waitlist;
 
 use crate::history::Happening;
 use crate::player::{Played, Player};
@@ -152,6 +153,7 @@ pub fn all() -> Panel {
         Box::new(money::MoneyAtRest::default()),
         Box::new(line::Lines::default()),
         Box::new(draw::Draw::default()),
+        Box::new(waitlist::Waitlist::default()),
         Box::new(linearizable::Linearizable::default()),
         Box::new(durability::Durability::default()),
         Box::new(contract::Contract),

@@ -11,9 +11,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use vestibule_engine::{
-    CreateShowtime, Currency, Envelope, EventRecord, GroupId, HoldId, HoldSeats, Method, Money, OpenQueue, OrderId,
-    OrganisationId, PaymentId, PaymentOutcome, PlaceOrder, RecordPayment, RequestId, Sale, SeatChoice, SeatId,
-    Sequence, Shard, ShardAnswer, ShardCommand, ShardQuery, ShowtimeId, StateMachine, Timestamp, UserId, codec, plan,
+    CreateShowtime, Currency, DirectoryQuery, Envelope, EventRecord, GroupId, HoldId, HoldSeats, Method, Money,
+    OpenQueue, OrderId, OrganisationId, PaymentId, PaymentOutcome, PlaceOrder, RecordPayment, RequestId, Sale,
+    SeatChoice, SeatId, Sequence, Shard, ShardAnswer, ShardCommand, ShardQuery, ShowtimeId, StateMachine, Timestamp,
+    UserId, codec, plan,
 };
 use vestibule_raft::cluster::Position;
 use vestibule_raft::types::{Batch, NodeId};
@@ -189,6 +190,10 @@ impl Replica for Faithful {
         Ok(self.0.borrow().query(query))
     }
 
+    fn ask_directory(&self, query: &DirectoryQuery) -> Result<bool, String> {
+        Err(format!("this is no directory to be asked {query:?}"))
+    }
+
     fn audit(&self) -> Result<(), String> {
         self.0.borrow().audit()
     }
@@ -212,17 +217,23 @@ pub(super) struct Puppet {
     pub(super) events: Vec<EventRecord>,
     pub(super) log: Vec<(LogPosition, EntryBody)>,
     pub(super) answer: Option<ShardAnswer>,
+    /// Whether, as the directory, it knows what it is asked about.
+    pub(super) knows: bool,
 }
 
 impl Default for Puppet {
     fn default() -> Self {
-        Self { audit: Ok(()), events: Vec::new(), log: Vec::new(), answer: None }
+        Self { audit: Ok(()), events: Vec::new(), log: Vec::new(), answer: None, knows: false }
     }
 }
 
 impl Replica for Puppet {
     fn ask(&self, query: &ShardQuery) -> Result<ShardAnswer, String> {
         self.answer.clone().ok_or_else(|| format!("nobody told the puppet about {query:?}"))
+    }
+
+    fn ask_directory(&self, _query: &DirectoryQuery) -> Result<bool, String> {
+        Ok(self.knows)
     }
 
     fn audit(&self) -> Result<(), String> {

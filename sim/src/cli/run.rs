@@ -16,27 +16,24 @@ pub(crate) struct Args {
     /// Writes everything that happened to this file.
     #[arg(long)]
     trace: Option<PathBuf>,
-    /// Switches a bug on, which is to be caught.
-    #[cfg(feature = "planted")]
-    #[arg(long)]
-    plant: Option<String>,
+    #[command(flatten)]
+    planting: play::Planting,
 }
 
 pub(crate) fn main(args: &Args) -> ExitCode {
     let options = Options::of(args.seed);
     println!("{options}");
-    #[cfg(feature = "planted")]
-    if let Some(name) = &args.plant {
-        use vestibule_engine::planted::{BUGS, plant};
-        let Some((bug, _)) = BUGS.iter().find(|(_, known)| known == name) else {
-            eprintln!("there is no bug called {name}");
-            return ExitCode::FAILURE;
-        };
-        plant(*bug);
-        println!("planted: {name}");
+    if let Err(error) = args.planting.apply() {
+        eprintln!("{error}");
+        return ExitCode::FAILURE;
     }
     let trace = Trace::default();
-    let outcome = play::here(options, &trace, args.trace.as_ref());
+    let file = args.trace.clone();
+    let outcome = play::here(options, &trace, move |trace| {
+        if let Some(Err(error)) = file.as_ref().map(|file| play::write(trace, file)) {
+            eprintln!("the trace cannot be written: {error}");
+        }
+    });
     if let Some(path) = &args.trace
         && let Err(error) = play::write(&trace, path)
     {
@@ -55,9 +52,7 @@ pub(crate) fn main(args: &Args) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(failure) => {
-            println!("FAILED {failure}");
-            println!("commit: {}", play::commit());
-            println!("replay: {}", play::replay(args.seed));
+            play::tell_failure(args.seed, failure);
             ExitCode::FAILURE
         }
     }

@@ -83,7 +83,7 @@ pub(crate) fn main(args: &Args) -> ExitCode {
 }
 
 /// The simulation's clocks replace the usual ones in the whole program, so this asks the kernel.
-fn now() -> Duration {
+pub(super) fn now() -> Duration {
     let now = clock_gettime(ClockId::Monotonic);
     Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
 }

@@ -1,12 +1,14 @@
 //! What the clients of a run do, through the real client of the cluster.
 
 mod buyers;
+mod closing;
 mod crowd;
 mod house;
 mod market;
 mod organiser;
 
 pub use buyers::buy;
+pub use closing::close;
 pub use house::{House, ORGANISATION};
 pub use market::Market;
 pub use organiser::organise;
