@@ -10,8 +10,10 @@ use crate::checkers::{self, AppliedEntry, Look, NodeLook, Panel, StateDigest, Vi
 use crate::dice::Dice;
 use crate::faults::{Faults, Kind};
 use crate::history::{Answer, Happening, History};
+use crate::host::Standing;
 use crate::options::Options;
 use crate::plant::Plant;
+use crate::power::Edge;
 use crate::trace::{Trace, hexadecimal};
 use crate::workload::{Shop, Stage};
 use futures::FutureExt;
@@ -54,10 +56,19 @@ pub struct Summary {
     pub states: BTreeMap<GroupId, (u64, String)>,
     /// Calls of clients that got a reply, by command.
     pub operations: BTreeMap<String, u64>,
-    /// Calls that ended without one.
-    pub unanswered: u64,
-    /// Faults, by kind.
+    /// When the calls began that ended without one.
+    pub unanswered: Vec<Duration>,
+    /// Faults that really happened, by kind.
     pub faults: BTreeMap<Kind, u64>,
+    /// How many times a node or its machine ended at each edge.
+    pub edges: BTreeMap<Edge, u64>,
+}
+
+impl Summary {
+    /// How many calls that began after `start` ended without a reply.
+    fn unanswered_since(&self, start: Duration) -> usize {
+        self.unanswered.iter().filter(|at| **at >= start).count()
+    }
 }
 
 /// Plays a run.
@@ -71,6 +82,8 @@ pub struct World {
     /// For each node its life, and for each group the index, plus one, up to which its log was looked at.
     looked: BTreeMap<NodeId, (u64, BTreeMap<GroupId, u64>)>,
     happenings: usize,
+    /// The terms of all groups at the time from which on they are not to change.
+    terms: BTreeMap<GroupId, u64>,
     summary: Summary,
 }
 
@@ -80,7 +93,8 @@ impl World {
         let mut dice = Dice::new(options.seed, "world");
         let shop = Shop::new(History::new(trace.clone()));
         let plant = Plant::new(&options, &trace, &shop, dice.number());
-        let faults = Faults::new(options.faults.clone(), Dice::new(options.seed, "faults"), trace.clone());
+        let faults =
+            Faults::new(options.faults.clone(), options.chaos, Dice::new(options.seed, "faults"), trace.clone());
         Self {
             options,
             trace,
@@ -90,6 +104,7 @@ impl World {
             checkers: checkers::all(),
             looked: BTreeMap::new(),
             happenings: 0,
+            terms: BTreeMap::new(),
             summary: Summary::default(),
         }
     }
@@ -102,12 +117,17 @@ impl World {
         self.shop.set_stage(Stage::Selling);
         let (start, chaos) = (self.plant.elapsed(), self.options.chaos);
         while self.plant.elapsed() < start + chaos
-            || (!self.faults.are_complete() || self.operations() < OPERATIONS_MIN)
+            || (!self.faults.are_complete(&self.plant) || self.operations() < OPERATIONS_MIN)
                 && self.plant.elapsed() < start + CHAOS_MAX
         {
             self.faults.act(&mut self.plant);
             self.step()?;
+            let calm_after = self.options.demands.calm_after;
+            if self.terms.is_empty() && calm_after.is_some_and(|calm_after| self.plant.elapsed() > start + calm_after) {
+                self.terms = self.plant.terms();
+            }
         }
+        self.check_demands(start)?;
         self.trace.note("world", "no more faults");
         self.faults.end(&mut self.plant);
         self.shop.set_stage(Stage::Closing);
@@ -120,16 +140,31 @@ impl World {
         checkers::observe(&mut self.checkers, &mut last)?;
         checkers::finish(&mut self.checkers, &last)?;
         self.summary.elapsed = self.plant.elapsed();
-        self.summary.faults = self.faults.counts.clone();
+        self.summary.faults = self.plant.tally.counts();
+        self.summary.edges = self.plant.edges();
         let operations = self.operations();
         if operations < OPERATIONS_MIN {
             return Err(Failure::Void(format!("only {operations} calls were answered")));
         }
-        if !self.faults.are_complete() {
-            return Err(Failure::Void("some kind of fault never came".to_owned()));
+        if !self.faults.are_complete(&self.plant) {
+            let missing: Vec<String> = self.faults.missing(&self.plant).iter().map(Kind::to_string).collect();
+            return Err(Failure::Void(format!("some kinds of faults never came: {}", missing.join(", "))));
         }
         self.trace.note("world", "the end");
         Ok(self.summary)
+    }
+
+    /// What the options demand of the time of faults, which began at `start`.
+    fn check_demands(&self, start: Duration) -> Result<(), Failure> {
+        let demand = |what: String| Violation { checker: "demands", what };
+        if self.options.demands.answers && self.summary.unanswered_since(start) > 0 {
+            let count = self.summary.unanswered_since(start);
+            return Err(demand(format!("{count} requests got no answer")).into());
+        }
+        if self.options.demands.calm_after.is_some() && self.terms != self.plant.terms() {
+            return Err(demand(format!("terms were {:?} and are {:?}", self.terms, self.plant.terms())).into());
+        }
+        Ok(())
     }
 
     /// Calls that were answered so far.
@@ -141,7 +176,8 @@ impl World {
         let deadline = self.plant.elapsed() + patience;
         while !is_so(self) {
             if self.plant.elapsed() >= deadline {
-                return Err(Failure::TooLate(format!("{what} (waited {patience:?})")));
+                let unsettled = self.plant.unsettled().map(|what| format!(": {what}")).unwrap_or_default();
+                return Err(Failure::TooLate(format!("{what} (waited {patience:?}){unsettled}")));
             }
             self.faults.mend(&mut self.plant);
             self.step()?;
@@ -163,14 +199,15 @@ impl World {
         let Happening::Answered { call, answer, .. } = happening else { return };
         match answer {
             Answer::Reply(..) | Answer::Read(..) => *self.summary.operations.entry(call.ask.name()).or_default() += 1,
-            Answer::Unknown | Answer::NotDone(_) => self.summary.unanswered += 1,
+            Answer::Unknown | Answer::NotDone(_) => self.summary.unanswered.push(call.at),
         }
     }
 
     fn look(&mut self) -> Look {
         let mut look = Look { at: self.plant.elapsed(), ..Look::default() };
         for (&id, machine) in &self.plant.machines {
-            let Some(node) = machine.node() else { continue };
+            // Not one that lost its data: it says what another node of its number said.
+            let Some(node) = machine.node().filter(|_| machine.standing.get() != Standing::Lost) else { continue };
             let life = machine.lives();
             let (seen_life, seen) = self.looked.entry(id).or_default();
             if *seen_life != life {
@@ -197,9 +234,12 @@ impl World {
 
     /// Whether all nodes run and all replicas of a group stand at the same entry. Notes the states if so.
     fn is_still(&mut self) -> bool {
+        if self.plant.unsettled().is_some() {
+            return false;
+        }
         let mut states: BTreeMap<GroupId, (u64, String)> = BTreeMap::new();
-        for machine in self.plant.machines.values() {
-            let Some(node) = machine.node() else { return false };
+        for id in self.plant.members() {
+            let Some(node) = self.plant.machines[&id].node() else { return false };
             for group in node.hosted() {
                 let Some(state) = node.state(group) else { return false };
                 let (Some(applied), digest) = state.digest() else { return false };

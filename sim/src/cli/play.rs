@@ -4,10 +4,12 @@ use mad_turmoil::rand::set_rng;
 use mad_turmoil::time::SimClocksGuard;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rustix::time::{ClockId, clock_gettime};
 use std::backtrace::Backtrace;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use vestibule_sim::options::Options;
@@ -18,14 +20,14 @@ use vestibule_sim::world::{Failure, Summary, World};
 /// over, this says so, writes the trace, and ends the process: what is left of the run must not be touched any more.
 pub(super) fn here(options: Options, trace: &Trace, file: Option<&PathBuf>) -> Result<Summary, Failure> {
     tracing_subscriber::registry().with(Journal::new(trace.clone())).init();
-    let (seed, seen, file) = (options.seed, trace.clone(), file.cloned());
+    let (replay, seen, file) = (replay_of(&options), trace.clone(), file.cloned());
     std::panic::set_hook(Box::new(move |panic| {
         println!("FAILED panic: {panic}");
         eprintln!("{}", Backtrace::force_capture());
         if let Some(Err(error)) = file.as_ref().map(|file| write(&seen, file)) {
             eprintln!("the trace cannot be written: {error}");
         }
-        println!("replay: {}", replay(seed));
+        println!("replay: {replay}");
         std::process::exit(1);
     }));
     // What comes from the operating system comes from the seed, and time is the simulation's.
@@ -48,9 +50,69 @@ pub(super) fn elsewhere(seed: u64) -> io::Result<Command> {
     Ok(command)
 }
 
+/// The time, of which the simulation knows nothing.
+pub(super) fn now() -> Duration {
+    let now = clock_gettime(ClockId::Monotonic);
+    Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+/// A process that plays a run, and since when.
+pub(super) struct Playing {
+    child: Child,
+    since: Duration,
+}
+
+impl Playing {
+    /// Begins.
+    pub(super) fn begin(mut command: Command) -> io::Result<Self> {
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        Ok(Self { child, since: now() })
+    }
+
+    /// What came of it, if it has ended or has to: it is given up after `patience`. Its output is a few lines, which the
+    /// pipes hold.
+    pub(super) fn poll(mut self, patience: Duration) -> Result<io::Result<Output>, Self> {
+        let is_late = now() - self.since > patience;
+        match self.child.try_wait() {
+            Ok(None) if !is_late => return Err(self),
+            Ok(None) => {
+                // It may have ended in this very moment.
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+                let reason = format!("it took longer than {} s", patience.as_secs());
+                return Ok(Err(io::Error::new(io::ErrorKind::TimedOut, reason)));
+            }
+            _ => {}
+        }
+        Ok(self.child.wait_with_output())
+    }
+
+    /// Waits for it, but no longer than `patience`.
+    pub(super) fn wait(mut self, patience: Duration) -> io::Result<Output> {
+        loop {
+            match self.poll(patience) {
+                Ok(output) => return output,
+                Err(still) => self = still,
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+}
+
+/// How long to wait before the next look at processes.
+pub(super) const PAUSE: Duration = Duration::from_millis(20);
+
 /// How a seed is played again.
 pub(super) fn replay(seed: u64) -> String {
     format!("cargo run -p vestibule-sim -- run --seed {seed}")
+}
+
+/// How a run is played again.
+pub(super) fn replay_of(options: &Options) -> String {
+    match options.scenario {
+        Some(name) => format!("cargo run -p vestibule-sim -- run --scenario {name}"),
+        None => replay(options.seed),
+    }
 }
 
 /// The commit that this was built from, as far as it can be told.
