@@ -19,6 +19,7 @@ mod outage;
 mod pace;
 mod verify;
 
+pub(crate) use meta::is_damage_of_group;
 pub use meta::{CheckpointMeta, ForeignCheckpoints};
 pub(crate) use verify::verify;
 
@@ -33,12 +34,13 @@ use pace::Pace;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use vestibule_engine::planted::{self, Bug};
 use vestibule_engine::{GroupId, Row};
 
-/// Bytes of rows read from the store at a time.
+/// Bytes of rows that are read from the store at a time, unless something else is said.
 const PAGE_BYTES: usize = 256 << 10;
 /// How long a checkpoint waits for the log.
 const LOG_PATIENCE: Duration = Duration::from_secs(30);
@@ -72,6 +74,7 @@ enum Request {
     FinishReceive { receiving: Receiving, answer: Answer<Receiving> },
     Install { receiving: Receiving, meta: Box<CheckpointMeta>, answer: Answer<()> },
     Forget { group: GroupId, answer: Answer<()> },
+    SetAside { group: GroupId, answer: Answer<()> },
     Close { answer: Answer<()> },
 }
 
@@ -122,6 +125,7 @@ pub struct Checkpoints {
     saved: watch::Receiver<BTreeMap<GroupId, u64>>,
     pace: Arc<Pace>,
     dirt: Arc<Dirt>,
+    page_bytes: Arc<AtomicUsize>,
 }
 
 impl Checkpoints {
@@ -137,6 +141,7 @@ impl Checkpoints {
         let (save, saved) = watch::channel(BTreeMap::new());
         let (slots, attached) = (BTreeMap::new(), BTreeMap::new());
         let dirt: Arc<Dirt> = Arc::default();
+        let page_bytes = Arc::new(AtomicUsize::new(PAGE_BYTES));
         let task = Checkpointer {
             store,
             owner,
@@ -146,10 +151,11 @@ impl Checkpoints {
             attached,
             outage: None,
             dirt: dirt.clone(),
+            page_bytes: page_bytes.clone(),
             fail,
             save,
         };
-        (Self { requests, condition, saved, pace: Arc::default(), dirt }, task.run(received))
+        (Self { requests, condition, saved, pace: Arc::default(), dirt, page_bytes }, task.run(received))
     }
 
     async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> io::Result<T> {
@@ -173,6 +179,11 @@ impl Checkpoints {
     /// From now on, what changed is written at once when that comes from so many bytes of log, of all groups together.
     pub fn limit_dirt(&self, bytes: u64) {
         self.dirt.set_max(bytes);
+    }
+
+    /// From now on, about so many bytes of rows are read from the store at a time.
+    pub fn limit_pages(&self, bytes: usize) {
+        self.page_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// Loads and verifies the checkpoint of a group. `InvalidData` means that it is damaged; whatever the error, it is
@@ -231,6 +242,11 @@ impl Checkpoints {
     /// Gives up the checkpoint of a group that is hosted here no longer. Nothing of it is written any more.
     pub async fn forget(&self, group: GroupId) -> io::Result<()> {
         self.ask(|answer| Request::Forget { group, answer }).await
+    }
+
+    /// Removes the checkpoint of a group that is damaged, and leaves those of the others alone.
+    pub(crate) async fn set_aside(&self, group: GroupId) -> io::Result<()> {
+        self.ask_within(LOAD_PATIENCE, |answer| Request::SetAside { group, answer }).await
     }
 
     /// Writes everything that changed and stops.
@@ -308,6 +324,7 @@ struct Checkpointer {
     /// While the store cannot be used, because the disk was full.
     outage: Option<Outage>,
     dirt: Arc<Dirt>,
+    page_bytes: Arc<AtomicUsize>,
     fail: watch::Sender<Condition>,
     save: watch::Sender<BTreeMap<GroupId, u64>>,
 }
@@ -400,8 +417,13 @@ impl Checkpointer {
                 }
                 drop(answer.send(forgotten));
             }
+            Request::SetAside { group, answer } => drop(answer.send(self.set_aside(group).await)),
             Request::Close { .. } => unreachable!("handled where requests are received"),
         }
+    }
+
+    fn page_bytes(&self) -> usize {
+        self.page_bytes.load(Ordering::Relaxed)
     }
 
     /// Sees that the store is the owner's. One that says nothing becomes it; what it may hold of groups says whose that
@@ -483,7 +505,7 @@ impl Checkpointer {
         let mut rows = Vec::new();
         let mut after: Option<Vec<u8>> = Some(META_KEY.to_vec());
         loop {
-            let page = self.store.scan(&name, after.as_deref(), PAGE_BYTES).await?;
+            let page = self.store.scan(&name, after.as_deref(), self.page_bytes()).await?;
             let Some((last, _)) = page.last() else { break };
             after = Some(last.clone());
             for (key, sealed) in page {
@@ -614,7 +636,7 @@ impl Checkpointer {
             return Err(io::Error::other(format!("the checkpoint of {group} was replaced while it was read")));
         }
         let after = after.map_or_else(|| META_KEY.to_vec(), |key| row_key(&key));
-        let page = self.store.scan(&namespace(group, slot), Some(&after), PAGE_BYTES).await?;
+        let page = self.store.scan(&namespace(group, slot), Some(&after), self.page_bytes()).await?;
         page.into_iter()
             .map(|(key, sealed)| Ok(Row { value: unseal(group, &key, &sealed)?.to_vec(), key: key[1..].to_vec() }))
             .collect()
@@ -715,6 +737,18 @@ impl Checkpointer {
             saved.remove(&group);
         });
         self.store.clear(&namespace(group, full)).await?;
+        self.store.flush().await
+    }
+
+    /// Nothing of what is stored of the group is believed, neither which slot it is in nor what is there. A crash on the way
+    /// leaves a checkpoint that is damaged, too, or an empty one.
+    async fn set_aside(&mut self, group: GroupId) -> io::Result<()> {
+        self.slots.remove(&group);
+        for slot in [0, 1] {
+            self.store.clear(&namespace(group, slot)).await?;
+        }
+        self.store.flush().await?;
+        self.store.write(CATALOG, vec![(group.to_string().into_bytes(), None)]).await?;
         self.store.flush().await
     }
 }

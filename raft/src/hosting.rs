@@ -11,7 +11,7 @@
 //! The directory is hosted by every node. What is given up leaves its vote and its purge point behind: a node that
 //! comes back to a group must not have forgotten whom it voted for.
 
-use crate::checkpoint::Checkpoints;
+use crate::checkpoint::{Checkpoints, is_damage_of_group};
 use crate::clock_watch::ClockWatch;
 use crate::group::{Group, Groups};
 use crate::log_store::LogStore;
@@ -130,8 +130,18 @@ impl Host {
         self.in_motion.lock().expect("no holder of this lock panics")
     }
 
+    /// The state of a group as its checkpoint has it. One that is damaged is put aside, and those of the other groups stay:
+    /// the log has what this one had, or a peer does.
     async fn open_state(&self, group: GroupId) -> Result<Arc<GroupState>, StartError> {
-        Ok(Arc::new(GroupState::open(group, &self.checkpoints).await.map_err(StartError::of_checkpoint)?))
+        let opened = match GroupState::open(group, &self.checkpoints).await {
+            Err(error) if is_damage_of_group(&error) => {
+                tracing::error!(node = self.config.id, %group, %error, "the checkpoint is made again from the log");
+                self.checkpoints.set_aside(group).await.map_err(StartError::of_checkpoint)?;
+                GroupState::open(group, &self.checkpoints).await
+            }
+            opened => opened,
+        };
+        Ok(Arc::new(opened.map_err(StartError::of_checkpoint)?))
     }
 
     async fn take_on_state(&self, state: Arc<GroupState>) -> Result<(), StartError> {

@@ -38,6 +38,7 @@ use tonic::transport::server::Connected;
 use vestibule_engine::{Directory, DirectoryCommand, Envelope, GroupId, NodeNumber, RegisterNode, Reply};
 use vestibule_proto::v1::access_server::AccessServer;
 use vestibule_proto::v1::consensus_server::ConsensusServer;
+pub use vestibule_sync::proposal_queue::Bounds;
 
 /// Voters of a group.
 pub const REPLICAS: usize = 3;
@@ -88,6 +89,10 @@ pub struct NodeConfig {
     pub tls: Option<Tls>,
     /// How long a showtime may be in the making before the controller finishes it: by then its gateway is gone.
     pub showtime_patience: Duration,
+    /// What may wait for a group's proposer, and what shares an entry.
+    pub proposals: Bounds,
+    /// Bytes of rows that are read from a checkpoint, or sent of a snapshot, at a time.
+    pub checkpoint_page_bytes: usize,
 }
 
 /// Raft's timing.
@@ -131,6 +136,9 @@ impl NodeConfig {
             segments_max: 4,
             tls: None,
             showtime_patience: Duration::from_secs(10),
+            // Venues with their plans are long: a few may wait.
+            proposals: Bounds { len_max: 8_192, bytes_max: 32 << 20, batch_len_max: 1_024, batch_bytes_max: 1 << 20 },
+            checkpoint_page_bytes: 256 << 10,
         }
     }
 
@@ -265,6 +273,7 @@ impl Node {
         let (checkpoints, task) = Checkpoints::new(store, seams.owner, config.checkpoint_interval);
         checkpoints.limit_sending(config.snapshot_bytes_per_second);
         checkpoints.limit_dirt(config.checkpoint_bytes);
+        checkpoints.limit_pages(config.checkpoint_page_bytes);
         seams.spawner.spawn_blocking_task("checkpointer", Box::pin(task))?;
         let roster = Arc::new(Roster::new(config.id, incarnation, &config.peers));
         // Below what an election takes: the lease and the wait after it.

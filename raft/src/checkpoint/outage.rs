@@ -6,9 +6,7 @@
 //! one or the other.
 
 use super::meta::{IDENTITY_KEY, META_KEY, damaged, identity, row_key, seal};
-use super::{
-    CATALOG, CheckpointMeta, Checkpointer, Condition, LOG_PATIENCE, PAGE_BYTES, Pinned, Request, Slot, namespace,
-};
+use super::{CATALOG, CheckpointMeta, Checkpointer, Condition, LOG_PATIENCE, Pinned, Request, Slot, namespace};
 use crate::seams::StoredChanges;
 use std::collections::BTreeMap;
 use std::io;
@@ -87,6 +85,7 @@ impl Checkpointer {
             Request::PutPage { answer, .. } => drop(answer.send(Err(without_store()))),
             Request::FinishReceive { answer, .. } => drop(answer.send(Err(without_store()))),
             Request::Install { answer, .. } => drop(answer.send(Err(without_store()))),
+            Request::SetAside { answer, .. } => drop(answer.send(Err(without_store()))),
             Request::Forget { group, answer } => {
                 // It is not in the store that will be made.
                 self.attached.remove(&group);
@@ -166,7 +165,7 @@ impl Checkpointer {
             meta.add(&key, &sealed);
             page_bytes += key.len() + sealed.len();
             page.push((key, Some(sealed)));
-            if page_bytes >= PAGE_BYTES {
+            if page_bytes >= self.page_bytes() {
                 store.write(&name, std::mem::take(&mut page)).await?;
                 page_bytes = 0;
             }
