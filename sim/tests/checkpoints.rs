@@ -270,7 +270,7 @@ async fn a_slow_store_is_waited_for_as_long_as_page_follows_page() {
     let begun = tokio::time::Instant::now();
     let here = World::open_on(slow.clone(), INTERVAL).await;
     assert_eq!(here.state.digest(), expected);
-    assert!(begun.elapsed() > Duration::from_secs(300), "it was not slow: {:?}", begun.elapsed());
+    assert!(begun.elapsed() > Duration::from_secs(150), "it was not slow: {:?}", begun.elapsed());
 
     // A group that is taken on while a snapshot of another is installed waits for that, too, and fails nothing.
     let (install, take_on) = tokio::join!(here.install(&snapshot), async {
@@ -320,6 +320,6 @@ async fn a_late_log_stops_neither_a_node_nor_the_checkpoints_of_other_groups() {
     let waited = other.expect("the other group opens");
     assert!(waited < Duration::from_secs(1), "the other group waited for {waited:?}");
     assert!(futures::FutureExt::now_or_never(checkpoints.failed()).is_none(), "the node goes on");
-    tokio::time::sleep(Duration::from_secs(7_200)).await;
+    tokio::time::sleep(Duration::from_secs(36_000)).await;
     assert_eq!(checkpoints.saved_next_index(GROUP), 10, "it is written once the log has it");
 }
