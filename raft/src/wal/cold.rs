@@ -20,6 +20,18 @@ struct Job {
     answer: oneshot::Sender<Vec<io::Result<Vec<u8>>>>,
 }
 
+/// What is at each of the spots, as long as it is wanted.
+pub(super) async fn read_all(spots: Vec<Spot>, is_wanted: impl Fn() -> bool) -> Vec<io::Result<Vec<u8>>> {
+    let mut found = Vec::with_capacity(spots.len());
+    for Spot { segment, offset, len } in spots {
+        if !is_wanted() {
+            break;
+        }
+        found.push(segment.file.read_at(offset, len).await);
+    }
+    found
+}
+
 /// A handle to the reader. When the last is gone, so is the reader.
 pub(super) struct ColdReader(mpsc::Sender<Job>);
 
@@ -29,13 +41,7 @@ impl ColdReader {
         let (jobs, mut received) = mpsc::channel::<Job>(JOBS_MAX);
         let task = async move {
             while let Some(Job { spots, answer }) = received.recv().await {
-                let mut found = Vec::with_capacity(spots.len());
-                for Spot { segment, offset, len } in spots {
-                    if answer.is_closed() {
-                        break;
-                    }
-                    found.push(segment.file.read_at(offset, len).await);
-                }
+                let found = read_all(spots, || !answer.is_closed()).await;
                 // Whoever asked may have gone.
                 let _ = answer.send(found);
             }

@@ -439,6 +439,21 @@ impl WalGroup {
     /// The entries from `start` up to but without `end` that the log has, in order; at most `bytes_max` of bodies, but
     /// at least one entry.
     pub async fn read(&self, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<(LogPosition, EntryBody)>> {
+        self.read_by(Some(&self.shared.cold_reader), start, end, bytes_max).await
+    }
+
+    /// The same, read where it is polled, which it may block: for whoever looks at a node from outside.
+    pub async fn read_here(&self, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<(LogPosition, EntryBody)>> {
+        self.read_by(None, start, end, bytes_max).await
+    }
+
+    async fn read_by(
+        &self,
+        reader: Option<&ColdReader>,
+        start: u64,
+        end: u64,
+        bytes_max: usize,
+    ) -> io::Result<Vec<(LogPosition, EntryBody)>> {
         let found = lock(&self.log).find(start, end, bytes_max);
         let spots: Vec<io::Result<Spot>> = found
             .iter()
@@ -449,7 +464,7 @@ impl WalGroup {
             .collect();
         let mut read = match spots.is_empty() {
             true => Vec::new(),
-            false => self.read_spots(spots).await?,
+            false => self.read_spots(reader, spots).await?,
         }
         .into_iter();
         let mut entries = Vec::with_capacity(found.len());
@@ -477,13 +492,21 @@ impl WalGroup {
     }
 
     /// What is at each spot that is still there, in their order.
-    async fn read_spots(&self, spots: Vec<io::Result<Spot>>) -> io::Result<Vec<io::Result<Vec<u8>>>> {
+    async fn read_spots(
+        &self,
+        reader: Option<&ColdReader>,
+        spots: Vec<io::Result<Spot>>,
+    ) -> io::Result<Vec<io::Result<Vec<u8>>>> {
         let mut there = Vec::with_capacity(spots.len());
         let mut results = Vec::with_capacity(spots.len());
         for spot in spots {
             results.push(spot.map(|spot| there.push(spot)));
         }
-        let mut read = self.shared.cold_reader.read(there).await?.into_iter();
+        let read = match reader {
+            Some(reader) => reader.read(there).await?,
+            None => cold::read_all(there, || true).await,
+        };
+        let mut read = read.into_iter();
         Ok(results.into_iter().map(|there| there.and_then(|()| read.next().unwrap_or_else(|| Err(closed())))).collect())
     }
 
