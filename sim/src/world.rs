@@ -338,7 +338,7 @@ impl World {
 
 /// Reads what a node has newly applied. What was purged meanwhile came in a snapshot, and others had it.
 fn look_at_log(node: &Node, id: NodeId, group: GroupId, from: u64, to: u64, look: &mut Look) {
-    let read = node.log(group).read(from, to, usize::MAX).now_or_never();
+    let read = node.log(group).read_here(from, to, usize::MAX).now_or_never();
     let entries = read.expect("reading from a simulated disk never waits").unwrap_or_default();
     look.applied.extend(entries.into_iter().map(|(position, body)| AppliedEntry { node: id, group, position, body }));
     if let Some((Some(applied), digest)) = node.state(group).map(|state| state.digest()) {
