@@ -199,6 +199,14 @@ pub enum Refusal {
         /// The oldest event that is still there.
         oldest: crate::Sequence,
     },
+
+    // The nodes.
+    /// Fewer nodes would be active than have to be.
+    #[error("{left} nodes would be left active, too few")]
+    TooFewNodes {
+        /// How many others are active.
+        left: u32,
+    },
 }
 
 impl Refusal {
@@ -239,6 +247,7 @@ impl Refusal {
             Self::VersionMismatch { .. } => 3010,
             Self::NoGroups => 3020,
             Self::InUse => 3030,
+            Self::TooFewNodes { .. } => 3035,
             Self::SaleRejects => 3040,
             Self::NoLine => 3050,
             Self::NoWaitlist => 3060,

@@ -88,7 +88,8 @@ fn after(refusal: &Refusal) -> Option<Refusal> {
         Refusal::PaymentIdReused => Some(Refusal::MoreThanDue { due: MARK.into() }),
         Refusal::MoreThanDue { .. } => Some(Refusal::AtCapacity { what: mark() }),
         Refusal::AtCapacity { .. } => Some(Refusal::SinkLapsed { oldest: MARK.into() }),
-        Refusal::SinkLapsed { .. } => None,
+        Refusal::SinkLapsed { .. } => Some(Refusal::TooFewNodes { left: MARK }),
+        Refusal::TooFewNodes { .. } => None,
     }
 }
 

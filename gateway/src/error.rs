@@ -142,6 +142,7 @@ impl Problem {
             Refusal::PaymentIdReused => (S::UNPROCESSABLE_ENTITY, "payment_id_reused"),
             Refusal::AtCapacity { .. } => (S::SERVICE_UNAVAILABLE, "at_capacity"),
             Refusal::SinkLapsed { .. } => (S::GONE, "sink_lapsed"),
+            Refusal::TooFewNodes { .. } => (S::CONFLICT, "too_few_nodes"),
         };
         let problem = Self::new(status, code, refusal.to_string());
         match refusal {

@@ -250,25 +250,35 @@ impl Access for AccessService {
 
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let request = request.into_inner();
-        let group = self.host.groups.get(GroupId(request.group))?;
+        let id = GroupId(request.group);
+        // Not the group itself: a reader must not keep alive what is given up.
+        let (state, mut given_up) = {
+            let group = self.host.groups.get(id)?;
+            (group.state.clone(), group.given_up())
+        };
         let (items, outbound) = mpsc::channel(4);
         let mut stop = self.host.stop.clone();
         let instruments = self.host.instruments.clone();
-        let (cut_off, was_cut_off) = oneshot::channel();
+        let (end, ended) = oneshot::channel();
         tokio::spawn(async move {
-            let mut progress = group.state.watch();
+            let mut progress = state.watch();
             let mut next = request.from.max(1);
             loop {
                 let last_sequence = progress.borrow_and_update().last_sequence;
                 if last_sequence < next {
                     tokio::select! {
                         changed = progress.changed() => if changed.is_err() { return },
+                        () = given_up.stopped() => {
+                            let reason = format!("{id} is hosted here no longer: watch it on another node");
+                            let _ = end.send(Status::unavailable(reason));
+                            return;
+                        }
                         () = stop.stopped() => return,
                         () = items.closed() => return,
                     }
                     continue;
                 }
-                let body = match group.state.events(next, EVENTS_MAX) {
+                let body = match state.events(next, EVENTS_MAX) {
                     Ok(records) => {
                         next += records.len() as u64;
                         v1::watch_item::Body::Events(v1::Events { records, last_sequence })
@@ -286,13 +296,13 @@ impl Access for AccessService {
                         instruments.watches_cut_off.fetch_add(1, Ordering::Relaxed);
                         let reason =
                             format!("nothing was read for {READER_PATIENCE:?}: watch again from where you are");
-                        let _ = cut_off.send(Status::resource_exhausted(reason));
+                        let _ = end.send(Status::resource_exhausted(reason));
                         return;
                     }
                 }
             }
         });
-        let last = futures::stream::once(was_cut_off).filter_map(|status| async { status.ok().map(Err) });
+        let last = futures::stream::once(ended).filter_map(|status| async { status.ok().map(Err) });
         Ok(Response::new(ReceiverStream::new(outbound).chain(last).boxed()))
     }
 
@@ -311,13 +321,13 @@ impl Access for AccessService {
             SnapshotMeta { last_log_id: reading.meta().last, last_membership: reading.meta().membership.clone() };
         let header = snapshot::header(group.id, None, &meta);
         let (chunks, outbound) = mpsc::channel(2);
-        let instruments = self.host.instruments.clone();
+        let (id, instruments) = (group.id, self.host.instruments.clone());
         tokio::spawn(async move {
             let begun = Instant::now();
             let sent = snapshot::send(&reading, header, &chunks).await;
             instruments.transferred(&instruments.snapshot_send, begun, &sent);
             if let Err(status) = sent {
-                tracing::info!(group = %group.id, %status, "a backup did not come to its end");
+                tracing::info!(group = %id, %status, "a backup did not come to its end");
             }
         });
         Ok(Response::new(ReceiverStream::new(outbound).map(Ok).boxed()))

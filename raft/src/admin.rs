@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use vestibule_engine::{
     Directory, DirectoryAnswer, DirectoryCommand, DirectoryQuery, Envelope, GroupId, NodeNumber, NodeRecord, NodeState,
-    Outcome, PlacementRecord, Refusal, RegisterNode, SetNodeState, SetPlacement,
+    Outcome, PlacementRecord, Refusal, RegisterNode, RetireNode, SetNodeState, SetPlacement,
 };
 use vestibule_proto::v1;
 
@@ -50,7 +50,7 @@ pub enum AdminError {
         /// The node that is to go.
         node: NodeId,
         /// How many would be left.
-        left: usize,
+        left: u32,
     },
     /// The node did not do it, or could not be asked.
     #[error("{0}")]
@@ -182,12 +182,17 @@ impl Admin {
                 _ => Err(AdminError::Failed(format!("node {node} was removed"))),
             };
         }
-        let is_other = |other: &&NodeRecord| other.node.0 != node && other.state == NodeState::Active;
-        let left = nodes.values().filter(is_other).count();
-        if !force && record.state == NodeState::Active && left < REPLICAS {
-            return Err(AdminError::TooFewNodes { node, left });
+        let ask = RetireNode {
+            node: record.node,
+            expected_version: Some(record.version),
+            state,
+            active_min: if force { 0 } else { REPLICAS as u32 },
+        };
+        match self.tell(DirectoryCommand::RetireNode(ask)).await {
+            Err(AdminError::Refused(Refusal::TooFewNodes { left })) => Err(AdminError::TooFewNodes { node, left }),
+            Err(error) => Err(error),
+            Ok(_) => self.node(node).await,
         }
-        self.set_state(record, state).await
     }
 
     /// Makes a draining node active again.

@@ -9,6 +9,7 @@ use crate::roster::Roster;
 use crate::seams::Clock;
 use crate::state::GroupState;
 use crate::state_machine::MachineStore;
+use crate::stop::{self, Stop};
 use crate::types::{Batch, LogId, NodeId, TypeConfig};
 use crate::wal::WalGroup;
 use bytes::Bytes;
@@ -21,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::Instant;
 use tonic::Status;
 use vestibule_engine::planted::{self, Bug};
@@ -39,6 +40,9 @@ const IN_FLIGHT_MAX: usize = 2;
 const LEASE_PATIENCE: Duration = Duration::from_millis(50);
 /// Ticks are at least this far apart.
 const TICK_INTERVAL_MIN: Duration = Duration::from_millis(5);
+/// How long to wait before another tick is proposed when one was refused: while the node's clock is off or its queue is
+/// full, the next is refused as well.
+const TICK_REFUSED_PAUSE: Duration = Duration::from_millis(250);
 
 /// A group hosted by this node.
 pub(crate) struct Group {
@@ -53,6 +57,7 @@ pub(crate) struct Group {
     begun: Instant,
     /// When the group's leader was last heard of, in milliseconds since the beginning.
     heard_millis: AtomicU64,
+    given_up: (watch::Sender<bool>, Stop),
 }
 
 /// The groups hosted by this node.
@@ -129,8 +134,9 @@ impl Group {
         let queue = proposals.clone();
         let (node, roster, log) = (host.config.id, host.roster.clone(), host.wal.group(id));
         let (begun, heard_millis) = (Instant::now(), AtomicU64::new(0));
-        let rest = Rest::new(host.config.timing);
-        let group = Arc::new(Self { id, node, raft, state, roster, log, proposals, rest, begun, heard_millis });
+        let (rest, given_up) = (Rest::new(host.config.timing), stop::switch());
+        let group =
+            Arc::new(Self { id, node, raft, state, roster, log, proposals, rest, begun, heard_millis, given_up });
         let weak = Arc::downgrade(&group);
         let stamps = Stamps {
             clock: host.clock.clone(),
@@ -178,6 +184,17 @@ impl Group {
                 self.begun.elapsed().saturating_sub(heard) < span
             }
         }
+    }
+
+    /// Tells those who follow the group that it is hosted here no longer. They must not hold the group itself meanwhile,
+    /// which would keep it alive.
+    pub(crate) fn give_up(&self) {
+        self.given_up.0.send_replace(true);
+    }
+
+    /// Turns when the group is given up.
+    pub(crate) fn given_up(&self) -> Stop {
+        self.given_up.1.clone()
     }
 
     /// Commands that wait for the proposer.
@@ -384,13 +401,55 @@ async fn tick(group: std::sync::Weak<Group>, clock: Arc<dyn Clock>) {
                 if planted::is(Bug::ExpireByTimer) {
                     strong.state.expire(clock.now());
                 }
-                if let Ok(answered) = strong.propose(machine::tick(id)) {
-                    drop(strong);
-                    // Whatever became of it: what is still due is seen in the next round.
-                    let _ = tokio::time::timeout(TICK_PATIENCE, answered).await;
-                }
-                tokio::time::sleep(TICK_INTERVAL_MIN).await;
+                let proposed = strong.propose(machine::tick(id));
+                drop(strong);
+                settle_tick(proposed).await;
             }
+        }
+    }
+}
+
+/// Returns when another tick may be proposed. Whatever became of this one: what is still due is seen in the next round.
+async fn settle_tick(proposed: Result<oneshot::Receiver<Proposed>, Unproposed>) {
+    let pause = match proposed {
+        Ok(answered) => match tokio::time::timeout(TICK_PATIENCE, answered).await {
+            Ok(Ok(Ok(_))) | Err(_) => TICK_INTERVAL_MIN,
+            Ok(Ok(Err(_)) | Err(_)) => TICK_REFUSED_PAUSE,
+        },
+        Err(_) => TICK_REFUSED_PAUSE,
+    };
+    tokio::time::sleep(pause).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::to_log_id;
+    use crate::wal::LogPosition;
+    use vestibule_engine::Outcome;
+
+    async fn wait_after(proposed: Result<Proposed, Unproposed>) -> Duration {
+        let begun = Instant::now();
+        settle_tick(proposed.map(|answer| {
+            let (tell, answered) = oneshot::channel();
+            tell.send(answer).expect("it is received");
+            answered
+        }))
+        .await;
+        begun.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tick_that_is_refused_is_not_proposed_again_at_once() {
+        let applied = Reply { result: Ok(Outcome::Done), replayed: false };
+        let at = to_log_id(LogPosition { term: 1, node: 1, index: 1 });
+        assert!(
+            wait_after(Ok(Ok((applied, at)))).await < TICK_INTERVAL_MIN * 2,
+            "what is due next is not kept waiting"
+        );
+        for why in [Unproposed::ClockIsWild, Unproposed::Overloaded, Unproposed::NotLeader(None)] {
+            assert!(wait_after(Ok(Err(why.clone()))).await >= TICK_REFUSED_PAUSE, "{why:?}");
+            assert!(wait_after(Err(why.clone())).await >= TICK_REFUSED_PAUSE, "{why:?}");
         }
     }
 }

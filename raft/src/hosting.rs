@@ -14,6 +14,7 @@
 use crate::checkpoint::{Checkpoints, is_damage_of_group};
 use crate::clock_watch::ClockWatch;
 use crate::group::{Group, Groups};
+use crate::in_motion::InMotion;
 use crate::log_store::LogStore;
 use crate::metrics::Instruments;
 use crate::node::{NodeConfig, StartError};
@@ -30,8 +31,8 @@ use openraft::errors::Fatal;
 use openraft::{Config, Raft};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::watch;
 use vestibule_engine::{
@@ -56,7 +57,7 @@ pub(crate) struct Host {
     pub(crate) clock_watch: Arc<ClockWatch>,
     pub(crate) groups: Arc<Groups>,
     /// Groups that wait for a peer's checkpoint, or are being given up.
-    pub(crate) in_motion: Arc<Mutex<BTreeSet<GroupId>>>,
+    pub(crate) in_motion: Arc<InMotion>,
     pub(crate) instruments: Arc<Instruments>,
     pub(crate) stop: Stop,
     pub(crate) fail: watch::Sender<Option<String>>,
@@ -117,17 +118,13 @@ impl Host {
 
     /// Takes on a group, unless it is here or on its way. Gives whether it was in motion: then it is to be seen again.
     async fn take_on(&self, group: GroupId) -> Result<bool, StartError> {
-        if self.lock_in_motion().contains(&group) {
+        if self.in_motion.contains(group) {
             return Ok(true);
         }
         if self.groups.get(group).is_err() {
             self.take_on_state(self.open_state(group).await?).await?;
         }
         Ok(false)
-    }
-
-    fn lock_in_motion(&self) -> MutexGuard<'_, BTreeSet<GroupId>> {
-        self.in_motion.lock().expect("no holder of this lock panics")
     }
 
     /// The state of a group as its checkpoint has it. One that is damaged is put aside, and those of the other groups stay:
@@ -150,7 +147,7 @@ impl Host {
         if !self.has_gap(&state) {
             return self.start_group(state).await;
         }
-        self.lock_in_motion().insert(id);
+        self.in_motion.begin(id);
         self.instruments.groups_waiting.fetch_add(1, Ordering::Relaxed);
         tokio::spawn(self.clone().close_gap(state));
         Ok(())
@@ -187,7 +184,7 @@ impl Host {
         }
         self.instruments.groups_waiting.fetch_sub(1, Ordering::Relaxed);
         let started = if self.has_gap(&state) { Ok(()) } else { self.start_group(state).await };
-        self.lock_in_motion().remove(&id);
+        self.in_motion.end(id);
         if let Err(error) = started {
             self.fail.send_replace(Some(format!("{id} cannot start on a peer's checkpoint: {error}")));
         }
@@ -241,9 +238,6 @@ impl Host {
         if !matches!(tokio::time::timeout(DIRECTORY_PATIENCE, reached).await, Ok(Ok(_))) {
             return Err("the directory here is behind".to_owned());
         }
-        if read_plan(&directory.state).wants(id, self.config.id) {
-            return Err("the directory wants the group here".to_owned());
-        }
         let group = self.groups.get(id).map_err(|status| status.message().to_owned())?;
         let metrics = group.raft.metrics().borrow_watched().clone();
         let is_member = metrics.membership_config.membership().get_node(&self.config.id).is_some();
@@ -251,17 +245,19 @@ impl Host {
             return Err("this node has become a member again".to_owned());
         }
 
+        self.in_motion.begin_if(id, || match read_plan(&directory.state).wants(id, self.config.id) {
+            true => Err("the directory wants the group here".to_owned()),
+            false => Ok(()),
+        })?;
         tracing::info!(node = self.config.id, group = %id, "the group lives elsewhere now; what is here of it is given up");
-        if !self.lock_in_motion().insert(id) {
-            return Err("the group is being taken on or given up".to_owned());
-        }
         let forgotten = self.forget(&group).await;
-        self.lock_in_motion().remove(&id);
+        self.in_motion.end(id);
         forgotten
     }
 
     async fn forget(&self, group: &Group) -> Result<(), String> {
         self.groups.remove(group.id);
+        group.give_up();
         group.raft.shutdown().await.map_err(|error| error.to_string())?;
         let log = self.wal.group(group.id);
         let applied = group.state.applied().0.as_ref().map(to_position);
@@ -280,6 +276,7 @@ impl Host {
     pub(crate) async fn follow_directory(mut self) {
         let mut last_sequence = None;
         let mut again = false;
+        let mut moved = self.in_motion.follow();
         loop {
             let Ok(directory) = self.groups.get(GroupId::DIRECTORY) else {
                 // It waits for a peer's checkpoint.
@@ -310,6 +307,8 @@ impl Host {
             }
             tokio::select! {
                 () = tokio::time::sleep(FETCH_INTERVAL), if again => {}
+                // The sender lives in `self`.
+                _ = moved.changed() => again = true,
                 changed = progress.changed() => if changed.is_err() { return },
                 () = self.stop.stopped() => return,
             }

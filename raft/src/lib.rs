@@ -47,6 +47,7 @@ mod convert;
 pub mod data_dir;
 mod group;
 mod hosting;
+mod in_motion;
 pub mod inspect;
 pub mod log_store;
 mod machine;

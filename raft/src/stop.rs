@@ -1,8 +1,8 @@
-//! How the parts of a node learn that it stops.
+//! How the parts of a node learn that it stops, or that a group of it does.
 
 use tokio::sync::watch;
 
-/// Turns when the node stops. Clones follow the same node.
+/// Turns when the node, or a group of it, stops. Clones follow the same one.
 #[derive(Clone)]
 pub(crate) struct Stop(watch::Receiver<bool>);
 
@@ -13,9 +13,9 @@ pub(crate) fn switch() -> (watch::Sender<bool>, Stop) {
 }
 
 impl Stop {
-    /// Resolves when the node stops, or is gone.
+    /// Resolves when it stops, or is gone.
     pub(crate) async fn stopped(&mut self) {
-        // An error means that the node is gone, which is as good.
+        // An error means that it is gone, which is as good.
         let _ = self.0.wait_for(|stopped| *stopped).await;
     }
 }

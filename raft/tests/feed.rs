@@ -4,8 +4,9 @@ mod support;
 
 use futures::{StreamExt, TryStreamExt};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-use support::{PATIENCE, World, create, eventually};
+use support::{GROUPS, PATIENCE, World, create, eventually};
 use tonic::Code;
 use tonic::transport::Endpoint;
 use vestibule_engine::{
@@ -76,6 +77,51 @@ async fn a_reader_that_stops_reading_slows_nobody_and_resumes() {
         assert_ne!(chain.replace(event.chain), Some(event.chain));
     }
     assert_eq!(read.len() as u64, last);
+    world.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_of_a_group_that_is_given_up_is_told_and_does_not_keep_it() {
+    let mut world = World::of(3).await;
+    let mut readers = Vec::new();
+    for (id, running) in &world.nodes {
+        for group in (1..=GROUPS).map(GroupId) {
+            let state = eventually("every node has every group", || async { running.node.state(group) }).await;
+            let endpoint = Endpoint::from_shared(format!("http://{}", world.addresses[id])).expect("an address");
+            let mut client = AccessClient::new(endpoint.connect().await.expect("it connects"));
+            let watch = client.watch(v1::WatchRequest { group: group.0, from: 1 });
+            readers.push((*id, group, Arc::downgrade(&state), watch.await.expect("it begins").into_inner()));
+        }
+    }
+
+    world.join(4).await;
+    let moved = eventually("groups are to move", || async {
+        world.admin().rebalance().await.ok().filter(|moved| !moved.is_empty())
+    });
+    let moved = moved.await.len();
+    let is_gone = |id: &u64, group: &GroupId| world.nodes[id].node.state(*group).is_none();
+    eventually("they have moved", || async {
+        (readers.iter().filter(|(id, group, ..)| is_gone(id, group)).count() >= moved).then_some(())
+    })
+    .await;
+    for (id, group, state, mut reader) in readers {
+        if world.nodes[&id].node.state(group).is_some() {
+            continue;
+        }
+        let ended = async {
+            loop {
+                match reader.message().await {
+                    Ok(item) => item.expect("an error comes first"),
+                    Err(status) => break status,
+                };
+            }
+        };
+        let ended = tokio::time::timeout(PATIENCE, ended).await;
+        let status = ended.unwrap_or_else(|_| panic!("the reader of {group} on node {id} waits for ever"));
+        assert_eq!(status.code(), Code::Unavailable, "{status}");
+        assert!(status.message().contains("no longer"), "{status}");
+        eventually("nothing holds what was given up", || async { state.upgrade().is_none().then_some(()) }).await;
+    }
     world.stop_all().await;
 }
 

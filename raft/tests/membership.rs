@@ -94,6 +94,44 @@ async fn a_node_joins_takes_its_share_and_replaces_one_that_leaves() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_drains_at_once_one_is_refused_and_the_other_empties_its_node() {
+    let mut world = World::of(3).await;
+    settled(&world).await;
+    world.join(4).await;
+    eventually("the node is known", || async { world.admin().nodes().await.ok()?.remove(&4) }).await;
+    let cluster = world.client_of_all();
+    assert!(create(&*cluster, 1).await.result.is_ok());
+
+    // Either may go, and not both.
+    let (first, second) = (world.admin(), world.admin());
+    let (first, second) = tokio::join!(first.drain(1, false), second.drain(2, false));
+    let drained = match (&first, &second) {
+        (Ok(_), Err(AdminError::TooFewNodes { node: 2, left: 2 })) => 1,
+        (Err(AdminError::TooFewNodes { node: 1, left: 2 }), Ok(_)) => 2,
+        other => panic!("{other:?}"),
+    };
+    settled(&world).await;
+    eventually("the node is empty", || async {
+        let node = &world.nodes[&drained].node;
+        let hosted = (1..=GROUPS).filter(|group| node.state(GroupId(*group)).is_some()).count();
+        let is_voter = voters(&world, GroupId::DIRECTORY).await?.contains(&drained);
+        (hosted == 0 && !is_voter && node.leader(GroupId::DIRECTORY)? != drained).then_some(())
+    })
+    .await;
+    assert_eq!(world.admin().nodes().await.expect("they are known")[&drained].state, NodeState::Draining);
+    assert!(create(&*cluster, 2).await.result.is_ok());
+
+    // It is still a member, and takes its share again.
+    assert_eq!(world.admin().activate(drained).await.expect("it may").state, NodeState::Active);
+    assert!(!world.admin().rebalance().await.expect("the directory answers").is_empty());
+    settled(&world).await;
+    let hosted = (1..=GROUPS).filter(|group| world.nodes[&drained].node.state(GroupId(*group)).is_some()).count();
+    assert!(hosted >= 2, "it has {hosted} groups");
+    assert!(create(&*cluster, 1).await.replayed);
+    world.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_node_is_replaced_under_a_new_number_and_cannot_come_back_without_its_data() {
     let mut world = World::of(3).await;
     settled(&world).await;

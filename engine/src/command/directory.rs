@@ -60,6 +60,8 @@ pub enum DirectoryCommand {
     AcknowledgeEvents(AcknowledgeEvents),
     /// See [`RemoveSink`].
     RemoveSink(RemoveSink),
+    /// See [`RetireNode`].
+    RetireNode(RetireNode),
 }
 
 /// Says how many shard groups there are: 1 to `count`. It never shrinks.
@@ -358,6 +360,20 @@ pub struct SetNodeState {
     pub expected_version: Option<u64>,
     /// What it is to be.
     pub state: NodeState,
+}
+
+/// Has a node give its groups away, if enough others stay active. It is looked at here and not by whoever asks: of two who
+/// take a node out each at the same time, the second is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetireNode {
+    /// Which node.
+    pub node: NodeNumber,
+    /// The version that is to be changed; nothing means whichever there is.
+    pub expected_version: Option<u64>,
+    /// Draining or leaving.
+    pub state: NodeState,
+    /// How many others must be active for one that is active to go; 0 forces it.
+    pub active_min: u32,
 }
 
 /// Says which nodes are to vote in a group. The controller moves the group there step by step.

@@ -131,6 +131,7 @@ impl Directory {
             DirectoryCommand::RegisterSink(ask) => self.state.register_sink(ask),
             DirectoryCommand::AcknowledgeEvents(ask) => self.state.acknowledge_events(ask),
             DirectoryCommand::RemoveSink(ask) => self.state.remove_sink(ask),
+            DirectoryCommand::RetireNode(ask) => self.retire_node(ask, events),
         }
     }
 }

@@ -1,10 +1,11 @@
-//! `RegisterNode`, `SetNodeState`, `SetPlacement`: which nodes there are and where groups are to be.
+//! `RegisterNode`, `SetNodeState`, `RetireNode`, `SetPlacement`: which nodes there are and where groups are to be.
 
 use super::rows::Dirty;
 use super::{Directory, check_room, check_version};
 use crate::group_state::{Events, check_text};
 use crate::{
-    Event, NodeRecord, NodeState, Outcome, PlacementRecord, Refusal, RegisterNode, SetNodeState, SetPlacement,
+    Event, NodeRecord, NodeState, Outcome, PlacementRecord, Refusal, RegisterNode, RetireNode, SetNodeState,
+    SetPlacement,
 };
 
 /// The most nodes, removed ones included.
@@ -59,6 +60,27 @@ impl Directory {
             events.push_group(Event::NodeChanged { node: ask.node, state: ask.state });
         }
         Ok(Outcome::Stored { version: node.version })
+    }
+
+    pub(super) fn retire_node(&mut self, ask: &RetireNode, events: &mut Events) -> Result<Outcome, Refusal> {
+        if !matches!(ask.state, NodeState::Draining | NodeState::Leaving) {
+            return Err(Refusal::out_of_bounds("state", "draining or leaving"));
+        }
+        let node = self.nodes.get(&ask.node).ok_or(Refusal::NoSuchNode)?;
+        if node.state == NodeState::Removed {
+            return Err(Refusal::AlreadyExists);
+        }
+        check_version(ask.expected_version, node.version)?;
+        if node.state == NodeState::Active {
+            let others = self.nodes.values().filter(|other| other.node != ask.node);
+            let left = others.filter(|other| other.state == NodeState::Active).count() as u32;
+            if left < ask.active_min {
+                return Err(Refusal::TooFewNodes { left });
+            }
+        }
+
+        let (node, expected_version, state) = (ask.node, ask.expected_version, ask.state);
+        self.set_node_state(&SetNodeState { node, expected_version, state }, events)
     }
 
     pub(super) fn set_placement(&mut self, ask: &SetPlacement, events: &mut Events) -> Result<Outcome, Refusal> {

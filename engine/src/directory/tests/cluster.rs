@@ -65,6 +65,28 @@ fn nodes_come_drain_and_never_come_back() {
 }
 
 #[test]
+fn of_two_nodes_that_are_taken_out_at_once_the_second_stays_when_it_is_needed() {
+    check(expect![[r#"
+        0s register n1                        => v1
+        0s register n2                        => v1
+        0s register n3                        => v1
+        0s register n4                        => v1
+        0s retire n1 draining min=4           => refused: 3 nodes would be left active, too few
+        0s retire n1 draining version=1 min=3 => v2
+        0s retire n2 leaving version=1 min=3  => refused: 2 nodes would be left active, too few
+        0s retire n1 leaving min=3            => v3
+        0s retire n2 leaving version=9 min=3  => refused: its version is 1, not 9
+        0s retire n9 leaving min=3            => refused: there is no such node
+        0s retire n2 active                   => refused: state is out of bounds: draining or leaving
+        0s retire n2 leaving                  => v2
+        0s turn n2 removed                    => v3
+        0s retire n2 draining                 => refused: it exists already with another content
+        0s turn n1 active                     => v4
+        0s show nodes                         => n1 at a:1 active v4; n2 at a:1 removed v3; n3 at a:1 active v1; n4 at a:1 active v1
+    "#]]);
+}
+
+#[test]
 fn a_directory_that_is_restored_knows_no_nodes_and_makes_no_id_twice() {
     check(expect![[r#"
         0s groups 1                         => done

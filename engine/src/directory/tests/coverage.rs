@@ -39,6 +39,7 @@ fn verb(command: &DirectoryCommand) -> &'static str {
         DirectoryCommand::RegisterSink(_) => "follow",
         DirectoryCommand::AcknowledgeEvents(_) => "acknowledge",
         DirectoryCommand::RemoveSink(_) => "unfollow",
+        DirectoryCommand::RetireNode(_) => "retire",
     }
 }
 

@@ -113,6 +113,12 @@ pub(super) fn samples() -> Vec<DirectoryCommand> {
         }),
         DirectoryCommand::AcknowledgeEvents(AcknowledgeEvents { sink: "broker".into(), sequence: 3 }),
         DirectoryCommand::RemoveSink(RemoveSink { sink: "archive".into() }),
+        DirectoryCommand::RetireNode(RetireNode {
+            expected_version: None,
+            node: NodeNumber(2),
+            state: NodeState::Draining,
+            active_min: 3,
+        }),
     ]
 }
 

@@ -317,6 +317,22 @@ fn rows(command: &DirectoryCommand) -> Vec<DirectoryRow> {
                 |_ask| {}
             ),
         ],
+        DirectoryCommand::RetireNode(_) => vec![
+            row!(RetireNode, "OutOfBounds", |ask| ask.state = NodeState::Removed),
+            row!(RetireNode, "NoSuchNode", |ask| ask.node = NodeNumber(9)),
+            // A node that is removed is not active.
+            apart(
+                row!(
+                    RetireNode,
+                    "AlreadyExists",
+                    |world| run(world, node_state(3, NodeState::Removed)).unwrap(),
+                    |ask| ask.node = NodeNumber(3)
+                ),
+                &["NoSuchNode"],
+            ),
+            row!(RetireNode, "VersionMismatch", |ask| ask.expected_version = Some(9)),
+            row!(RetireNode, "TooFewNodes", |ask| ask.active_min = 9),
+        ],
         DirectoryCommand::RemoveSink(_) => vec![row!(RemoveSink, "OutOfBounds", |ask| ask.sink = long(101))],
     }
 }
@@ -399,6 +415,15 @@ fn cases() -> Vec<DirectoryCase> {
         (sink("archive"), nothing),
         (DirectoryCommand::AcknowledgeEvents(AcknowledgeEvents { sink: "broker".into(), sequence: 1 }), nothing),
         (DirectoryCommand::RemoveSink(RemoveSink { sink: "broker".into() }), nothing),
+        (
+            DirectoryCommand::RetireNode(RetireNode {
+                node: NodeNumber(2),
+                expected_version: Some(1),
+                state: NodeState::Draining,
+                active_min: 1,
+            }),
+            nothing,
+        ),
     ];
     commands.into_iter().map(|(command, prepare)| Case { rows: rows(&command), command, prepare }).collect()
 }

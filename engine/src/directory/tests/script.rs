@@ -267,6 +267,12 @@ fn command(verb: &str, words: &Words) -> DirectoryCommand {
             let sequence = words.plain[1].parse().unwrap();
             DirectoryCommand::AcknowledgeEvents(AcknowledgeEvents { sink: words.name(), sequence })
         }
+        "retire" => DirectoryCommand::RetireNode(RetireNode {
+            node: node(),
+            expected_version,
+            state: state(words.plain.last().expect("a state")),
+            active_min: words.number("min").unwrap_or(0),
+        }),
         "unfollow" => DirectoryCommand::RemoveSink(RemoveSink { sink: words.name() }),
         other => panic!("no such verb: {other}"),
     }

@@ -128,6 +128,29 @@ impl Model {
         Ok(Outcome::Stored { version })
     }
 
+    pub(super) fn retire_node(&mut self, ask: &RetireNode) -> Result<Outcome, Refusal> {
+        if ask.state == NodeState::Active || ask.state == NodeState::Removed {
+            return Err(bounds("state", "draining or leaving"));
+        }
+        let mut node = self.nodes.get(&ask.node).ok_or(Refusal::NoSuchNode)?.clone();
+        if node.state == NodeState::Removed {
+            return Err(Refusal::AlreadyExists);
+        }
+        check_version(ask.expected_version, node.version)?;
+        let active: Vec<_> = self.nodes.values().filter(|node| node.state == NodeState::Active).collect();
+        if node.state == NodeState::Active && active.len() - 1 < ask.active_min as usize {
+            return Err(Refusal::TooFewNodes { left: active.len() as u32 - 1 });
+        }
+        if node.state != ask.state {
+            node.state = ask.state;
+            node.version += 1;
+            self.tell(Event::NodeChanged { node: ask.node, state: ask.state });
+        }
+        let version = node.version;
+        self.nodes.insert(ask.node, node);
+        Ok(Outcome::Stored { version })
+    }
+
     pub(super) fn set_placement(&mut self, ask: &SetPlacement) -> Result<Outcome, Refusal> {
         let is_twice = |voter| ask.voters.iter().filter(|other| *other == voter).count() > 1;
         if ask.voters.is_empty() || ask.voters.len() > 9 || ask.voters.iter().any(is_twice) {

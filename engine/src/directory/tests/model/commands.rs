@@ -335,6 +335,14 @@ pub(super) fn command(like: &DirectoryCommand, dice: &mut Dice, model: &Model) -
             let state = if dice.one_in(4) { NodeState::Removed } else { dice.pick(&states) };
             DirectoryCommand::SetNodeState(SetNodeState { node, expected_version, state })
         }
+        DirectoryCommand::RetireNode(_) => {
+            let node = dice.node(model);
+            let expected_version = dice.version(model.nodes.get(&node).map(|record| record.version));
+            let states = [NodeState::Draining, NodeState::Leaving];
+            let state = if dice.one_in(10) { NodeState::Removed } else { dice.pick(&states) };
+            let active_min = dice.pick(&[0, 1, 3]);
+            DirectoryCommand::RetireNode(RetireNode { node, expected_version, state, active_min })
+        }
         DirectoryCommand::SetPlacement(_) => {
             let group = GroupId(dice.below(u64::from(model.groups) + 2) as u32);
             let nodes: Vec<NodeNumber> = match dice.one_in(4) {

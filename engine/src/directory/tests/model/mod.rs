@@ -151,6 +151,7 @@ impl Model {
             DirectoryCommand::RegisterSink(ask) => self.register_sink(ask),
             DirectoryCommand::AcknowledgeEvents(ask) => self.acknowledge_events(ask),
             DirectoryCommand::RemoveSink(ask) => self.remove_sink(ask),
+            DirectoryCommand::RetireNode(ask) => self.retire_node(ask),
         }
     }
 

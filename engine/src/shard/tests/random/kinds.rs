@@ -41,7 +41,7 @@ kinds! {
     BuyerLimit SeatsUnavailable LeavesOrphan NoSeatsFit AreaFull SeatsFit HoldHasOrder HoldTotalReached WrongOrderState
     PaymentIdReused MoreThanDue AtCapacity SinkLapsed QueueFull;
     elsewhere: NoSuchOrganisation NoSuchVenue NoSuchEvent NoSuchUser NoSuchNode NoSuchGroup VersionMismatch NoGroups
-    InUse
+    InUse TooFewNodes
 }
 
 kinds! {
