@@ -41,7 +41,7 @@ impl Checker for Admitted {
             *longest = ttl.unwrap_or_default().max(*longest);
         }
         for event in &look.visits {
-            let Event::Ended { visit, said, at } = event else { continue };
+            let Event::Ended { visit, said, at, .. } = event else { continue };
             let Some(user) = visit.user else { continue };
             match (&visit.deed, said) {
                 (Deed::Claim(ticket), Said::Admitted(until)) => {

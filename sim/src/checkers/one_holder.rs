@@ -127,7 +127,7 @@ impl Checker for OneHolder {
                     }
                     self.begin(&visit.deed, visit.user, visit.at);
                 }
-                Event::Ended { visit, said, at } => {
+                Event::Ended { visit, said, at, .. } => {
                     let first = visit.key.as_ref().and_then(|key| self.keys.get(&(visit.user, key.clone())));
                     let called = first.copied().unwrap_or(visit.at);
                     self.end(&visit.deed, visit.user, called, said, *at);

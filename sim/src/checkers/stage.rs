@@ -179,7 +179,8 @@ pub(super) fn blank_visit() -> Visit {
 pub(super) fn visit_of(visit: Visit, said: Said) -> [Event; 2] {
     let began = Duration::from_millis(2 * visit.number as u64);
     let visit = Arc::new(Visit { at: began, ..visit });
-    [Event::Began(visit.clone()), Event::Ended { visit, said, at: began + Duration::from_millis(1) }]
+    let (through, at) = (visit.through, began + Duration::from_millis(1));
+    [Event::Began(visit.clone()), Event::Ended { visit, said, through, at }]
 }
 
 /// A replica that is as it should be.

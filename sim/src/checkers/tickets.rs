@@ -51,7 +51,7 @@ impl Tickets {
         Ok(())
     }
 
-    fn line(&mut self, visit: &Visit, seen: &LineSeen) -> Result<(), String> {
+    fn line(&mut self, visit: &Visit, through: Option<(usize, u64)>, seen: &LineSeen) -> Result<(), String> {
         let looks = self.lines.entry(seen.showtime).or_default();
         let is_before = |one: &LineSeen, other: &LineSeen| {
             one.cursor <= other.cursor && one.joined <= other.joined && one.entrants <= other.entrants
@@ -68,7 +68,7 @@ impl Tickets {
             return Err(format!("more were called than are there: {seen:?}"));
         }
         looks.insert(seen.sequence, seen.clone());
-        if let Some(through) = visit.through {
+        if let Some(through) = through {
             let last = self.last.entry((visit.by.clone(), through, seen.showtime)).or_default();
             if seen.sequence < *last {
                 return Err(format!("gateway {} went back from {last} to {}", through.0, seen.sequence));
@@ -86,13 +86,15 @@ impl Checker for Tickets {
 
     fn observe(&mut self, look: &Look) -> Result<(), String> {
         for event in &look.visits {
-            let Event::Ended { visit, said, .. } = event else { continue };
+            let Event::Ended { visit, said, through, .. } = event else { continue };
             let checked = match (&visit.deed, said, visit.user) {
                 (Deed::SeeTicket(asked), Said::Ticket(seen), _) if *asked != seen.ticket => {
                     Err(format!("{asked} was asked for, and {} came", seen.ticket))
                 }
                 (Deed::Join(_) | Deed::SeeTicket(_), Said::Ticket(seen), Some(user)) => self.ticket(seen, user),
-                (Deed::SeeLine(showtime), Said::Line(seen), _) if *showtime == seen.showtime => self.line(visit, seen),
+                (Deed::SeeLine(showtime), Said::Line(seen), _) if *showtime == seen.showtime => {
+                    self.line(visit, *through, seen)
+                }
                 (Deed::SeeLine(showtime), Said::Line(seen), _) => Err(format!("{showtime} was asked for: {seen:?}")),
                 _ => Ok(()),
             };

@@ -129,7 +129,8 @@ impl Browser {
             Ok(answer) => read(answer).unwrap_or_else(|| Said::Unfit("it cannot be read".to_owned())),
             Err(error) => said(error),
         };
-        self.web.visits.end(&visit, said.clone());
+        let life = through.and_then(|(gateway, _)| self.web.life(gateway));
+        self.web.visits.end(&visit, life, said.clone());
         (said, answered.ok())
     }
 

@@ -68,7 +68,7 @@ impl Offender<'_> {
             }
             Err(error) => Said::Unfit(format!("it lives and takes no connections: {error}")),
         };
-        self.web.visits.end(&visit, said);
+        self.web.visits.end(&visit, self.web.life(gateway), said);
     }
 
     async fn connect(&self, host: &str) -> io::Result<Connection> {

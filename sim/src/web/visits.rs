@@ -209,7 +209,7 @@ pub struct Visit {
     pub user: Option<UserId>,
     /// Under which idempotency key.
     pub key: Option<String>,
-    /// The one gateway that was asked, and which of its lives; nothing where any gateway may have answered.
+    /// The one gateway that was asked, and its life at the beginning; nothing where any gateway may have answered.
     pub through: Option<(usize, u64)>,
     /// For what.
     pub deed: Deed,
@@ -228,6 +228,8 @@ pub enum Event {
         visit: Arc<Visit>,
         /// With what.
         said: Said,
+        /// The one gateway that was asked, if it lived all the time.
+        through: Option<(usize, u64)>,
         /// When, in simulated time.
         at: Duration,
     },
@@ -274,15 +276,16 @@ impl Visits {
         visit
     }
 
-    /// A visit ends.
-    pub fn end(&self, visit: &Arc<Visit>, said: Said) {
+    /// A visit ends; `life` is that of the one gateway that was asked, if there was one and it runs.
+    pub fn end(&self, visit: &Arc<Visit>, life: Option<u64>, said: Said) {
         let what = match &said {
             Said::Seats(SeatsSeen { sequence, counts, .. }) => format!("seats as of {sequence}, counts {counts:?}"),
             said => format!("{said:?}"),
         };
         self.trace.note(visit.by.as_str(), format!("@{}: {what}", visit.number));
         let at = self.trace.now();
-        self.lock().events.push(Event::Ended { visit: visit.clone(), said, at });
+        let through = visit.through.filter(|(_, before)| life == Some(*before));
+        self.lock().events.push(Event::Ended { visit: visit.clone(), said, through, at });
     }
 
     /// What happened since so many events.
