@@ -27,10 +27,8 @@ use tonic::Status;
 use vestibule_engine::planted::{self, Bug};
 use vestibule_engine::{GroupId, Reply};
 use vestibule_proto::v1;
-use vestibule_sync::proposal_queue::{Asker, Bounds, ProposalQueue, Waiting};
+use vestibule_sync::proposal_queue::{Asker, ProposalQueue, Waiting};
 
-/// What may wait for a group's proposer, and what shares an entry. Venues with their plans are long: a few may wait.
-const BOUNDS: Bounds = Bounds { len_max: 8_192, bytes_max: 32 << 20, batch_len_max: 1_024, batch_bytes_max: 1 << 20 };
 /// How long an entry may take to be applied. A leader that has lost its majority must not keep its proposer for ever.
 const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a tick may take before another is proposed.
@@ -127,7 +125,7 @@ impl Group {
         state: Arc<GroupState>,
         host: &Host,
     ) -> Arc<Self> {
-        let proposals = Arc::new(ProposalQueue::new(BOUNDS));
+        let proposals = Arc::new(ProposalQueue::new(host.config.proposals));
         let queue = proposals.clone();
         let (node, roster, log) = (host.config.id, host.roster.clone(), host.wal.group(id));
         let (begun, heard_millis) = (Instant::now(), AtomicU64::new(0));

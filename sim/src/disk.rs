@@ -3,9 +3,12 @@
 //! Writes go to a page cache; a sync copies a file's cache to the platter, a directory sync the names. When the power
 //! goes, each write that was not synced reaches the platter whole, in part, or not at all, sector by sector and in any
 //! order. Of the changes to names a first part survives, in their order and each whole, as in a journal. What was synced
-//! stays. A disk may be given a capacity; a file that would exceed it is refused. Syncs may be slow, and one may fail:
-//! then, as with real ones, part of what it was for is lost without a further word.
+//! stays. A disk may be given a capacity; a file that would exceed it is refused. Operations may be slow, and one may fail:
+//! a failed write leaves part of it behind, and of what a failed sync was for part is lost without a further word, as with
+//! real disks.
 
+use crate::faults::{Kind, Tally};
+use crate::power::{Edge, End, Fuse, Pass, Power};
 use futures::future::BoxFuture;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -18,10 +21,50 @@ use vestibule_raft::seams::{Disk, DiskFile};
 /// Bytes that reach the platter together or not at all.
 const SECTOR_LEN: usize = 512;
 
+/// Where frames begin in a segment, and how.
+const FRAMES_START: usize = 4096;
+const FRAME_MAGIC: [u8; 4] = 0x4c57_5356_u32.to_le_bytes();
+/// The headers of frames and records, and in the latter's the kinds that void entries and purge them.
+const FRAME_HEADER_LEN: usize = 32;
+const RECORD_HEADER_LEN: usize = 48;
+const RECORD_KIND_AT: usize = 12;
+const KIND_TRUNCATE: u8 = 6;
+const KIND_PURGE: u8 = 7;
+
+/// What may fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Op {
+    /// A write to a file.
+    Write,
+    /// A read from one.
+    Read,
+    /// A sync of one.
+    Sync,
+    /// A sync of names.
+    SyncDirectory,
+    /// The making of a file.
+    Create,
+}
+
+impl Op {
+    /// The kind of fault that it is when this fails.
+    fn kind(self) -> Kind {
+        match self {
+            Self::Write => Kind::WriteError,
+            Self::Read => Kind::ReadError,
+            Self::Sync => Kind::SyncError,
+            Self::SyncDirectory => Kind::DirectorySyncError,
+            Self::Create => Kind::CreateError,
+        }
+    }
+}
+
 /// A simulated disk. Clones share it, and it outlives the node that uses it.
 #[derive(Clone)]
 pub struct SimDisk {
     inner: Arc<Mutex<Inner>>,
+    power: Power,
+    tally: Tally,
 }
 
 type FileId = u64;
@@ -34,17 +77,21 @@ struct Inner {
     /// What the names were after each change since the last directory sync.
     unsynced_names: Vec<BTreeMap<String, FileId>>,
     next_file: FileId,
-    /// Changing operations left until the power goes; `None` while it stays on.
-    fuse: Option<u64>,
     /// Counts power cuts: handles from before one are dead.
     life: u64,
     operations: u64,
     lost_sectors: u64,
     /// Bytes that all named files may have together.
     capacity: u64,
-    /// Syncs left until one fails.
-    syncs_left: Option<u64>,
+    /// Whether it has been noticed that there is little room.
+    was_full: bool,
+    /// Operations left until one fails, by kind.
+    failures: BTreeMap<Op, u64>,
     sync_delay: Duration,
+    /// What writes and reads take.
+    delay: Duration,
+    /// Whether something has waited since the times were set.
+    was_slow: bool,
 }
 
 #[derive(Default)]
@@ -53,11 +100,18 @@ struct FileState {
     durable: Vec<u8>,
     /// Writes since the last sync.
     unsynced: Vec<(usize, Vec<u8>)>,
+    /// Where frames of a log were written: offsets and lengths.
+    frames: BTreeMap<usize, usize>,
 }
 
 impl SimDisk {
-    /// An empty disk; what a power cut spares is drawn from `seed`.
+    /// An empty disk with a power of its own; what a power cut spares is drawn from `seed`.
     pub fn new(seed: u64) -> Self {
+        Self::of_machine(seed, Power::default(), Tally::default())
+    }
+
+    /// An empty disk in a machine.
+    pub fn of_machine(seed: u64, power: Power, tally: Tally) -> Self {
         let inner = Inner {
             random: ChaCha8Rng::seed_from_u64(seed),
             files: BTreeMap::new(),
@@ -65,15 +119,17 @@ impl SimDisk {
             durable_names: BTreeMap::new(),
             unsynced_names: Vec::new(),
             next_file: 0,
-            fuse: None,
             life: 0,
             operations: 0,
             lost_sectors: 0,
             capacity: u64::MAX,
-            syncs_left: None,
+            was_full: false,
+            failures: BTreeMap::new(),
             sync_delay: Duration::ZERO,
+            delay: Duration::ZERO,
+            was_slow: false,
         };
-        Self { inner: Arc::new(Mutex::new(inner)) }
+        Self { inner: Arc::new(Mutex::new(inner)), power, tally }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -82,26 +138,28 @@ impl SimDisk {
 
     /// The power goes after `operations` more changing operations; every one behind them fails.
     pub fn cut_power_after(&self, operations: u64) {
-        self.lock().fuse = Some(operations);
+        self.power.arm(Fuse { edge: None, passes: operations, takes_effect: false, end: End::Power });
     }
 
-    /// Whether the power is on.
-    pub fn has_power(&self) -> bool {
-        self.lock().fuse != Some(0)
+    /// The power is back, after [`Self::settle`]; nothing is going to fail.
+    pub fn restore_power(&self) {
+        self.settle();
+        self.power.disarm();
+        self.power.restore();
+        self.lock().failures.clear();
     }
 
-    /// Nothing is wrong with the disk any more, and nothing is going to be.
+    /// Nothing is going to fail, and operations take no time.
     pub fn mend(&self) {
         let mut inner = self.lock();
-        (inner.fuse, inner.syncs_left, inner.sync_delay, inner.capacity) = (None, None, Duration::ZERO, u64::MAX);
+        inner.failures.clear();
+        (inner.sync_delay, inner.delay, inner.capacity) = (Duration::ZERO, Duration::ZERO, u64::MAX);
     }
 
     /// What the platter holds after the power went is what the disk holds from now on. Open handles are dead.
-    pub fn restore_power(&self) {
+    pub fn settle(&self) {
         let mut guard = self.lock();
         let inner = &mut *guard;
-        inner.fuse = None;
-        inner.syncs_left = None;
         inner.life += 1;
         for state in inner.files.values_mut() {
             inner.lost_sectors += state.settle_some(&mut inner.random);
@@ -114,19 +172,52 @@ impl SimDisk {
         inner.durable_names = inner.names.clone();
     }
 
+    /// Everything on it is gone.
+    pub fn wipe(&self) {
+        let mut inner = self.lock();
+        inner.life += 1;
+        inner.files.clear();
+        inner.names.clear();
+        inner.durable_names.clear();
+        inner.unsynced_names.clear();
+    }
+
+    /// Somebody has removed a file.
+    pub fn lose_file(&self, name: &str) {
+        let mut inner = self.lock();
+        inner.names.remove(name);
+        inner.durable_names.remove(name);
+        for names in &mut inner.unsynced_names {
+            names.remove(name);
+        }
+    }
+
     /// From now on there is room for this many bytes of files, those that are there included.
     pub fn set_capacity(&self, capacity: u64) {
-        self.lock().capacity = capacity;
+        let mut inner = self.lock();
+        (inner.capacity, inner.was_full) = (capacity, false);
     }
 
     /// After `syncs` more of them a sync of a file's data fails.
     pub fn fail_sync_after(&self, syncs: u64) {
-        self.lock().syncs_left = Some(syncs);
+        self.fail_after(Op::Sync, syncs);
+    }
+
+    /// After `count` more of its kind an operation fails.
+    pub fn fail_after(&self, op: Op, count: u64) {
+        self.lock().failures.insert(op, count);
     }
 
     /// From now on a sync takes this long.
     pub fn set_sync_delay(&self, delay: Duration) {
-        self.lock().sync_delay = delay;
+        let mut inner = self.lock();
+        (inner.sync_delay, inner.was_slow) = (delay, false);
+    }
+
+    /// From now on a write or a read takes this long.
+    pub fn set_delay(&self, delay: Duration) {
+        let mut inner = self.lock();
+        (inner.delay, inner.was_slow) = (delay, false);
     }
 
     /// What would be found after a power cut that spares nothing: every file that has a durable name, as it is on the platter.
@@ -159,9 +250,151 @@ impl SimDisk {
         state.durable[offset] ^= mask;
         Ok(())
     }
+
+    /// Flips one bit of a frame of the log that had become durable: another stands behind it. Gives where, if there is one.
+    pub fn rot(&self) -> Option<(String, usize)> {
+        let (name, offset, mask) = {
+            let mut guard = self.lock();
+            let inner = &mut *guard;
+            let whole = |file: &FileId| inner.files.get(file).is_some_and(|state| state.frames.len() > 1);
+            let (name, file) = inner.names.iter().rfind(|(name, file)| name.ends_with(".wal") && whole(file))?;
+            let frames = &inner.files[file].frames;
+            let below = frames.len() - 1;
+            let nth = inner.random.next_u32() as usize % below;
+            let (start, len) = frames.iter().nth(nth)?;
+            let offset = start + inner.random.next_u32() as usize % len;
+            (name.clone(), offset, 1 << (inner.random.next_u32() % 8))
+        };
+        self.flip(&name, offset, mask).ok()?;
+        Some((name, offset))
+    }
+
+    /// Waits as long as the operation takes. Whoever looks from outside the simulation does not wait.
+    async fn wait(&self, op: Op) {
+        let (delay, kind) = {
+            let inner = self.lock();
+            match op {
+                Op::Sync if inner.sync_delay >= STALL => (inner.sync_delay, Kind::StalledSync),
+                Op::Sync => (inner.sync_delay, Kind::SlowSync),
+                Op::Write | Op::Read => (inner.delay, Kind::SlowDisk),
+                Op::SyncDirectory | Op::Create => (Duration::ZERO, Kind::SlowDisk),
+            }
+        };
+        if !delay.is_zero() && turmoil::sim_elapsed().is_some() {
+            tokio::time::sleep(delay).await;
+            if !std::mem::replace(&mut self.lock().was_slow, true) {
+                self.tally.happened(kind);
+            }
+        }
+    }
+
+    /// Does something that changes the disk, if there is power and it is not to fail. Of what fails `spoil` may leave something
+    /// behind.
+    async fn step<T>(
+        &self,
+        op: Option<Op>,
+        edge: impl FnOnce(&Inner) -> Edge,
+        spoil: impl FnOnce(&mut Inner),
+        act: impl FnOnce(&mut Inner) -> io::Result<T>,
+    ) -> io::Result<T> {
+        if let Some(op) = op {
+            self.wait(op).await;
+        }
+        let edge = edge(&self.lock());
+        let pass = self.power.pass(edge);
+        if pass == Pass::Off {
+            return Err(self.power.gone().await);
+        }
+        let done = {
+            let mut inner = self.lock();
+            inner.operations += 1;
+            match op.filter(|op| inner.is_failing(*op)) {
+                Some(op) => {
+                    self.tally.happened(op.kind());
+                    spoil(&mut inner);
+                    Err(io::Error::other(format!("the device failed: {op:?}")))
+                }
+                None => act(&mut inner),
+            }
+        };
+        if let Err(error) = &done
+            && error.kind() == io::ErrorKind::StorageFull
+        {
+            self.note_full();
+        }
+        match pass {
+            Pass::Last => Err(self.power.gone().await),
+            _ => done,
+        }
+    }
+
+    /// It has been noticed that there is little room.
+    fn note_full(&self) {
+        if !std::mem::replace(&mut self.lock().was_full, true) {
+            self.tally.happened(Kind::DiskFull);
+        }
+    }
+}
+
+/// A sync that takes this long is longer than any election.
+pub(crate) const STALL: Duration = Duration::from_secs(2);
+
+/// The edge at which a file is written, by its name, where, and what.
+fn write_edge(name: &str, offset: u64, bytes: &[u8]) -> Edge {
+    if name.starts_with("manifest") {
+        return Edge::ManifestWrite;
+    }
+    if (offset as usize) < FRAMES_START {
+        return Edge::SegmentHeader;
+    }
+    let kinds = record_kinds(bytes);
+    match () {
+        () if kinds.contains(&KIND_TRUNCATE) => Edge::TruncateWrite,
+        () if kinds.contains(&KIND_PURGE) => Edge::PurgeWrite,
+        () => Edge::FrameWrite,
+    }
+}
+
+/// The kinds of the records in a frame.
+fn record_kinds(frame: &[u8]) -> Vec<u8> {
+    let mut kinds = Vec::new();
+    let mut rest = frame.strip_prefix(&FRAME_MAGIC).and_then(|_| frame.get(FRAME_HEADER_LEN..)).unwrap_or_default();
+    while let Some(record) = rest.get(..RECORD_HEADER_LEN) {
+        kinds.push(record[RECORD_KIND_AT]);
+        let payload = u32::from_le_bytes(record[..4].try_into().expect("four bytes")) as usize;
+        rest = rest.get(RECORD_HEADER_LEN + payload.next_multiple_of(8)..).unwrap_or_default();
+    }
+    kinds
+}
+
+fn sync_edge(name: &str) -> Edge {
+    match name {
+        _ if name.starts_with("manifest") => Edge::ManifestSync,
+        _ if name.ends_with(".wal") => Edge::FrameSync,
+        _ => Edge::FileSync,
+    }
+}
+
+fn rename_edge(from: &str) -> Edge {
+    if from.ends_with(".draft") { Edge::FileName } else { Edge::Recycle }
 }
 
 impl FileState {
+    fn write(&mut self, offset: usize, bytes: &[u8]) {
+        let end = offset + bytes.len();
+        if self.cached.len() < end {
+            self.cached.resize(end, 0);
+        }
+        self.cached[offset..end].copy_from_slice(bytes);
+        self.unsynced.push((offset, bytes.to_vec()));
+        // What is written over is no frame any more, and a new header makes a new segment.
+        let gone_from = if offset < FRAMES_START { 0 } else { offset };
+        self.frames.split_off(&gone_from);
+        if bytes.starts_with(&FRAME_MAGIC) {
+            self.frames.insert(offset, bytes.len());
+        }
+    }
+
     /// Brings what was written since the last sync to the platter.
     fn settle(&mut self) {
         self.durable.resize(self.cached.len(), 0);
@@ -225,17 +458,20 @@ impl Inner {
         self.unsynced_names.push(self.names.clone());
     }
 
-    /// Counts a changing operation; fails once the power is gone.
-    fn spend(&mut self) -> io::Result<()> {
-        self.operations += 1;
-        match &mut self.fuse {
-            Some(0) => Err(io::Error::other("the power is gone")),
+    /// Counts an operation that may be made to fail.
+    fn is_failing(&mut self, op: Op) -> bool {
+        match self.failures.get_mut(&op) {
+            Some(0) => self.failures.remove(&op).is_some(),
             Some(left) => {
                 *left -= 1;
-                Ok(())
+                false
             }
-            None => Ok(()),
+            None => false,
         }
+    }
+
+    fn name_of(&self, file: FileId) -> &str {
+        self.names.iter().find(|(_, of)| **of == file).map_or("", |(name, _)| name)
     }
 }
 
@@ -246,43 +482,50 @@ struct SimFile {
 }
 
 impl SimFile {
+    fn check_life(&self, inner: &Inner) -> io::Result<()> {
+        if inner.life == self.life { Ok(()) } else { Err(io::Error::other("the handle is from before a power cut")) }
+    }
+
     fn with<T>(&self, act: impl FnOnce(&mut Inner, FileId) -> io::Result<T>) -> io::Result<T> {
         let mut inner = self.disk.lock();
-        if inner.life != self.life {
-            return Err(io::Error::other("the handle is from before a power cut"));
-        }
+        self.check_life(&inner)?;
         act(&mut inner, self.file)
     }
 }
 
 impl Disk for SimDisk {
     fn list(&self) -> BoxFuture<'_, io::Result<Vec<String>>> {
-        Box::pin(async move { Ok(self.lock().names.keys().cloned().collect()) })
+        Box::pin(async move {
+            self.power.check().await;
+            Ok(self.lock().names.keys().cloned().collect())
+        })
     }
 
     fn create<'a>(&'a self, name: &'a str, len: u64) -> BoxFuture<'a, io::Result<Arc<dyn DiskFile>>> {
         Box::pin(async move {
-            let mut inner = self.lock();
-            inner.spend()?;
-            if inner.names.contains_key(name) {
-                return Err(io::Error::from(io::ErrorKind::AlreadyExists));
-            }
-            if len > inner.free_bytes() {
-                return Err(io::Error::from(io::ErrorKind::StorageFull));
-            }
-            let file = inner.next_file;
-            inner.next_file += 1;
-            let zeroes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
-            inner.files.insert(file, FileState { cached: zeroes, ..FileState::default() });
-            inner.names.insert(name.to_owned(), file);
-            inner.note_names();
-            let life = inner.life;
+            let create = |inner: &mut Inner| {
+                if inner.names.contains_key(name) {
+                    return Err(io::Error::from(io::ErrorKind::AlreadyExists));
+                }
+                if len > inner.free_bytes() {
+                    return Err(io::Error::from(io::ErrorKind::StorageFull));
+                }
+                let file = inner.next_file;
+                inner.next_file += 1;
+                let zeroes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
+                inner.files.insert(file, FileState { cached: zeroes, ..FileState::default() });
+                inner.names.insert(name.to_owned(), file);
+                inner.note_names();
+                Ok((file, inner.life))
+            };
+            let (file, life) = self.step(Some(Op::Create), |_| Edge::FileCreate, |_| {}, create).await?;
             Ok(Arc::new(SimFile { disk: self.clone(), file, life }) as Arc<dyn DiskFile>)
         })
     }
 
     fn open<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Arc<dyn DiskFile>>> {
         Box::pin(async move {
+            self.power.check().await;
             let inner = self.lock();
             let (file, life) = (inner.file_id(name)?, inner.life);
             Ok(Arc::new(SimFile { disk: self.clone(), file, life }) as Arc<dyn DiskFile>)
@@ -291,37 +534,50 @@ impl Disk for SimDisk {
 
     fn rename<'a>(&'a self, from: &'a str, to: &'a str) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(async move {
-            let mut inner = self.lock();
-            inner.spend()?;
-            let file = inner.names.remove(from).ok_or_else(not_found)?;
-            inner.names.insert(to.to_owned(), file);
-            inner.note_names();
-            Ok(())
+            let rename = |inner: &mut Inner| {
+                let file = inner.names.remove(from).ok_or_else(not_found)?;
+                inner.names.insert(to.to_owned(), file);
+                inner.note_names();
+                Ok(())
+            };
+            self.step(None, |_| rename_edge(from), |_| {}, rename).await
         })
     }
 
     fn remove<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(async move {
-            let mut inner = self.lock();
-            inner.spend()?;
-            inner.names.remove(name).ok_or_else(not_found)?;
-            inner.note_names();
-            Ok(())
+            let remove = |inner: &mut Inner| {
+                inner.names.remove(name).ok_or_else(not_found)?;
+                inner.note_names();
+                Ok(())
+            };
+            self.step(None, |_| Edge::FileRemove, |_| {}, remove).await
         })
     }
 
     fn sync_directory(&self) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async move {
-            let mut inner = self.lock();
-            inner.spend()?;
-            inner.durable_names = inner.names.clone();
-            inner.unsynced_names.clear();
-            Ok(())
+            let sync = |inner: &mut Inner| {
+                inner.durable_names = inner.names.clone();
+                inner.unsynced_names.clear();
+                Ok(())
+            };
+            self.step(Some(Op::SyncDirectory), |_| Edge::DirectorySync, |_| {}, sync).await
         })
     }
 
     fn free_bytes(&self) -> BoxFuture<'_, io::Result<u64>> {
-        Box::pin(async move { Ok(self.lock().free_bytes()) })
+        Box::pin(async move {
+            self.power.check().await;
+            let (free, is_limited) = {
+                let inner = self.lock();
+                (inner.free_bytes(), inner.capacity != u64::MAX)
+            };
+            if is_limited {
+                self.note_full();
+            }
+            Ok(free)
+        })
     }
 }
 
@@ -332,28 +588,39 @@ impl DiskFile for SimFile {
 
     fn write_at<'a>(&'a self, offset: u64, bytes: &'a [u8]) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(async move {
-            self.with(|inner, file| {
-                inner.spend()?;
+            let write = |inner: &mut Inner| {
+                self.check_life(inner)?;
                 let free = inner.free_bytes();
-                let state = inner.files.get_mut(&file).ok_or_else(not_found)?;
-                let len = state.cached.len();
+                let state = inner.files.get_mut(&self.file).ok_or_else(not_found)?;
                 let offset = usize::try_from(offset).map_err(io::Error::other)?;
-                let end = offset + bytes.len();
-                if (end.saturating_sub(len)) as u64 > free {
+                if (offset + bytes.len()).saturating_sub(state.cached.len()) as u64 > free {
                     return Err(io::Error::from(io::ErrorKind::StorageFull));
                 }
-                if state.cached.len() < end {
-                    state.cached.resize(end, 0);
-                }
-                state.cached[offset..end].copy_from_slice(bytes);
-                state.unsynced.push((offset, bytes.to_vec()));
+                state.write(offset, bytes);
                 Ok(())
-            })
+            };
+            // A first part of it is in the cache, in whole sectors.
+            let spoil = |inner: &mut Inner| {
+                let part = inner.random.next_u32() as usize % (bytes.len() / SECTOR_LEN + 1) * SECTOR_LEN;
+                if let Some(state) = inner.files.get_mut(&self.file) {
+                    state.write(usize::try_from(offset).unwrap_or(0), &bytes[..part]);
+                }
+            };
+            let edge = |inner: &Inner| write_edge(inner.name_of(self.file), offset, bytes);
+            self.disk.step(Some(Op::Write), edge, spoil, write).await
         })
     }
 
     fn read_at(&self, offset: u64, len: usize) -> BoxFuture<'_, io::Result<Vec<u8>>> {
         Box::pin(async move {
+            self.disk.wait(Op::Read).await;
+            if turmoil::sim_elapsed().is_some() {
+                self.disk.power.check().await;
+                if self.disk.lock().is_failing(Op::Read) {
+                    self.disk.tally.happened(Kind::ReadError);
+                    return Err(io::Error::other("the device failed: Read"));
+                }
+            }
             self.with(|inner, file| {
                 let offset = usize::try_from(offset).map_err(io::Error::other)?;
                 let bytes = inner.files[&file].cached.get(offset..offset + len);
@@ -364,26 +631,18 @@ impl DiskFile for SimFile {
 
     fn sync_data(&self) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async move {
-            let delay = self.disk.lock().sync_delay;
-            if !delay.is_zero() {
-                tokio::time::sleep(delay).await;
-            }
-            self.with(|inner, file| {
-                inner.spend()?;
-                let state = inner.files.get_mut(&file).ok_or_else(not_found)?;
-                match &mut inner.syncs_left {
-                    Some(0) => {
-                        inner.syncs_left = None;
-                        // The pages count as clean from now on, whether they were written or not.
-                        inner.lost_sectors += state.settle_some(&mut inner.random);
-                        return Err(io::Error::other("the device failed to sync"));
-                    }
-                    Some(left) => *left -= 1,
-                    None => {}
-                }
-                state.settle();
+            let sync = |inner: &mut Inner| {
+                self.check_life(inner)?;
+                inner.files.get_mut(&self.file).ok_or_else(not_found)?.settle();
                 Ok(())
-            })
+            };
+            // The pages count as clean from now on, whether they were written or not.
+            let spoil = |inner: &mut Inner| {
+                if let Some(state) = inner.files.get_mut(&self.file) {
+                    inner.lost_sectors += state.settle_some(&mut inner.random);
+                }
+            };
+            self.disk.step(Some(Op::Sync), |inner| sync_edge(inner.name_of(self.file)), spoil, sync).await
         })
     }
 }

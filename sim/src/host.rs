@@ -1,10 +1,12 @@
 //! A simulated machine with a node on it: what survives a crash of the node, and how the node is run.
 
 use crate::clock::SimClock;
+use crate::dice::Dice;
 use crate::disk::SimDisk;
-use crate::lost_disk;
+use crate::faults::{Kind, Tally};
 use crate::net::{self, SimConnector};
 use crate::options::Options;
+use crate::power::Power;
 use crate::spawner::TaskSpawner;
 use crate::store::SimStore;
 use crate::trace::Trace;
@@ -16,7 +18,7 @@ use tokio::sync::Notify;
 use vestibule_engine::planted::{self, Bug};
 use vestibule_raft::node::{Node, NodeConfig, NodeSeams, StartError, Timing};
 use vestibule_raft::types::NodeId;
-use vestibule_raft::wal::{Owner, Wal, WalConfig};
+use vestibule_raft::wal::{OpenError, Owner, Wal, WalConfig};
 
 /// The port that nodes listen on.
 const PORT: u16 = 7101;
@@ -33,41 +35,80 @@ pub fn address(node: NodeId) -> String {
     format!("{}:{PORT}", host_name(node))
 }
 
+/// What has become of a machine's node for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It has not been started yet.
+    Spare,
+    /// It belongs to the cluster.
+    Member,
+    /// It lost its data, and is not to be let in again.
+    Lost,
+    /// It is being removed, or was.
+    Retired,
+}
+
+/// How a node's process ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// Why.
+    pub reason: String,
+    /// Whether it named something in its log that is not what was written.
+    pub names_damage: bool,
+}
+
 /// A machine. It outlives the node that runs on it.
 pub struct Machine {
     /// The node's number.
     pub id: NodeId,
+    /// Under the disk and the checkpoints.
+    pub power: Power,
     /// Under the log.
     pub disk: SimDisk,
     /// Under the checkpoints.
     pub store: SimStore,
     /// The time of day there.
     pub clock: SimClock,
+    /// What has become of the node.
+    pub standing: Cell<Standing>,
+    /// Whether a bit of its log was flipped.
+    pub is_rotten: Cell<bool>,
+    /// Whether the node was started again after it had been removed.
+    pub has_returned: Cell<bool>,
     config: NodeConfig,
-    incarnation: u128,
+    incarnation: Cell<u128>,
     trace: Trace,
+    tally: Tally,
     has_log: Cell<bool>,
     node: RefCell<Option<Rc<Node>>>,
     lives: Cell<u64>,
     stop: Notify,
     hand_over: Notify,
-    /// Why the node's process ended by itself.
-    ended: RefCell<Option<String>>,
+    /// How the node's process ended by itself.
+    ended: RefCell<Option<Ended>>,
 }
 
 impl Machine {
     /// A machine with empty disks.
-    pub fn new(id: NodeId, options: &Options, trace: &Trace) -> Self {
-        let mut dice = crate::dice::Dice::new(options.seed, &host_name(id));
-        let (disk, store) = (SimDisk::new(dice.number()), SimStore::new(dice.number()));
+    pub fn new(id: NodeId, options: &Options, trace: &Trace, tally: &Tally) -> Self {
+        let mut dice = Dice::new(options.seed, &host_name(id));
+        let power = Power::of_machine();
+        let disk = SimDisk::of_machine(dice.number(), power.clone(), tally.clone());
+        let store = SimStore::of_machine(dice.number(), power.clone(), tally.clone());
+        let standing = if id <= options.nodes { Standing::Member } else { Standing::Spare };
         Self {
             id,
+            power,
             disk,
             store,
             clock: SimClock::new(trace.clone()),
+            standing: Cell::new(standing),
+            is_rotten: Cell::new(false),
+            has_returned: Cell::new(false),
             config: config(id, options),
-            incarnation: dice.wide(),
+            incarnation: Cell::new(dice.wide()),
             trace: trace.clone(),
+            tally: tally.clone(),
             has_log: Cell::new(false),
             node: RefCell::default(),
             lives: Cell::new(0),
@@ -89,11 +130,11 @@ impl Machine {
 
     /// Whose its files are.
     pub fn owner(&self) -> Owner {
-        Owner { cluster: CLUSTER.1, node: self.id, incarnation: self.incarnation }
+        Owner { cluster: CLUSTER.1, node: self.id, incarnation: self.incarnation.get() }
     }
 
-    /// Why the node's process has ended, if it has; told once.
-    pub fn take_ended(&self) -> Option<String> {
+    /// How the node's process has ended, if it has; told once.
+    pub fn take_ended(&self) -> Option<Ended> {
         self.ended.borrow_mut().take()
     }
 
@@ -107,9 +148,12 @@ impl Machine {
         self.hand_over.notify_one();
     }
 
-    /// Whether the disks do what they are told.
-    pub fn has_power(&self) -> bool {
-        self.disk.has_power() && self.store.has_power()
+    /// Somebody has put empty disks in. The node that is made on them is another one, under the same number.
+    pub fn lose_data(&self) {
+        self.disk.wipe();
+        self.store.wipe();
+        self.has_log.set(false);
+        self.incarnation.set(self.incarnation.get() ^ 1);
     }
 
     /// The process is gone, with all that it had in memory. Call this before its machine is crashed.
@@ -120,45 +164,59 @@ impl Machine {
 
     /// Runs the node, as the binary does, until it cannot go on or is asked to stop.
     pub async fn run(&self) {
-        let reason = match self.start().await {
+        let ended = match self.start().await {
             Ok(node) => {
                 let node = Rc::new(node);
                 self.node.replace(Some(node.clone()));
                 self.trace.note(host_name(self.id), format!("node {} is up, life {}", self.id, self.lives.get()));
-                let failed = loop {
-                    tokio::select! {
-                        reason = node.failed() => break Some(reason),
-                        () = self.stop.notified() => break None,
-                        () = self.hand_over.notified() => {}
-                    }
-                    let led = node.hosted().into_iter().find(|group| node.leader(*group) == Some(self.id));
-                    let Some(group) = led else { continue };
-                    let handed = tokio::select! {
-                        reason = node.failed() => break Some(reason),
-                        handed = node.hand_over(group) => handed,
-                    };
-                    let what = handed.map_or_else(|error| error, |()| "done".to_owned());
-                    self.trace.note(host_name(self.id), format!("handing over {group}: {what}"));
-                };
+                let failed = self.serve(&node).await;
                 self.node.borrow_mut().take();
-                match failed {
+                let reason = match failed {
                     // Nothing is flushed and nobody is answered any more: the log decides what was durable.
                     Some(reason) => reason,
                     None => {
                         let node = Rc::try_unwrap(node).ok().expect("checkers look at nodes between steps only");
-                        match node.shutdown().await {
+                        let stopped = node.shutdown().await;
+                        self.tally.happened(Kind::Stop);
+                        match stopped {
                             Ok(()) => "it was asked to stop".to_owned(),
                             Err(error) => format!("it was asked to stop: {error}"),
                         }
                     }
-                }
+                };
+                Ended { reason, names_damage: false }
             }
-            Err(error) => format!("it cannot start: {error}"),
+            Err(error) => {
+                let names_damage = matches!(&error, StartError::Log(log) if !matches!(log, OpenError::Io(_)));
+                Ended { reason: format!("it cannot start: {error}"), names_damage }
+            }
         };
-        self.trace.note(host_name(self.id), format!("node {} ends: {reason}", self.id));
-        self.ended.replace(Some(reason));
+        self.trace.note(host_name(self.id), format!("node {} ends: {}", self.id, ended.reason));
+        self.ended.replace(Some(ended));
         // Its tasks are still there. The world takes the machine down.
         std::future::pending::<()>().await;
+    }
+
+    /// Waits until the node fails, and says why, or is asked to stop.
+    async fn serve(&self, node: &Node) -> Option<String> {
+        loop {
+            tokio::select! {
+                reason = node.failed() => return Some(reason),
+                () = self.stop.notified() => return None,
+                () = self.hand_over.notified() => {}
+            }
+            let led = node.hosted().into_iter().find(|group| node.leader(*group) == Some(self.id));
+            let Some(group) = led else { continue };
+            let handed = tokio::select! {
+                reason = node.failed() => return Some(reason),
+                handed = node.hand_over(group) => handed,
+            };
+            if handed.is_ok() {
+                self.tally.happened(Kind::Transfer);
+            }
+            let what = handed.map_or_else(|error| error, |()| "done".to_owned());
+            self.trace.note(host_name(self.id), format!("handing over {group}: {what}"));
+        }
     }
 
     async fn start(&self) -> Result<Node, StartError> {
@@ -175,11 +233,13 @@ impl Machine {
     }
 
     async fn try_start(&self) -> Result<Node, StartError> {
-        let owner = self.owner();
         if planted::is(Bug::ReuseNode) && self.lives.get() > 1 {
-            lost_disk::lose(&self.disk, &self.store).await?;
+            // Empty disks, and the same node on them: what it had promised is forgotten.
+            self.disk.wipe();
+            self.store.wipe();
             self.has_log.set(false);
         }
+        let owner = self.owner();
         if !self.has_log.get() {
             Wal::create(&self.disk, owner).await?;
             self.has_log.set(true);
@@ -198,7 +258,14 @@ impl Machine {
 }
 
 fn config(id: NodeId, options: &Options) -> NodeConfig {
-    let peers: BTreeMap<NodeId, String> = (1..=options.nodes).map(|node| (node, address(node))).collect();
+    let founders: BTreeMap<NodeId, String> = (1..=options.nodes).map(|node| (node, address(node))).collect();
+    let config = if id <= options.nodes {
+        NodeConfig::new(id, CLUSTER.0, founders, options.groups)
+    } else {
+        // Some join by themselves, others wait to be added.
+        let join = if options.spares_join { founders.into_values().collect() } else { Vec::new() };
+        NodeConfig::joining(id, CLUSTER.0, address(id), join)
+    };
     NodeConfig {
         timing: Timing {
             heartbeat: options.heartbeat,
@@ -208,12 +275,18 @@ fn config(id: NodeId, options: &Options) -> NodeConfig {
         wal: WalConfig {
             segment_len: options.segment_len,
             resident_bytes_max: options.resident_bytes,
+            queue_bytes_max: options.tuning.queue_bytes_max,
+            frame_bytes_max: options.tuning.frame_bytes_max,
             ballast_len: options.segment_len * 2,
-            ..WalConfig::default()
         },
+        proposals: options.tuning.proposals,
+        snapshot_bytes_per_second: options.tuning.snapshot_bytes_per_second,
+        checkpoint_page_bytes: options.tuning.checkpoint_page_bytes,
+        segments_max: options.tuning.segments_max,
+        showtime_patience: options.tuning.showtime_patience,
         checkpoint_interval: options.checkpoint_interval,
         checkpoint_bytes: options.checkpoint_bytes,
         snapshot_entries: options.snapshot_entries,
-        ..NodeConfig::new(id, CLUSTER.0, peers, options.groups)
+        ..config
     }
 }

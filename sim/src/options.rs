@@ -4,19 +4,111 @@ use crate::dice::Dice;
 use crate::faults::Mix;
 use crate::web::options::WebOptions;
 use crate::workload::Market;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
+use vestibule_raft::node::{Bounds, NodeConfig};
 
 /// The most showtimes of a run.
 const SHOWTIMES_MAX: usize = 2;
+
+/// By how many milliseconds a clock may always be off: two of them differ by less than what counts as wrong.
+const BASE_SKEW_MAX: u64 = 120;
+
+/// Bounds and sizes of nodes that are the usual ones in some runs and tight in others.
+#[derive(Debug, Clone)]
+pub struct Tuning {
+    /// What may wait for a group's proposer, and what shares an entry.
+    pub proposals: Bounds,
+    /// Bytes that may wait for the log's syncer.
+    pub queue_bytes_max: usize,
+    /// Bytes after which nothing more joins a frame.
+    pub frame_bytes_max: usize,
+    /// How fast snapshots leave a node.
+    pub snapshot_bytes_per_second: u64,
+    /// Bytes of rows that are sent of a snapshot at a time.
+    pub checkpoint_page_bytes: usize,
+    /// Segments of the log above which groups are made to purge.
+    pub segments_max: usize,
+    /// How long a showtime may be in the making before the controller finishes it.
+    pub showtime_patience: Duration,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        let node = NodeConfig::new(1, "usual", BTreeMap::new(), 1);
+        Self {
+            proposals: node.proposals,
+            queue_bytes_max: node.wal.queue_bytes_max,
+            frame_bytes_max: node.wal.frame_bytes_max,
+            snapshot_bytes_per_second: node.snapshot_bytes_per_second,
+            checkpoint_page_bytes: node.checkpoint_page_bytes,
+            segments_max: node.segments_max,
+            showtime_patience: node.showtime_patience,
+        }
+    }
+}
+
+impl Tuning {
+    fn draw(dice: &mut Dice) -> Self {
+        let mut tuning = Self::default();
+        let mut is_tight = || dice.percent(30);
+        let tight: [bool; 9] = std::array::from_fn(|_| is_tight());
+        if tight[0] {
+            tuning.proposals.len_max = *dice.pick(&[2, 5, 20]);
+        }
+        if tight[1] {
+            tuning.proposals.bytes_max = *dice.pick(&[2 << 10, 20 << 10]);
+        }
+        if tight[2] {
+            tuning.proposals.batch_len_max = dice.within(1..=3) as usize;
+        }
+        if tight[3] {
+            tuning.queue_bytes_max = *dice.pick(&[64, 1 << 10, 16 << 10]);
+        }
+        if tight[4] {
+            tuning.frame_bytes_max = *dice.pick(&[1, 256, 4 << 10]);
+        }
+        if tight[5] {
+            tuning.snapshot_bytes_per_second = *dice.pick(&[20_000, 200_000]);
+        }
+        if tight[6] {
+            tuning.checkpoint_page_bytes = *dice.pick(&[1, 200, 4 << 10]);
+        }
+        if tight[7] {
+            tuning.segments_max = *dice.pick(&[1, 2]);
+        }
+        if tight[8] {
+            tuning.showtime_patience = dice.millis(1..=2_000);
+        }
+        tuning
+    }
+}
+
+/// What has to hold in a run beside the invariants.
+#[derive(Debug, Clone, Default)]
+pub struct Demands {
+    /// Everything asked during the sale is answered.
+    pub answers: bool,
+    /// From so long after the sale's beginning to the end of the faults nobody else comes to lead anything.
+    pub calm_after: Option<Duration>,
+}
 
 /// The options of a run, expanded from its seed.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// What everything follows from.
     pub seed: u64,
+    /// The scenario that it is, if it is one.
+    pub scenario: Option<&'static str>,
     /// Nodes, 3 to 5.
     pub nodes: u64,
+    /// Machines that nodes may be added on.
+    pub spares: u64,
+    /// Whether nodes on them join by themselves, and do not wait to be added.
+    pub spares_join: bool,
+    /// By how many milliseconds the clock of each machine with a node is always off.
+    pub base_skew_ms: Vec<i64>,
     /// Shard groups, the directory not counted.
     pub groups: u32,
     /// Showtimes on sale.
@@ -51,6 +143,10 @@ pub struct Options {
     pub checkpoint_interval: Duration,
     /// Bytes of applied log after which they are written earlier.
     pub checkpoint_bytes: u64,
+    /// Other bounds and sizes.
+    pub tuning: Tuning,
+    /// What has to hold beside the invariants.
+    pub demands: Demands,
     /// How seats are sold.
     pub market: Market,
     /// Gateways over HTTP, and their clients.
@@ -72,7 +168,13 @@ impl Options {
         let latency_max = *dice.pick(&[1, 2, 5, 20]);
         let mut options = Self {
             seed,
+            scenario: None,
+            tuning: Tuning::draw(&mut Dice::new(seed, "tuning")),
+            demands: Demands::default(),
             nodes: *dice.weighted(&[(3, 6), (4, 1), (5, 3)]),
+            spares: 0,
+            spares_join: false,
+            base_skew_ms: Vec::new(),
             groups: u32::try_from(dice.within(1..=3)).unwrap_or(1),
             showtimes: dice.within(1..=SHOWTIMES_MAX as u64) as usize,
             seats: *dice.pick(&[60, 120, 300]),
@@ -100,12 +202,23 @@ impl Options {
             calm_max: Duration::from_secs(60),
         };
         options.market.methods.truncate(options.showtimes);
+        let mut dice = Dice::new(seed, "spares");
+        let takers = options.faults.kinds().filter(|kind| kind.takes_spare()).count() as u64;
+        options.spares = takers + if takers > 0 { dice.within(0..=1) } else { 0 };
+        options.spares_join = dice.percent(50);
+        let mut dice = Dice::new(seed, "clocks");
+        let far = *dice.weighted(&[(0, 1), (20, 2), (BASE_SKEW_MAX, 1)]);
+        let mut skew = || dice.within(0..=2 * far) as i64 - far as i64;
+        options.base_skew_ms = (0..options.nodes + options.spares).map(|_| skew()).collect();
         options
     }
 }
 
 impl fmt::Display for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(scenario) = self.scenario {
+            write!(f, "scenario {scenario}, ")?;
+        }
         let Self { seed, nodes, groups, showtimes, seats, gateways, buyers, .. } = self;
         writeln!(
             f,
@@ -125,6 +238,31 @@ impl fmt::Display for Options {
             f,
             "  buyers: think up to {:?}, holds live {:?}, orders {:?}",
             self.think_max, self.hold_ttl, self.payment_ttl
+        )?;
+        writeln!(
+            f,
+            "  machines: {} spare, which {}; clocks off by {:?} ms",
+            self.spares,
+            if self.spares_join { "join" } else { "are added" },
+            self.base_skew_ms
+        )?;
+        let Tuning { proposals, .. } = &self.tuning;
+        writeln!(
+            f,
+            "  bounds: {} proposals of {} bytes wait, {} share an entry; {} bytes wait for the log, {} share a frame",
+            proposals.len_max,
+            proposals.bytes_max,
+            proposals.batch_len_max,
+            self.tuning.queue_bytes_max,
+            self.tuning.frame_bytes_max
+        )?;
+        writeln!(
+            f,
+            "  also: snapshots at {} bytes a second in pages of {}, {} segments, showtimes finished after {:?}",
+            self.tuning.snapshot_bytes_per_second,
+            self.tuning.checkpoint_page_bytes,
+            self.tuning.segments_max,
+            self.tuning.showtime_patience
         )?;
         writeln!(f, "  sale: {}", self.market)?;
         writeln!(f, "  web: {}", self.web)?;

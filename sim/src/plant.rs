@@ -1,15 +1,86 @@
 //! The machines of a run and the network between them: what faults act on.
 
+use crate::faults::{Kind, Tally};
 use crate::gateway::{Gateway, gateway_name};
-use crate::host::{Machine, host_name};
+use crate::host::{Ended, Machine, Standing, address, host_name};
+use crate::operator::{OPERATOR, Operator};
 use crate::options::Options;
+use crate::power::{Edge, End};
 use crate::trace::{self, Trace};
 use crate::web;
 use crate::workload::Shop;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
+use vestibule_engine::{
+    Directory, DirectoryAnswer, DirectoryQuery, GroupId, NodeRecord, PlacementRecord, StateMachine, codec,
+};
+use vestibule_raft::inspect::GroupView;
 use vestibule_raft::types::NodeId;
+
+/// Something that is wrong for a while. Several may be at once, also of the same thing.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Nothing gets from one machine to another.
+    Cut {
+        /// From this one.
+        from: String,
+        /// To this one.
+        to: String,
+    },
+    /// What two machines send each other waits.
+    Held {
+        /// One.
+        one: String,
+        /// The other.
+        other: String,
+    },
+    /// Some packets between two machines are lost.
+    Loss {
+        /// One.
+        one: String,
+        /// The other.
+        other: String,
+        /// How many in a hundred.
+        percent: u64,
+    },
+    /// Packets between two machines are late.
+    Late {
+        /// One.
+        one: String,
+        /// The other.
+        other: String,
+        /// By up to this.
+        by: Duration,
+    },
+    /// A clock is off, by so many milliseconds more.
+    Skew(NodeId, i64),
+    /// Syncs take this long.
+    SlowSync(NodeId, Duration),
+    /// Writes and reads take this long.
+    SlowDisk(NodeId, Duration),
+    /// There is room for so many bytes of files; and perhaps for so many operations of the checkpoint store.
+    Full(NodeId, u64, Option<u64>),
+}
+
+/// The same two machines in the same order, however they are given.
+fn pair(one: &str, other: &str) -> (String, String) {
+    let (first, second) = if one < other { (one, other) } else { (other, one) };
+    (first.to_owned(), second.to_owned())
+}
+
+impl Effect {
+    /// The link that it is about.
+    fn link(&self) -> Option<(String, String)> {
+        match self {
+            Self::Cut { from: one, to: other }
+            | Self::Held { one, other }
+            | Self::Loss { one, other, .. }
+            | Self::Late { one, other, .. } => Some(pair(one, other)),
+            Self::Skew(..) | Self::SlowSync(..) | Self::SlowDisk(..) | Self::Full(..) => None,
+        }
+    }
+}
 
 /// Everything that can be broken.
 pub struct Plant {
@@ -22,10 +93,19 @@ pub struct Plant {
     pub gateways: Vec<Rc<Gateway>>,
     /// Those who come to them over HTTP.
     pub web: web::Web,
+    /// Who looks after the cluster.
+    pub operator: Rc<Operator>,
+    /// What really happened.
+    pub tally: Tally,
+    /// By how much each clock is always off.
+    base_skew: BTreeMap<NodeId, i64>,
     /// Machines on which nothing runs.
     down: BTreeSet<String>,
-    /// Ways on which nothing gets through, from and to.
-    cut: BTreeSet<(String, String)>,
+    /// What is wrong, for a while.
+    effects: BTreeMap<u64, Effect>,
+    next_effect: u64,
+    /// Links on which packets wait.
+    held: BTreeSet<(String, String)>,
 }
 
 impl Plant {
@@ -41,8 +121,10 @@ impl Plant {
             .rng_seed(seed)
             .enable_random_order()
             .build();
-        let machines: BTreeMap<NodeId, Rc<Machine>> =
-            (1..=options.nodes).map(|id| (id, Rc::new(Machine::new(id, options, trace)))).collect();
+        let tally = Tally::default();
+        let machines: BTreeMap<NodeId, Rc<Machine>> = (1..=options.nodes + options.spares)
+            .map(|id| (id, Rc::new(Machine::new(id, options, trace, &tally))))
+            .collect();
         for machine in machines.values() {
             let machine = machine.clone();
             sim.host(host_name(machine.id), move || {
@@ -76,9 +158,42 @@ impl Plant {
                 }
             });
         }
-        let (down, cut) = (BTreeSet::new(), BTreeSet::new());
-        let (trace, web, latency_max) = (trace.clone(), shop.web.clone(), options.latency.1);
-        Self { sim, trace, latency_max, machines, gateways, web, down, cut }
+        let founders = (1..=options.nodes).map(address).collect();
+        let operator = Rc::new(Operator::new(founders, trace.clone(), tally.clone()));
+        {
+            let operator = operator.clone();
+            sim.host(OPERATOR, move || {
+                let operator = operator.clone();
+                async move {
+                    operator.run().await;
+                    Ok(())
+                }
+            });
+        }
+        let mut plant = Self {
+            sim,
+            trace: trace.clone(),
+            latency_max: options.latency.1,
+            base_skew: machines.keys().copied().zip(options.base_skew_ms.iter().copied()).collect(),
+            machines,
+            gateways,
+            web: shop.web.clone(),
+            operator,
+            tally,
+            down: BTreeSet::new(),
+            effects: BTreeMap::new(),
+            next_effect: 0,
+            held: BTreeSet::new(),
+        };
+        for machine in plant.machines.values() {
+            machine.clock.set_skew(plant.skew(machine.id));
+            if machine.standing.get() == Standing::Spare {
+                plant.down.insert(host_name(machine.id));
+                plant.sim.crash(host_name(machine.id).as_str());
+            }
+        }
+        trace::leave_host();
+        plant
     }
 
     /// Simulated time.
@@ -86,25 +201,196 @@ impl Plant {
         self.sim.elapsed()
     }
 
-    /// Lets a little time pass. Takes down the nodes whose processes have ended meanwhile; gives their numbers. `Err` says
-    /// what fell over.
+    /// Lets a little time pass. Takes down the machines whose power went and the nodes whose processes have ended meanwhile;
+    /// gives the numbers of those that are to be started again. `Err` says what is wrong.
     pub fn step(&mut self) -> Result<Vec<NodeId>, String> {
         let stepped = self.sim.step();
         trace::leave_host();
         self.trace.set_now(self.sim.elapsed());
         stepped.map_err(|error| error.to_string())?;
-        let machines = self.machines.values();
-        let ended: Vec<NodeId> =
-            machines.filter(|machine| machine.take_ended().is_some()).map(|machine| machine.id).collect();
-        for node in &ended {
-            // A node whose disks have no power any more has none either.
-            if self.machines[node].has_power() {
-                self.kill(*node);
-            } else {
-                self.cut_power(*node);
+        let mut down = Vec::new();
+        for machine in self.machines.values().cloned().collect::<Vec<_>>() {
+            if let Some((edge, end)) = machine.power.take_burnt() {
+                self.note(format!("{} ends at {edge}: {end:?}", host_name(machine.id)));
+                match end {
+                    End::Power => {
+                        self.tally.happened(Kind::PowerCutInWrite);
+                        self.cut_power(machine.id);
+                    }
+                    End::Process => {
+                        self.tally.happened(Kind::KillInWrite);
+                        machine.power.restore();
+                        self.kill(machine.id);
+                    }
+                }
+                down.push(machine.id);
+            } else if let Some(ended) = machine.take_ended() {
+                self.kill(machine.id);
+                down.extend(self.judge(&machine, &ended)?);
+            } else if machine.is_rotten.get() && machine.node().is_some() {
+                return Err(format!("node {} runs on a log of which a bit was flipped", machine.id));
             }
         }
-        Ok(ended)
+        for gone in self.operator.take_removed() {
+            self.machines[&gone].standing.set(Standing::Retired);
+        }
+        Ok(down)
+    }
+
+    /// Whether a node whose process ended is to be started again.
+    fn judge(&mut self, machine: &Machine, ended: &Ended) -> Result<Option<NodeId>, String> {
+        if ended.names_damage && !machine.is_rotten.get() {
+            return Err(format!("node {} finds damage that nobody did: {}", machine.id, ended.reason));
+        }
+        if ended.names_damage {
+            self.tally.happened(Kind::LogRot);
+            machine.is_rotten.set(false);
+        }
+        let is_refused = machine.standing.get() == Standing::Lost && ended.reason.contains("under a new id");
+        if is_refused {
+            self.tally.happened(Kind::DiskLoss);
+        }
+        if ended.names_damage || is_refused {
+            machine.standing.set(Standing::Retired);
+            self.replace(machine.id);
+            return Ok(None);
+        }
+        // A node that was removed tries once more.
+        let comes_again = machine.standing.get() != Standing::Retired || !machine.has_returned.replace(true);
+        Ok(comes_again.then_some(machine.id))
+    }
+
+    /// Has the operator put a spare machine in the place of a node that does not come back.
+    fn replace(&mut self, node: NodeId) {
+        if let Some(spare) = self.start_spare() {
+            self.operator.add(spare);
+        }
+        self.operator.remove(node);
+    }
+
+    /// Starts a machine that was not in use, if there is one.
+    pub fn start_spare(&mut self) -> Option<NodeId> {
+        let spare = self.spares().first().copied()?;
+        self.machines[&spare].standing.set(Standing::Member);
+        self.boot(spare);
+        Some(spare)
+    }
+
+    /// Machines that are not in use.
+    pub fn spares(&self) -> Vec<NodeId> {
+        self.standing(Standing::Spare)
+    }
+
+    /// Nodes that belong to the cluster, or are about to.
+    pub fn members(&self) -> Vec<NodeId> {
+        self.standing(Standing::Member)
+    }
+
+    fn standing(&self, standing: Standing) -> Vec<NodeId> {
+        self.machines.values().filter(|machine| machine.standing.get() == standing).map(|machine| machine.id).collect()
+    }
+
+    /// What the directory says, as the replica of it has it that has come farthest.
+    pub fn directory(&self) -> (BTreeMap<NodeId, NodeRecord>, BTreeMap<GroupId, PlacementRecord>) {
+        let nodes = self.members().into_iter().filter_map(|id| self.machines[&id].node());
+        let states = nodes.filter_map(|node| node.state(GroupId::DIRECTORY));
+        let Some(state) = states.max_by_key(|state| state.progress().next_index) else { return Default::default() };
+        let ask = |query: DirectoryQuery| {
+            let (answer, _) = state.query(&codec::encode(&query)).ok()?;
+            codec::decode::<<Directory as StateMachine>::Answer>(&answer).ok()
+        };
+        let nodes = match ask(DirectoryQuery::Nodes) {
+            Some(DirectoryAnswer::Nodes(nodes)) => nodes.into_iter().map(|node| (node.node.0, node)).collect(),
+            _ => BTreeMap::new(),
+        };
+        let placements = match ask(DirectoryQuery::Placements) {
+            Some(DirectoryAnswer::Placements(placements)) => {
+                placements.into_iter().map(|placement| (placement.group, placement)).collect()
+            }
+            _ => BTreeMap::new(),
+        };
+        (nodes, placements)
+    }
+
+    /// How a group stands on each node that serves it.
+    pub fn views(&self, group: GroupId) -> BTreeMap<NodeId, GroupView> {
+        let members = self.members().into_iter();
+        members.filter_map(|id| Some((id, self.machines[&id].node()?.view(group)?))).collect()
+    }
+
+    /// The groups that there are.
+    pub fn groups(&self) -> BTreeSet<GroupId> {
+        self.members().into_iter().filter_map(|id| self.machines[&id].node()).flat_map(|node| node.hosted()).collect()
+    }
+
+    /// The term of each group, as far as anybody knows it.
+    pub fn terms(&self) -> BTreeMap<GroupId, u64> {
+        let term = |group: GroupId| self.views(group).values().map(|view| view.term).max();
+        self.groups().into_iter().filter_map(|group| Some((group, term(group)?))).collect()
+    }
+
+    /// Whether a node may lose something that it stored: for each group that it votes in, the others that serve it are still
+    /// a majority of its voters.
+    pub fn may_lose_storage(&self, node: NodeId) -> bool {
+        let Some(running) = self.machines[&node].node() else { return false };
+        // A group that waits for a peer's checkpoint does not say who votes in it.
+        let waits = self.directory().1.iter().any(|(group, placement)| {
+            placement.voters.iter().any(|voter| voter.0 == node) && running.view(*group).is_none()
+        });
+        !waits
+            && running.hosted().into_iter().all(|group| {
+                let views = self.views(group);
+                // Whoever has come farthest knows best who votes.
+                let known = views.values().max_by_key(|view| view.applied.map(|applied| applied.index));
+                let Some(voters) = known.map(|view| view.voters.clone()) else { return false };
+                let others = voters.iter().filter(|voter| **voter != node && views.contains_key(voter)).count();
+                others > voters.len() / 2
+            })
+    }
+
+    /// Whether a node serves all that it is to serve, and has come as far as the others.
+    pub fn has_caught_up(&self, node: NodeId) -> bool {
+        let placements = self.directory().1;
+        placements.into_iter().all(|(group, placement)| {
+            let views = self.views(group);
+            let is_wanted = placement.voters.iter().any(|voter| voter.0 == node);
+            let farthest = views.values().filter_map(|view| view.committed).map(|committed| committed.index).max();
+            let here = views.get(&node).and_then(|view| view.applied).map(|applied| applied.index);
+            !is_wanted
+                || views.values().any(|view| view.is_leader) && here.is_some_and(|here| Some(here + 3) >= farthest)
+        })
+    }
+
+    /// How many times a node or its machine ended at each edge.
+    pub fn edges(&self) -> BTreeMap<Edge, u64> {
+        let mut sum = BTreeMap::new();
+        for (edge, count) in self.machines.values().flat_map(|machine| machine.power.ends()) {
+            *sum.entry(edge).or_default() += count;
+        }
+        sum
+    }
+
+    /// What is not yet as it is to be once nothing goes wrong any more; nothing if all is.
+    pub fn unsettled(&self) -> Option<String> {
+        if self.operator.is_busy() {
+            return Some("the operator has not come to an end".to_owned());
+        }
+        let is_up = |node: &NodeId| self.is_up(&host_name(*node));
+        let gone = [Standing::Retired, Standing::Lost].map(|standing| self.standing(standing)).concat();
+        if let Some(node) = gone.iter().find(|node| is_up(node)) {
+            return Some(format!("node {node}, which is to be gone, runs"));
+        }
+        for (group, placement) in self.directory().1 {
+            let wanted: BTreeSet<NodeId> = placement.voters.iter().map(|voter| voter.0).collect();
+            let views = self.views(group);
+            if !views.values().any(|view| view.is_leader && view.voters == wanted) {
+                return Some(format!("{group} is not led where it is wanted, on {wanted:?}"));
+            }
+            if let Some(node) = wanted.iter().find(|node| !views.contains_key(node)) {
+                return Some(format!("{group} is not served by node {node}"));
+            }
+        }
+        None
     }
 
     fn note(&self, what: String) {
@@ -114,7 +400,8 @@ impl Plant {
     /// All machines, by name.
     pub fn names(&self) -> Vec<String> {
         let gateways = self.gateways.iter().map(|gateway| gateway_name(gateway.number));
-        self.machines.keys().map(|node| host_name(*node)).chain(gateways).collect()
+        let machines = self.machines.values().filter(|machine| machine.standing.get() != Standing::Spare);
+        machines.map(|machine| host_name(machine.id)).chain(gateways).collect()
     }
 
     /// Whether a machine has something running on it.
@@ -122,13 +409,13 @@ impl Plant {
         !self.down.contains(name)
     }
 
-    /// The nodes that run.
+    /// The nodes that run and belong to the cluster.
     pub fn nodes_up(&self) -> Vec<NodeId> {
-        self.machines.keys().copied().filter(|node| self.is_up(&host_name(*node))).collect()
+        self.members().into_iter().filter(|node| self.is_up(&host_name(*node))).collect()
     }
 
-    /// The node's process is gone from one moment to the next. What it wrote is there; what its kernel has of its
-    /// connections is closed.
+    /// The node's process is gone from one moment to the next. What it wrote is there, apart from checkpoints that it had not
+    /// flushed; what its kernel has of its connections is closed.
     pub fn kill(&mut self, node: NodeId) {
         let name = host_name(node);
         if !self.down.insert(name.clone()) {
@@ -137,24 +424,33 @@ impl Plant {
         self.machines[&node].forget_node();
         self.sim.crash(name.as_str());
         trace::leave_host();
+        self.machines[&node].store.settle();
     }
 
     /// The machine has no power: nobody hears of it, and what was not synced is lost, in part.
     pub fn cut_power(&mut self, node: NodeId) {
         let machine = self.machines[&node].clone();
         // First the disks, then the network: what runs while the host is taken down changes nothing any more.
-        machine.disk.cut_power_after(0);
-        machine.store.cut_power_after(0);
+        machine.power.cut();
         let name = host_name(node);
-        for other in self.names().into_iter().filter(|other| *other != name) {
+        let others: Vec<String> = self.everything().into_iter().filter(|other| *other != name).collect();
+        for other in &others {
             self.sim.partition(name.as_str(), other.as_str());
         }
         self.kill(node);
-        machine.disk.restore_power();
-        machine.store.restore_power();
-        for other in self.names().into_iter().filter(|other| *other != name) {
-            self.reconnect(&name, &other);
+        machine.disk.settle();
+        machine.power.restore();
+        for other in &others {
+            self.sim.repair(name.as_str(), other.as_str());
+            self.apply_link(&name, other);
         }
+    }
+
+    /// All machines there are, spare ones and the operator's included.
+    fn everything(&self) -> Vec<String> {
+        let gateways = self.gateways.iter().map(|gateway| gateway_name(gateway.number));
+        let machines = self.machines.keys().map(|node| host_name(*node));
+        machines.chain(gateways).chain([OPERATOR.to_owned()]).collect()
     }
 
     /// Starts the node of a machine on which none runs.
@@ -176,17 +472,18 @@ impl Plant {
         }
     }
 
-    /// Nothing is wrong any more, and everything runs.
+    /// Nothing is wrong any more, and everything runs that belongs to the cluster.
     pub fn mend_all(&mut self) {
-        for (node, machine) in self.machines.clone() {
-            if !machine.has_power() {
-                self.cut_power(node);
-            }
+        for id in self.effects.keys().copied().collect::<Vec<_>>() {
+            self.end(id);
+        }
+        for machine in self.machines.values() {
+            machine.power.disarm();
             machine.disk.mend();
             machine.store.mend();
-            machine.clock.set_skew(0);
         }
-        for node in self.machines.keys().copied().collect::<Vec<_>>() {
+        let lost = self.standing(Standing::Lost);
+        for node in self.members().into_iter().chain(lost) {
             self.boot(node);
         }
         for number in 1..=self.gateways.len() {
@@ -204,47 +501,92 @@ impl Plant {
         }
     }
 
-    /// Nothing gets from one machine to another any more.
-    pub fn cut(&mut self, from: &str, to: &str) {
-        if self.cut.insert((from.to_owned(), to.to_owned())) {
-            self.sim.partition_oneway(from, to);
+    /// Something goes wrong; gives what ends it.
+    pub fn begin(&mut self, effect: Effect) -> u64 {
+        self.next_effect += 1;
+        self.effects.insert(self.next_effect, effect.clone());
+        self.apply(&effect);
+        self.next_effect
+    }
+
+    /// What went wrong goes right again, as far as nothing else is wrong with it.
+    pub fn end(&mut self, id: u64) {
+        if let Some(effect) = self.effects.remove(&id) {
+            self.apply(&effect);
         }
     }
 
-    /// Everything gets through again between the two.
-    pub fn mend(&mut self, one: &str, other: &str) {
-        self.cut.remove(&(one.to_owned(), other.to_owned()));
-        self.cut.remove(&(other.to_owned(), one.to_owned()));
-        self.reconnect(one, other);
+    /// Makes the thing that an effect is about what all effects together make of it.
+    fn apply(&mut self, changed: &Effect) {
+        if let Some((one, other)) = changed.link() {
+            return self.apply_link(&one, &other);
+        }
+        let effects = || self.effects.values();
+        match changed {
+            Effect::Skew(node, _) => self.machines[node].clock.set_skew(self.skew(*node)),
+            Effect::SlowSync(node, _) => {
+                let delays = effects().filter_map(|effect| match effect {
+                    Effect::SlowSync(of, delay) if of == node => Some(*delay),
+                    _ => None,
+                });
+                self.machines[node].disk.set_sync_delay(delays.max().unwrap_or_default());
+            }
+            Effect::SlowDisk(node, _) => {
+                let delays = effects().filter_map(|effect| match effect {
+                    Effect::SlowDisk(of, delay) if of == node => Some(*delay),
+                    _ => None,
+                });
+                self.machines[node].disk.set_delay(delays.max().unwrap_or_default());
+            }
+            Effect::Full(node, ..) => {
+                let rooms: Vec<(u64, Option<u64>)> = effects()
+                    .filter_map(|effect| match effect {
+                        Effect::Full(of, capacity, room) if of == node => Some((*capacity, *room)),
+                        _ => None,
+                    })
+                    .collect();
+                let machine = &self.machines[node];
+                machine.disk.set_capacity(rooms.iter().map(|(capacity, _)| *capacity).min().unwrap_or(u64::MAX));
+                machine.store.fill_after(rooms.iter().filter_map(|(_, room)| *room).min());
+            }
+            _ => unreachable!("all others are about links"),
+        }
     }
 
-    fn reconnect(&mut self, one: &str, other: &str) {
-        self.sim.repair(one, other);
-        for (from, to) in [(one, other), (other, one)] {
-            if self.cut.contains(&(from.to_owned(), to.to_owned())) {
-                self.sim.partition_oneway(from, to);
+    fn skew(&self, node: NodeId) -> i64 {
+        let skews = self.effects.values().filter_map(|effect| match effect {
+            Effect::Skew(of, off) if *of == node => Some(*off),
+            _ => None,
+        });
+        self.base_skew.get(&node).copied().unwrap_or(0) + skews.sum::<i64>()
+    }
+
+    fn apply_link(&mut self, one: &str, other: &str) {
+        let link = pair(one, other);
+        let (mut cuts, mut is_held, mut loss, mut late) = (BTreeSet::new(), false, 0, None);
+        for effect in self.effects.values().filter(|effect| effect.link().as_ref() == Some(&link)) {
+            match effect {
+                Effect::Cut { from, to } => drop(cuts.insert((from.clone(), to.clone()))),
+                Effect::Held { .. } => is_held = true,
+                Effect::Loss { percent, .. } => loss = loss.max(*percent),
+                Effect::Late { by, .. } => late = late.max(Some(*by)),
+                _ => {}
             }
         }
-    }
-
-    /// Packets between the two are lost with this probability.
-    pub fn set_loss(&mut self, one: &str, other: &str, loss: f64) {
-        self.sim.set_link_fail_rate(one, other, loss);
-    }
-
-    /// Packets between the two take up to this long; nothing means as usual.
-    pub fn set_latency(&mut self, one: &str, other: &str, latency: Option<Duration>) {
-        self.sim.set_link_max_message_latency(one, other, latency.unwrap_or(self.latency_max));
-    }
-
-    /// Packets between the two wait.
-    pub fn hold(&mut self, one: &str, other: &str) {
-        self.sim.hold(one, other);
-    }
-
-    /// Packets that waited between the two arrive.
-    pub fn release(&mut self, one: &str, other: &str) {
-        self.sim.release(one, other);
-        self.reconnect(one, other);
+        if self.held.remove(&link) && !is_held {
+            // What waited arrives.
+            self.sim.release(one, other);
+        } else {
+            self.sim.repair(one, other);
+        }
+        if is_held {
+            self.sim.hold(one, other);
+            self.held.insert(link);
+        }
+        for (from, to) in &cuts {
+            self.sim.partition_oneway(from.as_str(), to.as_str());
+        }
+        self.sim.set_link_fail_rate(one, other, loss as f64 / 100.0);
+        self.sim.set_link_max_message_latency(one, other, late.unwrap_or(self.latency_max));
     }
 }

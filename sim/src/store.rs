@@ -3,6 +3,8 @@
 //! Writes are remembered in their order. A flush makes them durable; when the power goes, a first part of those since
 //! the last flush survives, each whole. A store that has met a full disk fails from then on, until it is begun anew.
 
+use crate::faults::{Kind, Tally};
+use crate::power::{Edge, End, Fuse, Pass, Power};
 use futures::future::BoxFuture;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -16,7 +18,15 @@ use vestibule_raft::seams::{CheckpointStore, StoredChanges, StoredRows};
 #[derive(Clone)]
 pub struct SimStore {
     inner: Arc<Mutex<Inner>>,
+    power: Power,
+    tally: Tally,
 }
+
+/// The namespace that says where the others' contents are, and the key of whose they are.
+const CATALOG: &str = "catalog";
+const IDENTITY_KEY: &[u8] = b"identity";
+/// The key of the row that describes a checkpoint.
+const META_KEY: &[u8] = &[0];
 
 type Rows = BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>>;
 
@@ -34,11 +44,13 @@ struct Inner {
     image: Image,
     /// The one that is to take its place.
     anew: Option<Image>,
-    /// Changing operations left until the power goes; `None` while it stays on.
-    fuse: Option<u64>,
     /// Changing operations left until the disk is full; `None` while it has room.
     room: Option<u64>,
+    /// Changing operations left until one fails.
+    failure: Option<u64>,
     operations: u64,
+    /// The edge of the last write, and its namespace.
+    last: Option<(Edge, String)>,
 }
 
 fn change(rows: &mut Rows, namespace: &str, changes: &StoredChanges) {
@@ -70,21 +82,55 @@ impl Inner {
         self.anew.as_mut().unwrap_or(&mut self.image)
     }
 
-    fn check_power(&self) -> io::Result<()> {
-        if self.fuse == Some(0) { Err(io::Error::other("the power is gone")) } else { Ok(()) }
-    }
-
-    /// Passes one changing operation, if there is power and room for it.
-    fn step(&mut self) -> io::Result<()> {
-        self.check_power()?;
-        self.fuse = self.fuse.map(|left| left - 1);
+    /// Counts a changing operation, if there is room for it.
+    fn step(&mut self, tally: &Tally) -> io::Result<()> {
         self.operations += 1;
+        match &mut self.failure {
+            Some(0) => {
+                self.failure = None;
+                tally.happened(Kind::CheckpointError);
+                return Err(io::Error::other("the device failed under the checkpoints"));
+            }
+            Some(left) => *left -= 1,
+            None => {}
+        }
         match &mut self.room {
             Some(0) => self.image().has_failed = true,
             Some(left) => *left -= 1,
             None => {}
         }
         self.check_failed()
+    }
+
+    /// The edge at which something is written.
+    fn write_edge(&self, namespace: &str, changes: &StoredChanges) -> Edge {
+        if self.anew.is_some() {
+            return Edge::StoreAnew;
+        }
+        if namespace == CATALOG {
+            return if changes.iter().any(|(key, _)| key == IDENTITY_KEY) {
+                Edge::CheckpointBatch
+            } else {
+                Edge::SnapshotSwap
+            };
+        }
+        let is_meta = |(key, value): &(Vec<u8>, Option<Vec<u8>>)| key == META_KEY && value.is_some();
+        if !changes.iter().any(is_meta) {
+            return if changes.iter().all(|(_, value)| value.is_none()) { Edge::SlotClear } else { Edge::SnapshotPage };
+        }
+        let follows_snapshot =
+            self.last.as_ref().is_some_and(|(edge, of)| *edge == Edge::SnapshotPage && of == namespace);
+        if changes.len() == 1 && follows_snapshot { Edge::SnapshotMeta } else { Edge::CheckpointBatch }
+    }
+
+    /// The edge at which what was written is flushed.
+    fn flush_edge(&self) -> Edge {
+        match &self.last {
+            _ if self.anew.is_some() => Edge::StoreAnew,
+            Some((Edge::SnapshotPage, _)) => Edge::SnapshotFlush,
+            Some((Edge::SnapshotSwap, _)) => Edge::SwapFlush,
+            _ => Edge::CheckpointFlush,
+        }
     }
 
     fn check_failed(&mut self) -> io::Result<()> {
@@ -97,17 +143,23 @@ impl Inner {
 }
 
 impl SimStore {
-    /// An empty store; what a power cut spares is drawn from `seed`.
+    /// An empty store with a power of its own; what a power cut spares is drawn from `seed`.
     pub fn new(seed: u64) -> Self {
+        Self::of_machine(seed, Power::default(), Tally::default())
+    }
+
+    /// An empty store in a machine.
+    pub fn of_machine(seed: u64, power: Power, tally: Tally) -> Self {
         let inner = Inner {
             random: ChaCha8Rng::seed_from_u64(seed),
             image: Image::default(),
             anew: None,
-            fuse: None,
             room: None,
+            failure: None,
             operations: 0,
+            last: None,
         };
-        Self { inner: Arc::new(Mutex::new(inner)) }
+        Self { inner: Arc::new(Mutex::new(inner)), power, tally }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -116,25 +168,27 @@ impl SimStore {
 
     /// The power goes after `operations` more changing operations; every operation behind them fails.
     pub fn cut_power_after(&self, operations: u64) {
-        self.lock().fuse = Some(operations);
-    }
-
-    /// Whether the power is on.
-    pub fn has_power(&self) -> bool {
-        self.lock().fuse != Some(0)
+        self.power.arm(Fuse { edge: None, passes: operations, takes_effect: false, end: End::Power });
     }
 
     /// Nothing is going to go wrong any more.
     pub fn mend(&self) {
         let mut inner = self.lock();
-        (inner.fuse, inner.room) = (None, None);
+        (inner.room, inner.failure) = (None, None);
+    }
+
+    /// The power is back, after [`Self::settle`].
+    pub fn restore_power(&self) {
+        self.settle();
+        self.power.disarm();
+        self.power.restore();
     }
 
     /// What survived is what the store holds from now on.
-    pub fn restore_power(&self) {
+    pub fn settle(&self) {
         let mut inner = self.lock();
-        inner.fuse = None;
         inner.anew = None;
+        inner.last = None;
         let survivors = inner.image.unflushed.len() + 1;
         let survivors = inner.draw(survivors);
         let image = &mut inner.image;
@@ -142,6 +196,38 @@ impl SimStore {
         image.unflushed.clear();
         image.cached = image.durable.clone();
         image.has_failed = false;
+    }
+
+    /// After `operations` more changing operations one fails.
+    pub fn fail_after(&self, operations: u64) {
+        self.lock().failure = Some(operations);
+    }
+
+    /// Does something that changes the store, if there is power.
+    async fn step<T>(
+        &self,
+        edge: impl FnOnce(&Inner) -> Edge,
+        act: impl FnOnce(&mut Inner, io::Result<()>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let edge = edge(&self.lock());
+        let pass = self.power.pass(edge);
+        if pass == Pass::Off {
+            return Err(self.power.gone().await);
+        }
+        let done = {
+            let mut inner = self.lock();
+            let stepped = inner.step(&self.tally);
+            act(&mut inner, stepped)
+        };
+        match pass {
+            Pass::Last => Err(self.power.gone().await),
+            _ => done,
+        }
+    }
+
+    /// Reading needs power, too.
+    async fn check_power(&self) -> io::Result<()> {
+        if self.power.is_on() { Ok(()) } else { Err(self.power.gone().await) }
     }
 
     /// The disk is full after `operations` more changing operations; `None` makes room.
@@ -155,25 +241,24 @@ impl SimStore {
         (inner.image, inner.anew) = (Image::default(), None);
     }
 
-    /// Flips a bit of one durable value; gives whether there was any.
-    pub fn rot(&self) -> bool {
-        let mut inner = self.lock();
+    /// Flips a bit of one durable value; gives in which namespace, if there was any.
+    pub fn rot(&self) -> Option<String> {
+        let mut guard = self.lock();
+        let inner = &mut *guard;
         let keys: Vec<(String, Vec<u8>)> = inner
             .image
             .durable
             .iter()
-            .flat_map(|(namespace, rows)| rows.keys().map(move |key| (namespace.clone(), key.clone())))
+            .flat_map(|(namespace, rows)| rows.iter().map(move |(key, value)| (namespace, key, value)))
+            .filter(|(.., value)| !value.is_empty())
+            .map(|(namespace, key, _)| (namespace.clone(), key.clone()))
             .collect();
         if keys.is_empty() {
-            return false;
+            return None;
         }
         let (namespace, key) = &keys[inner.draw(keys.len())];
         let bit = inner.draw(8);
-        let len = inner.image.durable[namespace][key].len();
-        if len == 0 {
-            return false;
-        }
-        let byte = inner.draw(len);
+        let byte = inner.draw(inner.image.durable[namespace][key].len());
         let Image { cached, durable, .. } = &mut inner.image;
         for rows in [cached, durable] {
             if let Some(value) =
@@ -182,7 +267,7 @@ impl SimStore {
                 value[byte] ^= 1 << bit;
             }
         }
-        true
+        Some(namespace.clone())
     }
 
     /// The names under which there are rows.
@@ -199,17 +284,21 @@ impl SimStore {
 impl CheckpointStore for SimStore {
     fn write<'a>(&'a self, namespace: &'a str, changes: StoredChanges) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(async move {
-            let mut inner = self.lock();
-            inner.step()?;
-            inner.image().write(namespace, changes);
-            Ok(())
+            let edge = self.lock().write_edge(namespace, &changes);
+            let write = |inner: &mut Inner, stepped: io::Result<()>| {
+                stepped?;
+                inner.last = Some((edge, namespace.to_owned()));
+                inner.image().write(namespace, changes);
+                Ok(())
+            };
+            self.step(|_| edge, write).await
         })
     }
 
     fn get<'a>(&'a self, namespace: &'a str, key: &'a [u8]) -> BoxFuture<'a, io::Result<Option<Vec<u8>>>> {
         Box::pin(async move {
+            self.check_power().await?;
             let mut inner = self.lock();
-            inner.check_power()?;
             inner.check_failed()?;
             Ok(inner.image().cached.get(namespace).and_then(|rows| rows.get(key)).cloned())
         })
@@ -222,8 +311,8 @@ impl CheckpointStore for SimStore {
         bytes_max: usize,
     ) -> BoxFuture<'a, io::Result<StoredRows>> {
         Box::pin(async move {
+            self.check_power().await?;
             let mut inner = self.lock();
-            inner.check_power()?;
             inner.check_failed()?;
             let from = after.map_or(Bound::Unbounded, Bound::Excluded);
             let mut found = Vec::new();
@@ -247,12 +336,14 @@ impl CheckpointStore for SimStore {
 
     fn flush(&self) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async move {
-            let mut inner = self.lock();
-            inner.step()?;
-            let image = inner.image();
-            let count = image.unflushed.len();
-            image.settle(count);
-            Ok(())
+            let flush = |inner: &mut Inner, stepped: io::Result<()>| {
+                stepped?;
+                let image = inner.image();
+                let count = image.unflushed.len();
+                image.settle(count);
+                Ok(())
+            };
+            self.step(Inner::flush_edge, flush).await
         })
     }
 
@@ -270,18 +361,22 @@ impl CheckpointStore for SimStore {
     }
 
     fn begin_anew(&self) -> BoxFuture<'_, io::Result<()>> {
-        Box::pin(async move {
-            let mut inner = self.lock();
-            inner.anew = Some(Image::default());
-            inner.step()
-        })
+        let begin = |inner: &mut Inner, stepped: io::Result<()>| {
+            if let Err(error) = stepped
+                && error.kind() != io::ErrorKind::StorageFull
+            {
+                return Err(error);
+            }
+            // What has met a full disk is not used any more; the new one may meet it, too.
+            inner.anew = Some(Image { has_failed: inner.room == Some(0), ..Image::default() });
+            inner.check_failed()
+        };
+        Box::pin(self.step(|_| Edge::StoreAnew, begin))
     }
 
+    /// A power cut in the middle of it leaves either.
     fn commit_anew(&self) -> BoxFuture<'_, io::Result<()>> {
-        Box::pin(async move {
-            let mut inner = self.lock();
-            let stepped = inner.step();
-            // A power cut in the middle of it leaves either.
+        let commit = |inner: &mut Inner, stepped: io::Result<()>| {
             if stepped.is_err() && inner.draw(2) == 0 {
                 return stepped;
             }
@@ -289,6 +384,7 @@ impl CheckpointStore for SimStore {
                 inner.image = image;
             }
             stepped
-        })
+        };
+        Box::pin(self.step(|_| Edge::StoreAnew, commit))
     }
 }

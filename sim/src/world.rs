@@ -10,11 +10,13 @@ use crate::checkers::{self, AppliedEntry, Look, NodeLook, Panel, StateDigest, Vi
 use crate::dice::Dice;
 use crate::faults::{Faults, Kind};
 use crate::history::{Answer, Happening, History};
+use crate::host::Standing;
 use crate::options::Options;
 use crate::plant::Plant;
+use crate::power::Edge;
 use crate::scan;
 use crate::trace::{Trace, hexadecimal};
-use crate::web::visits::{self, Said};
+use crate::web::visits::{self, Deed, Offence, Said};
 use crate::workload::{Shop, Stage};
 use futures::FutureExt;
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,14 +60,23 @@ pub struct Summary {
     pub states: BTreeMap<GroupId, (u64, String)>,
     /// Calls of clients that got a reply, by command.
     pub operations: BTreeMap<String, u64>,
-    /// Calls that ended without one.
-    pub unanswered: u64,
+    /// When the calls began that ended without one.
+    pub unanswered: Vec<Duration>,
     /// Calls over HTTP that got an answer, by what was asked.
     pub visits: BTreeMap<String, u64>,
     /// Calls over HTTP that got none, or one that settles nothing.
     pub visits_unanswered: u64,
-    /// Faults, by kind.
+    /// Faults that really happened, by kind.
     pub faults: BTreeMap<Kind, u64>,
+    /// How many times a node or its machine ended at each edge.
+    pub edges: BTreeMap<Edge, u64>,
+}
+
+impl Summary {
+    /// How many calls that began after `start` ended without a reply.
+    fn unanswered_since(&self, start: Duration) -> usize {
+        self.unanswered.iter().filter(|at| **at >= start).count()
+    }
 }
 
 /// Plays a run.
@@ -80,6 +91,8 @@ pub struct World {
     looked: BTreeMap<NodeId, (u64, BTreeMap<GroupId, u64>)>,
     happenings: usize,
     visits: usize,
+    /// The terms of all groups at the time from which on they are not to change.
+    terms: BTreeMap<GroupId, u64>,
     summary: Summary,
 }
 
@@ -89,7 +102,8 @@ impl World {
         let mut dice = Dice::new(options.seed, "world");
         let shop = Shop::new(History::new(trace.clone()));
         let plant = Plant::new(&options, &trace, &shop, dice.number());
-        let faults = Faults::new(options.faults.clone(), Dice::new(options.seed, "faults"), trace.clone());
+        let faults =
+            Faults::new(options.faults.clone(), options.chaos, Dice::new(options.seed, "faults"), trace.clone());
         Self {
             options,
             trace,
@@ -100,6 +114,7 @@ impl World {
             looked: BTreeMap::new(),
             happenings: 0,
             visits: 0,
+            terms: BTreeMap::new(),
             summary: Summary::default(),
         }
     }
@@ -112,14 +127,19 @@ impl World {
         self.shop.set_stage(Stage::Selling);
         let (start, chaos) = (self.plant.elapsed(), self.options.chaos);
         while self.plant.elapsed() < start + chaos
-            || (!self.faults.are_complete()
+            || (!self.faults.are_complete(&self.plant)
                 || self.operations() < OPERATIONS_MIN
                 || self.visits_answered() < VISITS_MIN)
                 && self.plant.elapsed() < start + CHAOS_MAX
         {
             self.faults.act(&mut self.plant);
             self.step()?;
+            let calm_after = self.options.demands.calm_after;
+            if self.terms.is_empty() && calm_after.is_some_and(|calm_after| self.plant.elapsed() > start + calm_after) {
+                self.terms = self.plant.terms();
+            }
         }
+        self.check_demands(start)?;
         self.trace.note("world", "no more faults");
         self.faults.end(&mut self.plant);
         self.shop.set_stage(Stage::Closing);
@@ -133,7 +153,8 @@ impl World {
         checkers::observe(&mut self.checkers, &mut last)?;
         checkers::finish(&mut self.checkers, &last)?;
         self.summary.elapsed = self.plant.elapsed();
-        self.summary.faults = self.faults.counts.clone();
+        self.summary.faults = self.plant.tally.counts();
+        self.summary.edges = self.plant.edges();
         let operations = self.operations();
         if operations < OPERATIONS_MIN {
             return Err(Failure::Void(format!("only {operations} calls were answered")));
@@ -142,11 +163,25 @@ impl World {
         if visits < VISITS_MIN {
             return Err(Failure::Void(format!("only {visits} calls over HTTP were answered")));
         }
-        if !self.faults.are_complete() {
-            return Err(Failure::Void("some kind of fault never came".to_owned()));
+        if !self.faults.are_complete(&self.plant) {
+            let missing: Vec<String> = self.faults.missing(&self.plant).iter().map(Kind::to_string).collect();
+            return Err(Failure::Void(format!("some kinds of faults never came: {}", missing.join(", "))));
         }
         self.trace.note("world", "the end");
         Ok(self.summary)
+    }
+
+    /// What the options demand of the time of faults, which began at `start`.
+    fn check_demands(&self, start: Duration) -> Result<(), Failure> {
+        let demand = |what: String| Violation { checker: "demands", what };
+        if self.options.demands.answers && self.summary.unanswered_since(start) > 0 {
+            let count = self.summary.unanswered_since(start);
+            return Err(demand(format!("{count} requests got no answer")).into());
+        }
+        if self.options.demands.calm_after.is_some() && self.terms != self.plant.terms() {
+            return Err(demand(format!("terms were {:?} and are {:?}", self.terms, self.plant.terms())).into());
+        }
+        Ok(())
     }
 
     /// Calls that were answered so far.
@@ -163,7 +198,8 @@ impl World {
         let deadline = self.plant.elapsed() + patience;
         while !is_so(self) {
             if self.plant.elapsed() >= deadline {
-                return Err(Failure::TooLate(format!("{what} (waited {patience:?})")));
+                let unsettled = self.plant.unsettled().map(|what| format!(": {what}")).unwrap_or_default();
+                return Err(Failure::TooLate(format!("{what} (waited {patience:?}){unsettled}")));
             }
             self.faults.mend(&mut self.plant);
             self.step()?;
@@ -188,12 +224,16 @@ impl World {
             Answer::Reply(..) | Answer::Read(..) | Answer::LookUp(..) => {
                 *self.summary.operations.entry(call.ask.name()).or_default() += 1
             }
-            Answer::Unknown | Answer::NotDone(_) => self.summary.unanswered += 1,
+            Answer::Unknown | Answer::NotDone(_) => self.summary.unanswered.push(call.at),
         }
     }
 
     fn count_visit(&mut self, event: &visits::Event) {
         let visits::Event::Ended { visit, said, .. } = event else { return };
+        if let (Deed::Offend(offence), Said::Endured(_)) = (&visit.deed, said) {
+            let kind = if *offence == Offence::Rush { Kind::GatewayRush } else { Kind::SlowClients };
+            self.plant.tally.happened(kind);
+        }
         match said {
             Said::Unknown(_) | Said::NotDone(_) | Said::Unfit(_) => self.summary.visits_unanswered += 1,
             Said::Refused(..) => *self.summary.visits.entry(format!("{}-refused", visit.deed.name())).or_default() += 1,
@@ -204,7 +244,8 @@ impl World {
     fn look(&mut self) -> Look {
         let mut look = Look { at: self.plant.elapsed(), ..Look::default() };
         for (&id, machine) in &self.plant.machines {
-            let Some(node) = machine.node() else { continue };
+            // Not one that lost its data: it says what another node of its number said.
+            let Some(node) = machine.node().filter(|_| machine.standing.get() != Standing::Lost) else { continue };
             let life = machine.lives();
             let (seen_life, seen) = self.looked.entry(id).or_default();
             if *seen_life != life {
@@ -236,10 +277,10 @@ impl World {
     fn scan_disks(&mut self) -> Result<(), Failure> {
         let before = self.summary.states.clone();
         self.trace.note("world", "all nodes lose power, and what they had is looked for");
-        let nodes: Vec<NodeId> = self.plant.machines.keys().copied().collect();
+        let nodes = self.plant.members();
         nodes.iter().for_each(|node| self.plant.cut_power(*node));
-        for machine in self.plant.machines.values() {
-            scan::look_through(machine).map_err(|what| Violation { checker: "disks", what })?;
+        for node in &nodes {
+            scan::look_through(&self.plant.machines[node]).map_err(|what| Violation { checker: "disks", what })?;
         }
         nodes.iter().for_each(|node| self.plant.boot(*node));
         self.run_until("all replicas are equal after a power cut", self.options.calm_max, Self::is_still)?;
@@ -256,12 +297,15 @@ impl World {
     /// Whether all nodes run, every group has a leader, every voter of a group hosts it, and all replicas of it stand at the
     /// same entry, the last of their logs. Notes the states if so.
     fn is_still(&mut self) -> bool {
+        if self.plant.unsettled().is_some() {
+            return false;
+        }
         let mut states: BTreeMap<GroupId, (u64, String)> = BTreeMap::new();
         let mut led: BTreeSet<GroupId> = BTreeSet::new();
         let mut hosts: BTreeSet<(GroupId, NodeId)> = BTreeSet::new();
         let mut voters: BTreeSet<(GroupId, NodeId)> = BTreeSet::new();
-        for machine in self.plant.machines.values() {
-            let Some(node) = machine.node() else { return false };
+        for id in self.plant.members() {
+            let Some(node) = self.plant.machines[&id].node() else { return false };
             for group in node.hosted() {
                 let Some(state) = node.state(group) else { return false };
                 let (Some(applied), digest) = state.digest() else { return false };
@@ -272,7 +316,7 @@ impl World {
                     return false;
                 }
                 led.extend(view.is_leader.then_some(group));
-                hosts.insert((group, machine.id));
+                hosts.insert((group, id));
                 voters.extend(view.voters.into_iter().map(|voter| (group, voter)));
                 let here = (applied.index, hexadecimal(&digest));
                 if *states.entry(group).or_insert_with(|| here.clone()) != here {
@@ -294,7 +338,7 @@ impl World {
 
 /// Reads what a node has newly applied. What was purged meanwhile came in a snapshot, and others had it.
 fn look_at_log(node: &Node, id: NodeId, group: GroupId, from: u64, to: u64, look: &mut Look) {
-    let read = node.log(group).read(from, to, usize::MAX).now_or_never();
+    let read = node.log(group).read_here(from, to, usize::MAX).now_or_never();
     let entries = read.expect("reading from a simulated disk never waits").unwrap_or_default();
     look.applied.extend(entries.into_iter().map(|(position, body)| AppliedEntry { node: id, group, position, body }));
     if let Some((Some(applied), digest)) = node.state(group).map(|state| state.digest()) {

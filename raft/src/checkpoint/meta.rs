@@ -126,8 +126,22 @@ pub(super) fn foreign(found: Owner, expected: Owner) -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, ForeignCheckpoints { found, expected })
 }
 
+/// What is stored of one group is not what was written. That says nothing about other groups, whose checkpoints are
+/// verified like this one.
+#[derive(Debug, thiserror::Error)]
+#[error("the checkpoint of {group} is damaged: {reason}")]
+struct GroupDamaged {
+    group: GroupId,
+    reason: String,
+}
+
 pub(super) fn damaged(group: GroupId, reason: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("the checkpoint of {group} is damaged: {reason}"))
+    io::Error::new(io::ErrorKind::InvalidData, GroupDamaged { group, reason: reason.to_owned() })
+}
+
+/// Whether it is one group's checkpoint that is damaged, and not the store.
+pub(crate) fn is_damage_of_group(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<GroupDamaged>())
 }
 
 pub(super) fn row_hash(key: &[u8], sealed: &[u8]) -> u128 {

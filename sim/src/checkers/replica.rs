@@ -79,7 +79,7 @@ impl Replica for Running {
     }
 
     fn log(&self, from: u64, to: u64) -> Vec<(LogPosition, EntryBody)> {
-        let read = self.log.read(from, to, usize::MAX).now_or_never();
+        let read = self.log.read_here(from, to, usize::MAX).now_or_never();
         read.expect("reading from a simulated disk never waits").unwrap_or_default()
     }
 }

@@ -120,8 +120,8 @@ impl Seats {
             // Which hold an order was made of stands in replies only: all of the buyer's count.
             ShardCommand::CancelOrder(ask) => self.free(|claim| claim.user == ask.user),
             ShardCommand::LeaveQueue(ask) => self.free(|claim| claim.user == ask.user),
-            // Whose order it is stands nowhere in the command.
-            ShardCommand::RefundOrder(_) => self.free(|claim| claim.until.is_none()),
+            // Whose order it is stands nowhere in the command, nor was everybody told that it had been paid.
+            ShardCommand::RefundOrder(_) => self.free(|claim| claim.is_of_order),
             _ => {}
         }
     }

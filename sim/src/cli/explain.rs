@@ -18,6 +18,7 @@ pub(crate) struct Args {
 
 pub(crate) fn main(args: &Args) -> ExitCode {
     let options = Options::of(args.seed);
+    let replay = play::replay_of(&options);
     println!("{options}");
     if let Err(error) = args.planting.apply() {
         eprintln!("{error}");
@@ -33,7 +34,7 @@ pub(crate) fn main(args: &Args) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(failure) => {
-            play::tell_failure(args.seed, failure);
+            play::tell_failure(&replay, failure);
             ExitCode::FAILURE
         }
     }

@@ -2,6 +2,7 @@
 
 use super::play;
 use std::process::ExitCode;
+use std::time::Duration;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -11,39 +12,59 @@ pub(crate) struct Args {
     /// The first of them.
     #[arg(long, default_value_t = 1)]
     first: u64,
+    /// A run that takes longer than this many seconds has failed.
+    #[arg(long, default_value_t = 300)]
+    seed_seconds: u64,
 }
 
 pub(crate) fn main(args: &Args) -> ExitCode {
-    let mut differing = 0;
+    let patience = Duration::from_secs(args.seed_seconds);
+    let mut bad = 0;
     for seed in args.first..args.first + args.seeds {
-        match (trace_of(seed), trace_of(seed)) {
-            (Ok(one), Ok(other)) if one == other => println!("seed {seed}: the same run twice"),
-            (Ok(one), Ok(other)) => {
-                differing += 1;
-                let at = one.lines().zip(other.lines()).position(|(one, other)| one != other);
-                println!("seed {seed}: two different runs");
-                if let Some(at) = at {
-                    println!("  {}", one.lines().nth(at).unwrap_or_default());
-                    println!("  {}", other.lines().nth(at).unwrap_or_default());
+        match (play_once(seed, patience), play_once(seed, patience)) {
+            (Ok(one), Ok(other)) if one.trace == other.trace && one.status == other.status => {
+                if one.has_passed {
+                    println!("seed {seed}: the same run twice");
+                } else {
+                    bad += 1;
+                    println!("seed {seed}: the same run twice, and it fails: {}", one.status);
                 }
             }
+            (Ok(one), Ok(other)) => {
+                bad += 1;
+                println!("seed {seed}: two different runs, which ended with {} and {}", one.status, other.status);
+                let (one, other): (Vec<&str>, Vec<&str>) = (one.trace.lines().collect(), other.trace.lines().collect());
+                let at = (0..one.len().max(other.len())).find(|at| one.get(*at) != other.get(*at)).unwrap_or(0);
+                println!("  {}", one.get(at).unwrap_or(&"(the end)"));
+                println!("  {}", other.get(at).unwrap_or(&"(the end)"));
+            }
             (Err(error), _) | (_, Err(error)) => {
+                bad += 1;
                 println!("seed {seed}: {error}");
-                return ExitCode::FAILURE;
             }
         }
     }
-    if differing == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if bad == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// The whole trace of a seed, played in a process of its own, and what that process printed.
-fn trace_of(seed: u64) -> Result<String, String> {
+/// A run in a process of its own.
+struct Once {
+    /// The whole trace, and what the process printed.
+    trace: String,
+    /// How the process ended.
+    status: String,
+    has_passed: bool,
+}
+
+fn play_once(seed: u64, patience: Duration) -> std::io::Result<Once> {
     let file = std::env::temp_dir().join(format!("vestibule-sim-{}-{seed}.trace", std::process::id()));
-    let read = || {
-        let played = play::elsewhere(seed)?.arg("--trace").arg(&file).output()?;
-        let trace = std::fs::read_to_string(&file)?;
-        std::fs::remove_file(&file)?;
-        Ok(trace + &String::from_utf8_lossy(&played.stdout))
-    };
-    read().map_err(|error: std::io::Error| error.to_string())
+    let mut command = play::elsewhere(seed)?;
+    command.arg("--trace").arg(&file);
+    let output = play::Playing::begin(command)?.wait(patience);
+    let trace = std::fs::read_to_string(&file);
+    // What was not written need not be removed.
+    let _ = std::fs::remove_file(&file);
+    let output = output?;
+    let trace = trace? + &String::from_utf8_lossy(&output.stdout);
+    Ok(Once { trace, status: output.status.to_string(), has_passed: output.status.success() })
 }

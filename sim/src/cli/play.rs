@@ -4,11 +4,13 @@ use mad_turmoil::rand::set_rng;
 use mad_turmoil::time::SimClocksGuard;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rustix::time::{ClockId, clock_gettime};
 use std::backtrace::Backtrace;
 use std::fmt::Display;
 use std::io::{self, Write as _};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use vestibule_engine::planted;
@@ -25,11 +27,11 @@ pub(super) fn here(
     show: impl Fn(&Trace) + Send + Sync + 'static,
 ) -> Result<Summary, Failure> {
     tracing_subscriber::registry().with(Journal::new(trace.clone())).init();
-    let (seed, seen) = (options.seed, trace.clone());
+    let (replay, seen) = (replay_of(&options), trace.clone());
     std::panic::set_hook(Box::new(move |panic| {
         eprintln!("{}", Backtrace::force_capture());
         show(&seen);
-        tell_failure(seed, format_args!("panic: {panic}"));
+        tell_failure(&replay, format_args!("panic: {panic}"));
         std::process::exit(1);
     }));
     // What comes from the operating system comes from the seed, and time is the simulation's.
@@ -53,11 +55,63 @@ pub(super) fn elsewhere(seed: u64) -> io::Result<Command> {
 }
 
 /// Says how a run has failed, what it was a run of, and how it is played again. Its options were printed before.
-pub(super) fn tell_failure(seed: u64, failure: impl Display) {
+pub(super) fn tell_failure(replay: &str, failure: impl Display) {
     println!("FAILED {failure}");
     println!("commit: {}", commit());
-    println!("replay: {}", replay(seed));
+    println!("replay: {replay}");
 }
+
+/// The time, of which the simulation knows nothing.
+pub(super) fn now() -> Duration {
+    let now = clock_gettime(ClockId::Monotonic);
+    Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+/// A process that plays a run, and since when.
+pub(super) struct Playing {
+    child: Child,
+    since: Duration,
+}
+
+impl Playing {
+    /// Begins.
+    pub(super) fn begin(mut command: Command) -> io::Result<Self> {
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        Ok(Self { child, since: now() })
+    }
+
+    /// What came of it, if it has ended or has to: it is given up after `patience`. Its output is a few lines, which the
+    /// pipes hold.
+    pub(super) fn poll(mut self, patience: Duration) -> Result<io::Result<Output>, Self> {
+        let is_late = now() - self.since > patience;
+        match self.child.try_wait() {
+            Ok(None) if !is_late => return Err(self),
+            Ok(None) => {
+                // It may have ended in this very moment.
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+                let reason = format!("it took longer than {} s", patience.as_secs());
+                return Ok(Err(io::Error::new(io::ErrorKind::TimedOut, reason)));
+            }
+            _ => {}
+        }
+        Ok(self.child.wait_with_output())
+    }
+
+    /// Waits for it, but no longer than `patience`.
+    pub(super) fn wait(mut self, patience: Duration) -> io::Result<Output> {
+        loop {
+            match self.poll(patience) {
+                Ok(output) => return output,
+                Err(still) => self = still,
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+}
+
+/// How long to wait before the next look at processes.
+pub(super) const PAUSE: Duration = Duration::from_millis(20);
 
 /// How a seed is played again, with what is planted now.
 pub(super) fn replay(seed: u64) -> String {
@@ -88,6 +142,14 @@ impl Planting {
             println!("planted: {name}");
         }
         Ok(())
+    }
+}
+
+/// How a run is played again.
+pub(super) fn replay_of(options: &Options) -> String {
+    match options.scenario {
+        Some(name) => format!("cargo run -p vestibule-sim -- run --scenario {name}"),
+        None => replay(options.seed),
     }
 }
 

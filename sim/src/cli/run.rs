@@ -5,14 +5,18 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use vestibule_sim::options::Options;
+use vestibule_sim::scenario::{self, SCENARIOS};
 use vestibule_sim::trace::Trace;
 use vestibule_sim::world::Summary;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// What everything follows from.
-    #[arg(long)]
-    seed: u64,
+    #[arg(long, required_unless_present = "scenario")]
+    seed: Option<u64>,
+    /// Plays a run that is written down; `list` names them.
+    #[arg(long, conflicts_with = "seed")]
+    scenario: Option<String>,
     /// Writes everything that happened to this file.
     #[arg(long)]
     trace: Option<PathBuf>,
@@ -21,7 +25,21 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn main(args: &Args) -> ExitCode {
-    let options = Options::of(args.seed);
+    let options = match (&args.scenario, args.seed) {
+        (Some(name), _) if name == "list" => {
+            SCENARIOS.iter().for_each(|scenario| println!("{:<20} {}", scenario.name, scenario.about));
+            return ExitCode::SUCCESS;
+        }
+        (Some(name), _) => match scenario::find(name) {
+            Some(options) => options,
+            None => {
+                eprintln!("there is no scenario called {name}; `--scenario list` names them");
+                return ExitCode::FAILURE;
+            }
+        },
+        (None, seed) => Options::of(seed.unwrap_or_default()),
+    };
+    let replay = play::replay_of(&options);
     println!("{options}");
     if let Err(error) = args.planting.apply() {
         eprintln!("{error}");
@@ -52,7 +70,7 @@ pub(crate) fn main(args: &Args) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(failure) => {
-            play::tell_failure(args.seed, failure);
+            play::tell_failure(&replay, failure);
             ExitCode::FAILURE
         }
     }
@@ -65,10 +83,11 @@ fn report(summary: &Summary) {
         println!("  {group} at entry {index}, state {digest}");
     }
     println!("answered:{}", list(&summary.operations));
-    println!("unanswered: calls={}", summary.unanswered);
+    println!("unanswered: calls={}", summary.unanswered.len());
     println!("visits:{}", list(&summary.visits));
     println!("visits unanswered: calls={}", summary.visits_unanswered);
     println!("faults:{}", list(&summary.faults));
+    println!("edges:{}", list(&summary.edges));
 }
 
 fn list<K: ToString>(counts: &BTreeMap<K, u64>) -> String {

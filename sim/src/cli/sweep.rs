@@ -1,10 +1,15 @@
 //! `vestibule-sim sweep`: plays many seeds, each in a process of its own.
 
-use super::play;
-use rustix::time::{ClockId, clock_gettime};
+use super::play::{self, Playing, now};
+use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
-use std::process::{Child, ExitCode, Stdio};
+use std::fmt::Write as _;
+use std::io::{IsTerminal as _, stderr};
+use std::ops::Range;
+use std::process::{ExitCode, Output};
 use std::time::Duration;
+use vestibule_sim::faults::KINDS;
+use vestibule_sim::power::EDGES;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -17,7 +22,7 @@ pub(crate) struct Args {
     /// How many are played at once.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
-    /// Begins no further seed after so many minutes.
+    /// Begins no further seed after so many minutes, and says which were not played.
     #[arg(long)]
     minutes: Option<u64>,
     /// A seed that takes longer than this many seconds has failed.
@@ -25,16 +30,50 @@ pub(crate) struct Args {
     seed_seconds: u64,
 }
 
-/// A seed that is being played.
-struct Playing {
-    seed: u64,
-    child: Child,
-    since: Duration,
-}
+/// So many seeds do everything: a kind of fault, an edge or a call that never came is missing.
+const COMPLETE_MIN: u64 = 60;
+/// Where there is no terminal, a line is printed every so many seeds.
+const LINE_EVERY: u64 = 10;
+/// What clients have to get answers to.
+const OPERATIONS: &[&str] = &[
+    "ActivateShowtime",
+    "BlockSeats",
+    "CancelOrder",
+    "ClaimAdmission",
+    "CreateEvent",
+    "CreateOrganisation",
+    "CreateShowtime",
+    "CreateVenue",
+    "ExtendHold",
+    "HoldSeats",
+    "JoinQueue",
+    "JoinWaitlist",
+    "LeaveQueue",
+    "LeaveWaitlist",
+    "OpenQueue",
+    "PauseQueue",
+    "PlaceOrder",
+    "ReadAnywhere",
+    "ReadLinearizable",
+    "RecordPayment",
+    "RecordRefund",
+    "RefundOrder",
+    "ReleaseHold",
+    "ResumeQueue",
+    "ScheduleShowtime",
+    "SetQueueMessage",
+    "UnblockSeats",
+    "UpdateSale",
+];
+
+/// What is counted, by the word that `run` prints before it.
+const COUNTED: [&str; 6] = ["answered", "unanswered", "visits", "visits unanswered", "faults", "edges"];
 
 /// What all seeds came to, together.
-#[derive(Default)]
 struct Totals {
+    bar: ProgressBar,
+    of: u64,
+    begun: Duration,
     played: u64,
     simulated_ms: u64,
     /// By what is counted, then by name.
@@ -43,106 +82,140 @@ struct Totals {
 }
 
 pub(crate) fn main(args: &Args) -> ExitCode {
-    let start = now();
-    let deadline = args.minutes.map(|minutes| start + Duration::from_secs(60 * minutes));
+    let deadline = args.minutes.map(|minutes| now() + Duration::from_secs(60 * minutes));
+    let patience = Duration::from_secs(args.seed_seconds);
     let mut seeds = args.first..args.first + args.seeds;
-    let mut playing: Vec<Playing> = Vec::new();
-    let mut totals = Totals::default();
+    let mut playing: Vec<(u64, Playing)> = Vec::new();
+    let mut totals = Totals::new(args.seeds);
     loop {
         while playing.len() < args.jobs.max(1) && deadline.is_none_or(|deadline| now() < deadline) {
             let Some(seed) = seeds.next() else { break };
-            match play::elsewhere(seed)
-                .and_then(|mut command| command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn())
-            {
-                Ok(child) => playing.push(Playing { seed, child, since: now() }),
-                Err(error) => totals.failures.push((seed, error.to_string())),
+            match play::elsewhere(seed).and_then(Playing::begin) {
+                Ok(begun) => playing.push((seed, begun)),
+                Err(error) => totals.fail(seed, error.to_string()),
             }
         }
         if playing.is_empty() {
             break;
         }
-        // Their output is a few lines, which the pipes hold.
         let mut left = Vec::new();
-        for mut one in playing {
-            let is_late = now() - one.since > Duration::from_secs(args.seed_seconds);
-            match one.child.try_wait() {
-                Ok(None) if !is_late => left.push(one),
-                Ok(None) => {
-                    // It may have ended in this very moment.
-                    let _ = one.child.kill();
-                    let _ = one.child.wait();
-                    totals.fail(one.seed, format!("it took longer than {} s", args.seed_seconds));
-                }
-                _ => totals.take(one),
+        for (seed, one) in playing {
+            match one.poll(patience) {
+                Err(still) => left.push((seed, still)),
+                Ok(Ok(output)) => totals.take(seed, &output),
+                Ok(Err(error)) => totals.fail(seed, error.to_string()),
             }
         }
         playing = left;
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(play::PAUSE);
     }
-    totals.report(now() - start)
-}
-
-/// The simulation's clocks replace the usual ones in the whole program, so this asks the kernel.
-pub(super) fn now() -> Duration {
-    let now = clock_gettime(ClockId::Monotonic);
-    Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
+    totals.report(seeds)
 }
 
 impl Totals {
-    fn take(&mut self, one: Playing) {
-        let took = now() - one.since;
-        let output = match one.child.wait_with_output() {
-            Ok(output) => output,
-            Err(error) => return self.fail(one.seed, error.to_string()),
-        };
+    fn new(of: u64) -> Self {
+        let bar = if stderr().is_terminal() { ProgressBar::new(of) } else { ProgressBar::hidden() };
+        let style = ProgressStyle::with_template("{bar:40} {pos}/{len} seeds, {elapsed} of {duration}  {msg}");
+        bar.set_style(style.expect("the template is right"));
+        Self { bar, of, begun: now(), played: 0, simulated_ms: 0, counts: BTreeMap::new(), failures: Vec::new() }
+    }
+
+    fn take(&mut self, seed: u64, output: &Output) {
         let text = String::from_utf8_lossy(&output.stdout);
         if !output.status.success() {
             let why = text.lines().find_map(|line| line.strip_prefix("FAILED ")).map(str::to_owned);
             let last = || String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or("no word of why").to_owned();
-            return self.fail(one.seed, why.unwrap_or_else(last));
+            return self.fail(seed, why.unwrap_or_else(last));
         }
         self.played += 1;
         for line in text.lines() {
             if let Some(passed) = line.strip_prefix("passed: ") {
-                let millis: u64 = passed.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0);
-                self.simulated_ms += millis;
-                println!("seed {}: {:.1} s simulated in {:.1} s", one.seed, millis as f64 / 1e3, took.as_secs_f64());
+                self.simulated_ms += passed.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0);
             }
-            let Some((what, counts)) = line.split_once(':') else { continue };
-            if !["answered", "unanswered", "visits", "visits unanswered", "faults"].contains(&what) {
+            let Some((what, counts)) = line.split_once(':').filter(|(what, _)| COUNTED.contains(what)) else {
                 continue;
-            }
+            };
             let totals = self.counts.entry(what.to_owned()).or_default();
             for (name, count) in counts.split_whitespace().filter_map(|word| word.split_once('=')) {
                 *totals.entry(name.to_owned()).or_default() += count.parse::<u64>().unwrap_or(0);
             }
         }
+        self.progress();
     }
 
     fn fail(&mut self, seed: u64, why: String) {
-        println!("seed {seed}: FAILED {why}");
+        self.bar.suspend(|| println!("seed {seed}: FAILED {why}"));
         self.failures.push((seed, why));
+        self.progress();
     }
 
-    fn report(&self, took: Duration) -> ExitCode {
+    fn done(&self) -> u64 {
+        self.played + self.failures.len() as u64
+    }
+
+    fn progress(&self) {
+        self.bar.set_position(self.done());
+        self.bar.set_message(match self.failures.len() {
+            0 => String::new(),
+            failed => format!("{failed} failed"),
+        });
+        if self.bar.is_hidden() && self.done().is_multiple_of(LINE_EVERY) {
+            println!("{} of {} seeds after {:.0} s", self.done(), self.of, (now() - self.begun).as_secs_f64());
+        }
+    }
+
+    /// What never came, of all that has to come when so many seeds are played.
+    fn missing(&self) -> Vec<String> {
+        let kinds = KINDS.iter().map(|(_, name, _)| ("faults", *name));
+        let edges = EDGES.iter().map(|(_, name)| ("edges", *name));
+        let calls = OPERATIONS.iter().map(|name| ("answered", *name));
+        let count = |what: &str, name: &str| self.counts.get(what).and_then(|counts| counts.get(name)).copied();
+        let wanted = kinds.chain(edges).chain(calls);
+        wanted
+            .filter(|(what, name)| count(what, name).unwrap_or(0) == 0)
+            .map(|(what, name)| format!("{what}: {name}"))
+            .collect()
+    }
+
+    fn report(&self, not_played: Range<u64>) -> ExitCode {
+        self.bar.finish_and_clear();
+        let took = (now() - self.begun).as_secs_f64();
         for (what, counts) in &self.counts {
             println!("{what}");
             counts.iter().for_each(|(name, count)| println!("  {count:>9}  {name}"));
         }
+        let missing = self.missing();
+        missing.iter().for_each(|what| println!("          0  {what}"));
+        let simulated = self.simulated_ms as f64 / 1e3;
         println!(
-            "{} seeds passed, {} failed; {:.0} simulated seconds in {:.0} s",
+            "{} seeds passed, {} failed; {simulated:.0} simulated seconds in {took:.0} s, {:.1} a second",
             self.played,
             self.failures.len(),
-            self.simulated_ms as f64 / 1e3,
-            took.as_secs_f64()
+            simulated / took.max(0.001)
         );
-        if self.failures.is_empty() && self.played > 0 {
+        let mut wrong = String::new();
+        if !not_played.is_empty() {
+            let (first, last, count) = (not_played.start, not_played.end - 1, not_played.end - not_played.start);
+            println!("NOT PLAYED, for the time was up: {count} seeds, {first} to {last}");
+        }
+        if self.played == 0 {
+            wrong.push_str("no seed passed\n");
+        }
+        if self.played >= COMPLETE_MIN && !missing.is_empty() {
+            let _ = writeln!(
+                wrong,
+                "{} seeds have to do everything, and this never came: {}",
+                self.played,
+                missing.join(", ")
+            );
+        }
+        for (seed, why) in &self.failures {
+            let _ = writeln!(wrong, "seed {seed}: {why}\n    {}", play::replay(*seed));
+        }
+        if wrong.is_empty() {
             return ExitCode::SUCCESS;
         }
-        println!("commit: {}", play::commit());
-        for (seed, why) in &self.failures {
-            println!("  {why}\n    {}", play::replay(*seed));
-        }
+        println!("FAILED at commit {}\n{wrong}", play::commit());
         ExitCode::FAILURE
     }
 }

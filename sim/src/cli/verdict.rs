@@ -1,8 +1,7 @@
 //! What a run in a process of its own came to.
 
-use super::{play, sweep};
+use super::play::{self, Playing};
 use std::io;
-use std::process::Stdio;
 use std::time::Duration;
 
 /// What a run came to.
@@ -51,19 +50,11 @@ fn place(what: &str) -> String {
 pub(super) fn judge(seed: u64, bug: Option<&str>, patience: Duration) -> io::Result<Verdict> {
     let mut command = play::elsewhere(seed)?;
     command.args(bug.into_iter().flat_map(|name| ["--plant", name]));
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
-    let since = sweep::now();
-    // Its output is a few lines, which the pipe holds.
-    while child.try_wait()?.is_none() {
-        if sweep::now() - since > patience {
-            child.kill()?;
-            child.wait()?;
-            return Ok(Verdict::Killed);
-        }
-        std::thread::sleep(Duration::from_millis(20));
+    match Playing::begin(command)?.wait(patience) {
+        Ok(output) => Ok(Verdict::of(output.status.success(), &String::from_utf8_lossy(&output.stdout))),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(Verdict::Killed),
+        Err(error) => Err(error),
     }
-    let output = child.wait_with_output()?;
-    Ok(Verdict::of(output.status.success(), &String::from_utf8_lossy(&output.stdout)))
 }
 
 #[cfg(test)]

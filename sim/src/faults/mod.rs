@@ -3,11 +3,14 @@
 //! To add one, add a [`Kind`], its name and weight in [`KINDS`], and an arm in `strike`.
 
 mod strike;
+mod tally;
+
+pub use tally::Tally;
 
 use crate::dice::Dice;
+use crate::host::host_name;
 use crate::plant::Plant;
 use crate::trace::Trace;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 use strike::Heal;
@@ -18,8 +21,10 @@ use vestibule_raft::types::NodeId;
 pub enum Kind {
     /// A node is asked to stop, as in a rolling restart.
     Stop,
-    /// A node's process is killed.
+    /// A node's process is killed between two steps.
     Kill,
+    /// A node's process is killed in the middle of what it writes.
+    KillInWrite,
     /// A node's machine loses power between two steps.
     PowerCut,
     /// A node's machine loses power in the middle of what it writes.
@@ -44,26 +49,59 @@ pub enum Kind {
     ClockJump,
     /// A sync fails.
     SyncError,
+    /// A write to the log fails.
+    WriteError,
+    /// A read of the log fails.
+    ReadError,
+    /// A sync of names fails.
+    DirectorySyncError,
+    /// A file cannot be made.
+    CreateError,
+    /// The store of the checkpoints fails.
+    CheckpointError,
     /// Syncs take long.
     SlowSync,
+    /// Syncs take longer than an election.
+    StalledSync,
+    /// Writes and reads take long.
+    SlowDisk,
     /// The disk is full.
     DiskFull,
     /// A bit of a stopped node's checkpoint flips.
     CheckpointRot,
+    /// A bit of a stopped node's log flips. It refuses to start, and another takes its place.
+    LogRot,
+    /// A node's disks are lost. Started on empty ones it is refused, and another takes its place.
+    DiskLoss,
     /// A leader hands over.
     Transfer,
+    /// The operator has another node lead.
+    AdminTransfer,
+    /// A node is added.
+    AddNode,
+    /// A node is removed, after another was added if there were too few.
+    RemoveNode,
+    /// A node is drained, and made active again.
+    Drain,
+    /// The groups are spread evenly.
+    Rebalance,
+    /// Every node is stopped and started in turn, the next when the last has caught up.
+    RollingRestart,
+    /// Far more is asked of a group than it takes.
+    Overload,
     /// A gateway dies.
     GatewayDeath,
     /// Some send a gateway their requests a byte at a time, or do not read its answers.
     SlowClients,
     /// A gateway is asked more at once than it has room for.
-    Overload,
+    GatewayRush,
 }
 
 /// Every kind, its name, and how often it comes where it comes at all.
-pub const KINDS: [(Kind, &str, u64); 21] = [
+pub const KINDS: &[(Kind, &str, u64)] = &[
     (Kind::Stop, "stop", 4),
     (Kind::Kill, "kill", 8),
+    (Kind::KillInWrite, "kill-in-write", 8),
     (Kind::PowerCut, "power-cut", 8),
     (Kind::PowerCutInWrite, "power-cut-in-write", 10),
     (Kind::Blackout, "blackout", 2),
@@ -76,14 +114,43 @@ pub const KINDS: [(Kind, &str, u64); 21] = [
     (Kind::ClockSkew, "clock-skew", 3),
     (Kind::ClockJump, "clock-jump", 2),
     (Kind::SyncError, "sync-error", 4),
+    (Kind::WriteError, "write-error", 3),
+    (Kind::ReadError, "read-error", 3),
+    (Kind::DirectorySyncError, "directory-sync-error", 2),
+    (Kind::CreateError, "create-error", 2),
+    (Kind::CheckpointError, "checkpoint-error", 3),
     (Kind::SlowSync, "slow-sync", 4),
+    (Kind::StalledSync, "stalled-sync", 2),
+    (Kind::SlowDisk, "slow-disk", 3),
     (Kind::DiskFull, "disk-full", 3),
     (Kind::CheckpointRot, "checkpoint-rot", 3),
+    (Kind::LogRot, "log-rot", 1),
+    (Kind::DiskLoss, "disk-loss", 1),
     (Kind::Transfer, "transfer", 6),
+    (Kind::AdminTransfer, "admin-transfer", 3),
+    (Kind::AddNode, "add-node", 1),
+    (Kind::RemoveNode, "remove-node", 1),
+    (Kind::Drain, "drain", 2),
+    (Kind::Rebalance, "rebalance", 2),
+    (Kind::RollingRestart, "rolling-restart", 1),
+    (Kind::Overload, "overload", 2),
     (Kind::GatewayDeath, "gateway-death", 2),
     (Kind::SlowClients, "slow-clients", 3),
-    (Kind::Overload, "overload", 2),
+    (Kind::GatewayRush, "gateway-rush", 2),
 ];
+
+/// How long a kind that was to come may take to come, before it is tried again.
+const COMING_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How often a rolling restart looks whether a node has caught up.
+const ROLL_INTERVAL: Duration = Duration::from_millis(50);
+
+impl Kind {
+    /// Whether a machine that was not in use has to be there for it.
+    pub fn takes_spare(self) -> bool {
+        matches!(self, Self::LogRot | Self::DiskLoss | Self::AddNode | Self::RemoveNode)
+    }
+}
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -93,84 +160,158 @@ impl fmt::Display for Kind {
 }
 
 /// Which kinds come in a run, and how often.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Mix {
     /// The kinds with their weights.
     pub weights: Vec<(Kind, u64)>,
     /// The most time from one fault to the next.
     pub gap_max: Duration,
+    /// What comes at which time, beside that; to a certain node or to any.
+    pub script: Vec<(Duration, Kind, Option<NodeId>)>,
 }
 
 impl Mix {
     /// Some of all kinds; in a few runs none.
     pub fn draw(dice: &mut Dice) -> Self {
-        let share = *dice.weighted(&[(0, 1), (15, 4), (35, 4), (70, 1)]);
+        let share = *dice.weighted(&[(0, 1), (10, 4), (25, 4), (60, 1)]);
         let weights = KINDS.iter().filter(|_| dice.percent(share)).map(|(kind, _, weight)| (*kind, *weight)).collect();
-        Self { weights, gap_max: dice.millis(400..=3_000) }
+        Self { weights, gap_max: dice.millis(400..=3_000), script: Vec::new() }
+    }
+
+    /// Every kind that comes.
+    pub fn kinds(&self) -> impl Iterator<Item = Kind> {
+        self.weights.iter().map(|(kind, _)| *kind).chain(self.script.iter().map(|(_, kind, _)| *kind))
     }
 }
 
 impl fmt::Display for Mix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.weights.is_empty() {
-            return f.write_str("none");
+        match self.weights.is_empty() {
+            true => f.write_str("none at random")?,
+            false => write!(f, "up to {:?} apart:", self.gap_max)?,
         }
-        write!(f, "up to {:?} apart:", self.gap_max)?;
-        self.weights.iter().try_for_each(|(kind, weight)| write!(f, " {kind}×{weight}"))
+        self.weights.iter().try_for_each(|(kind, weight)| write!(f, " {kind}×{weight}"))?;
+        for (at, kind, node) in &self.script {
+            write!(f, "; at {at:?} {kind}")?;
+            if let Some(node) = node {
+                write!(f, " of {}", host_name(*node))?;
+            }
+        }
+        Ok(())
     }
+}
+
+/// A rolling restart on its way.
+#[derive(Debug)]
+struct Rolling {
+    /// Whose turn comes yet, the next last.
+    left: Vec<NodeId>,
+    /// Whose turn it is, and in which life it was asked to stop, once it was.
+    turn: Option<(NodeId, Option<u64>)>,
 }
 
 /// The faults of a run.
 pub struct Faults {
     mix: Mix,
+    /// How long faults go on before only those come that have not come yet.
+    chaos: Duration,
     dice: Dice,
     trace: Trace,
+    begun: Option<Duration>,
     next: Duration,
-    /// Kinds that have not come yet.
-    wanted: Vec<Kind>,
+    next_roll: Duration,
+    /// All kinds of the mix in the order in which they come first, and when each was last tried.
+    tried: Vec<(Kind, Option<Duration>)>,
     /// What passes, and when.
     pending: Vec<(Duration, Heal)>,
-    /// How many of each kind there were.
-    pub counts: BTreeMap<Kind, u64>,
+    rolling: Option<Rolling>,
 }
 
 impl Faults {
     /// None yet.
-    pub fn new(mix: Mix, mut dice: Dice, trace: Trace) -> Self {
+    pub fn new(mix: Mix, chaos: Duration, mut dice: Dice, trace: Trace) -> Self {
         let mut left: Vec<Kind> = mix.weights.iter().map(|(kind, _)| *kind).collect();
-        let mut wanted = Vec::new();
+        let mut tried = Vec::new();
         while !left.is_empty() {
-            wanted.push(left.swap_remove(dice.index(left.len())));
+            tried.push((left.swap_remove(dice.index(left.len())), None));
         }
-        Self { mix, dice, trace, next: Duration::ZERO, wanted, pending: Vec::new(), counts: BTreeMap::new() }
+        let (begun, next, pending, rolling) = (None, Duration::ZERO, Vec::new(), None);
+        let next_roll = next;
+        Self { mix, chaos, dice, trace, begun, next, next_roll, tried, pending, rolling }
     }
 
-    /// Whether every kind of the mix has come at least once.
-    pub fn are_complete(&self) -> bool {
-        self.wanted.is_empty()
+    /// Whether every kind of the mix has really happened at least once, and all that was to.
+    pub fn are_complete(&self, plant: &Plant) -> bool {
+        self.missing(plant).is_empty() && self.mix.script.is_empty() && self.rolling.is_none()
+    }
+
+    /// The kinds of the mix that have not happened.
+    pub fn missing(&self, plant: &Plant) -> Vec<Kind> {
+        self.mix.kinds().filter(|kind| plant.tally.of(*kind) == 0).collect()
     }
 
     /// Lets pass what is due to, and strikes if it is time.
     pub fn act(&mut self, plant: &mut Plant) {
         let now = plant.elapsed();
+        let begun = *self.begun.get_or_insert(now);
         self.heal(plant, |due| due <= now);
+        if now >= self.next_roll {
+            self.next_roll = now + ROLL_INTERVAL;
+            self.roll(plant);
+        }
+        if let Some((at, kind, node)) = self.mix.script.first().copied()
+            && now >= begun + at
+            && self.strike(kind, node, plant)
+        {
+            self.mix.script.remove(0);
+        }
         if self.mix.weights.is_empty() || now < self.next {
             return;
         }
         let gap_max = u64::try_from(self.mix.gap_max.as_millis()).unwrap_or(u64::MAX);
         self.next = now + self.dice.millis(1..=gap_max);
         // First each kind once, then as the weights say.
-        let first = self.wanted.last().copied();
-        let kind = first.unwrap_or_else(|| *self.dice.weighted(&self.mix.weights));
-        if self.strike(kind, plant) {
-            *self.counts.entry(kind).or_default() += 1;
-            if first.is_some() {
-                self.wanted.pop();
+        let is_wanted = |(kind, tried): &&mut (Kind, Option<Duration>)| {
+            plant.tally.of(*kind) == 0 && tried.is_none_or(|tried| now >= tried + COMING_PATIENCE)
+        };
+        let first = self.tried.iter_mut().filter(is_wanted).min_by_key(|(_, tried)| *tried);
+        let kind = match first {
+            Some((kind, tried)) => {
+                *tried = Some(now);
+                *kind
             }
+            None if now >= begun + self.chaos => return,
+            None => *self.dice.weighted(&self.mix.weights),
+        };
+        self.strike(kind, None, plant);
+    }
+
+    /// Goes on with a rolling restart.
+    fn roll(&mut self, plant: &mut Plant) {
+        let Some(rolling) = &mut self.rolling else { return };
+        match &mut rolling.turn {
+            Some((node, asked)) => {
+                let machine = &plant.machines[node];
+                let is_done = asked.is_some_and(|life| machine.lives() > life) && plant.has_caught_up(*node);
+                if is_done || !plant.members().contains(node) {
+                    rolling.turn = None;
+                } else if asked.is_none() && machine.node().is_some() {
+                    self.trace.note("world", format!("FAULT rolling-restart: the turn of {}", host_name(*node)));
+                    *asked = Some(machine.lives());
+                    machine.ask_to_stop();
+                }
+            }
+            None => match rolling.left.pop() {
+                Some(node) => rolling.turn = Some((node, None)),
+                None => {
+                    self.rolling = None;
+                    plant.tally.happened(Kind::RollingRestart);
+                }
+            },
         }
     }
 
-    /// Nodes whose processes ended by themselves start again a little later.
+    /// Nodes that are down start again a little later.
     pub fn note_ended(&mut self, nodes: &[NodeId], now: Duration) {
         for node in nodes {
             let due = now + self.dice.millis(20..=2_000);

@@ -1,12 +1,14 @@
 //! How each kind of fault strikes, and how it passes.
 
-use super::{Faults, Kind};
+use super::{Faults, Kind, Rolling};
+use crate::disk::{Op, STALL};
 use crate::gateway::gateway_name;
-use crate::host::host_name;
-use crate::plant::Plant;
+use crate::host::{Machine, Standing, host_name};
+use crate::plant::{Effect, Plant};
+use crate::power::{EDGES, End, Fuse};
 use crate::web::visits::Offence;
 use std::ops::RangeInclusive;
-use std::time::Duration;
+use vestibule_engine::GroupId;
 use vestibule_raft::types::NodeId;
 
 /// How a fault passes.
@@ -14,13 +16,7 @@ use vestibule_raft::types::NodeId;
 pub(super) enum Heal {
     Boot(NodeId),
     BootGateway(usize),
-    Mend(String, String),
-    EndLoss(String, String),
-    EndDelay(String, String),
-    Release(String, String),
-    RightClock(NodeId),
-    FastSync(NodeId),
-    MakeRoom(NodeId),
+    End(u64),
 }
 
 impl Heal {
@@ -28,127 +24,177 @@ impl Heal {
         match self {
             Self::Boot(node) => plant.boot(node),
             Self::BootGateway(number) => plant.boot_gateway(number),
-            Self::Mend(one, other) => plant.mend(&one, &other),
-            Self::EndLoss(one, other) => plant.set_loss(&one, &other, 0.0),
-            Self::EndDelay(one, other) => plant.set_latency(&one, &other, None),
-            Self::Release(one, other) => plant.release(&one, &other),
-            Self::RightClock(node) => plant.machines[&node].clock.set_skew(0),
-            Self::FastSync(node) => plant.machines[&node].disk.set_sync_delay(Duration::ZERO),
-            Self::MakeRoom(node) => {
-                plant.machines[&node].disk.set_capacity(u64::MAX);
-                plant.machines[&node].store.fill_after(None);
-            }
+            Self::End(effect) => plant.end(effect),
         }
     }
 }
 
 impl Faults {
-    /// Strikes, if there is anything to strike; gives whether there was.
-    pub(super) fn strike(&mut self, kind: Kind, plant: &mut Plant) -> bool {
+    /// Strikes, if there is anything to strike; gives whether there was. That it really came is noted where it does.
+    pub(super) fn strike(&mut self, kind: Kind, node: Option<NodeId>, plant: &mut Plant) -> bool {
         let up = plant.nodes_up();
         if up.is_empty() {
             return false;
         }
-        let node = *self.dice.pick(&up);
+        let node = node.unwrap_or_else(|| *self.dice.pick(&up));
         let machine = plant.machines[&node].clone();
         match kind {
             Kind::Stop => {
                 self.note(kind, &host_name(node));
                 machine.ask_to_stop();
             }
-            Kind::Kill => {
+            Kind::Kill | Kind::PowerCut | Kind::LongOutage => {
                 self.note(kind, &host_name(node));
-                plant.kill(node);
-                self.later(20..=3_000, Heal::Boot(node), plant);
-            }
-            Kind::PowerCut => {
-                self.note(kind, &host_name(node));
-                plant.cut_power(node);
-                self.later(20..=3_000, Heal::Boot(node), plant);
-            }
-            Kind::PowerCutInWrite => {
-                // The node notices with its next write, and is taken down then.
-                self.note(kind, &host_name(node));
-                if self.dice.percent(70) {
-                    machine.disk.cut_power_after(self.dice.within(0..=12));
+                if kind == Kind::Kill {
+                    plant.kill(node)
                 } else {
-                    machine.store.cut_power_after(self.dice.within(0..=6));
+                    plant.cut_power(node)
                 }
+                let span = if kind == Kind::LongOutage { 5_000..=12_000 } else { 20..=3_000 };
+                self.later(span, Heal::Boot(node), plant);
+                plant.tally.happened(kind);
             }
+            Kind::KillInWrite | Kind::PowerCutInWrite => self.set_fuse(kind, &machine),
             Kind::Blackout => {
                 self.note(kind, "all nodes");
                 for node in up {
                     plant.cut_power(node);
                     self.later(20..=2_000, Heal::Boot(node), plant);
                 }
-            }
-            Kind::LongOutage => {
-                self.note(kind, &host_name(node));
-                plant.cut_power(node);
-                self.later(5_000..=12_000, Heal::Boot(node), plant);
+                plant.tally.happened(kind);
             }
             Kind::Partition | Kind::PartitionOneWay => self.partition(kind, node, plant),
-            Kind::Loss => {
+            Kind::Loss | Kind::Delay => {
                 let (one, other) = self.link(node, plant);
                 self.note(kind, &format!("{one} and {other}"));
-                plant.set_loss(&one, &other, self.dice.within(1..=20) as f64 / 100.0);
-                self.later(200..=4_000, Heal::EndLoss(one, other), plant);
-            }
-            Kind::Delay => {
-                let (one, other) = self.link(node, plant);
-                self.note(kind, &format!("{one} and {other}"));
-                plant.set_latency(&one, &other, Some(self.dice.millis(20..=400)));
-                self.later(200..=4_000, Heal::EndDelay(one, other), plant);
+                let effect = match kind {
+                    Kind::Loss => Effect::Loss { one, other, percent: self.dice.within(1..=20) },
+                    _ => Effect::Late { one, other, by: self.dice.millis(20..=400) },
+                };
+                self.begin(200..=4_000, effect, plant);
+                plant.tally.happened(kind);
             }
             Kind::Stall => {
                 let name = host_name(node);
                 self.note(kind, &name);
                 let span = self.dice.within(50..=2_500);
                 for other in plant.names().into_iter().filter(|other| *other != name) {
-                    plant.hold(&name, &other);
-                    self.later(span..=span, Heal::Release(name.clone(), other), plant);
+                    self.begin(span..=span, Effect::Held { one: name.clone(), other }, plant);
                 }
+                plant.tally.happened(kind);
             }
             Kind::ClockSkew | Kind::ClockJump => {
                 let far = if kind == Kind::ClockSkew { 1..=450 } else { 600..=3_600_000 };
                 let off = self.dice.within(far) as i64;
                 let off = if self.dice.percent(50) { off } else { -off };
                 self.note(kind, &format!("{} by {off} ms", host_name(node)));
-                machine.clock.set_skew(off);
-                self.later(500..=6_000, Heal::RightClock(node), plant);
+                self.begin(500..=6_000, Effect::Skew(node, off), plant);
+                plant.tally.happened(kind);
             }
-            Kind::SyncError => {
+            Kind::SyncError | Kind::WriteError => {
                 self.note(kind, &host_name(node));
-                machine.disk.fail_sync_after(self.dice.within(0..=20));
+                let op = if kind == Kind::SyncError { Op::Sync } else { Op::Write };
+                machine.disk.fail_after(op, self.dice.within(0..=20));
             }
-            Kind::SlowSync => {
-                let delay = self.dice.millis(5..=600);
+            Kind::ReadError | Kind::DirectorySyncError | Kind::CreateError => {
+                // Little of this is done while a node runs in its usual way; much when it starts and lacks a file.
+                self.note(kind, &host_name(node));
+                let (op, after) = match kind {
+                    Kind::ReadError => (Op::Read, self.dice.within(0..=3)),
+                    Kind::DirectorySyncError => (Op::SyncDirectory, self.dice.within(0..=1)),
+                    _ => (Op::Create, 0),
+                };
+                machine.disk.fail_after(op, after);
+                plant.kill(node);
+                if kind != Kind::ReadError {
+                    machine.disk.lose_file("spare");
+                }
+                self.later(20..=1_000, Heal::Boot(node), plant);
+            }
+            Kind::CheckpointError => {
+                self.note(kind, &host_name(node));
+                machine.store.fail_after(self.dice.within(0..=6));
+            }
+            Kind::SlowSync | Kind::StalledSync => {
+                let stall = STALL.as_millis() as u64;
+                let (delay, span) = match kind {
+                    Kind::SlowSync => (self.dice.millis(5..=600), 200..=4_000),
+                    _ => (self.dice.millis(stall..=3 * stall), 2_000..=6_000),
+                };
                 self.note(kind, &format!("{} takes {delay:?}", host_name(node)));
-                machine.disk.set_sync_delay(delay);
-                self.later(200..=4_000, Heal::FastSync(node), plant);
+                self.begin(span, Effect::SlowSync(node, delay), plant);
+            }
+            Kind::SlowDisk => {
+                let delay = self.dice.millis(1..=80);
+                self.note(kind, &format!("{} takes {delay:?}", host_name(node)));
+                self.begin(500..=4_000, Effect::SlowDisk(node, delay), plant);
             }
             Kind::DiskFull => {
                 self.note(kind, &host_name(node));
-                machine.disk.set_capacity(machine.disk.used_bytes() + self.dice.within(0..=200_000));
-                if self.dice.percent(50) {
-                    machine.store.fill_after(Some(self.dice.within(0..=10)));
-                }
-                self.later(500..=5_000, Heal::MakeRoom(node), plant);
+                let capacity = machine.disk.used_bytes() + self.dice.within(0..=200_000);
+                let room = self.dice.percent(50).then(|| self.dice.within(0..=10));
+                self.begin(500..=5_000, Effect::Full(node, capacity, room), plant);
             }
             Kind::CheckpointRot => {
-                self.note(kind, &host_name(node));
+                if !plant.may_lose_storage(node) {
+                    return false;
+                }
                 plant.kill(node);
                 self.later(20..=3_000, Heal::Boot(node), plant);
-                return machine.store.rot();
+                let Some(place) = machine.store.rot() else { return self.only_killed(node, plant) };
+                self.note(kind, &format!("{}, in {place}", host_name(node)));
+                plant.tally.happened(kind);
+            }
+            Kind::LogRot => {
+                if !has_spare(plant) || !plant.may_lose_storage(node) {
+                    return false;
+                }
+                plant.kill(node);
+                self.later(20..=3_000, Heal::Boot(node), plant);
+                let Some((file, offset)) = machine.disk.rot() else { return self.only_killed(node, plant) };
+                self.note(kind, &format!("{}, in {file} at byte {offset}", host_name(node)));
+                machine.is_rotten.set(true);
+            }
+            Kind::DiskLoss => {
+                let is_registered = plant.directory().0.contains_key(&node);
+                if !has_spare(plant) || !is_registered || !plant.may_lose_storage(node) {
+                    return false;
+                }
+                self.note(kind, &host_name(node));
+                plant.kill(node);
+                machine.lose_data();
+                machine.standing.set(Standing::Lost);
+                self.later(20..=3_000, Heal::Boot(node), plant);
             }
             Kind::Transfer => {
-                self.note(kind, &host_name(node));
-                machine.ask_to_hand_over();
+                let leads = |node: &NodeId| {
+                    let running = plant.machines[node].node();
+                    running.is_some_and(|running| {
+                        running.hosted().into_iter().any(|group| running.leader(group) == Some(*node))
+                    })
+                };
+                let leaders: Vec<NodeId> = up.into_iter().filter(leads).collect();
+                if leaders.is_empty() {
+                    return false;
+                }
+                let leader = *self.dice.pick(&leaders);
+                self.note(kind, &host_name(leader));
+                plant.machines[&leader].ask_to_hand_over();
             }
-            Kind::SlowClients | Kind::Overload => {
+            Kind::AdminTransfer | Kind::AddNode | Kind::RemoveNode | Kind::Drain | Kind::Rebalance | Kind::Overload => {
+                return self.order(kind, node, plant);
+            }
+            Kind::RollingRestart => {
+                if self.rolling.is_some() {
+                    return false;
+                }
+                self.note(kind, "every node in turn");
+                self.rolling = Some(Rolling { left: plant.members(), turn: None });
+            }
+            Kind::SlowClients | Kind::GatewayRush => {
                 let number = 1 + self.dice.index(plant.gateways.len());
                 let slow = [Offence::SlowHead, Offence::SlowBody, Offence::DeafEar];
-                let offence = if kind == Kind::Overload { Offence::Rush } else { *self.dice.pick(&slow) };
+                let offence = if kind == Kind::GatewayRush { Offence::Rush } else { *self.dice.pick(&slow) };
                 if !plant.web.want(offence, number) {
                     return false;
                 }
@@ -162,9 +208,86 @@ impl Faults {
                 self.note(kind, &gateway_name(number));
                 plant.kill_gateway(number);
                 self.later(100..=3_000, Heal::BootGateway(number), plant);
+                plant.tally.happened(kind);
             }
         }
         true
+    }
+
+    /// Tells the operator to do something.
+    fn order(&mut self, kind: Kind, node: NodeId, plant: &mut Plant) -> bool {
+        if plant.operator.is_busy() {
+            return false;
+        }
+        match kind {
+            Kind::AdminTransfer => {
+                let groups: Vec<_> = plant.groups().into_iter().collect();
+                if groups.is_empty() {
+                    return false;
+                }
+                let group = *self.dice.pick(&groups);
+                let views = plant.views(group);
+                let heirs = views.iter().filter(|(node, view)| !view.is_leader && view.voters.contains(node));
+                let heirs: Vec<NodeId> = heirs.map(|(node, _)| *node).collect();
+                if heirs.is_empty() {
+                    return false;
+                }
+                let heir = *self.dice.pick(&heirs);
+                self.note(kind, &format!("{group} to {}", host_name(heir)));
+                plant.operator.transfer(group, heir);
+            }
+            Kind::AddNode => {
+                let Some(spare) = has_spare(plant).then(|| plant.start_spare()).flatten() else { return false };
+                self.note(kind, &host_name(spare));
+                plant.operator.add(spare);
+            }
+            Kind::RemoveNode => {
+                if plant.members().len() <= NODES_MIN {
+                    let Some(spare) = has_spare(plant).then(|| plant.start_spare()).flatten() else { return false };
+                    self.note(kind, &format!("first {} comes", host_name(spare)));
+                    plant.operator.add(spare);
+                }
+                self.note(kind, &host_name(node));
+                plant.operator.remove(node);
+            }
+            Kind::Drain => {
+                self.note(kind, &host_name(node));
+                plant.operator.drain(node);
+            }
+            Kind::Overload => {
+                let groups: Vec<_> = plant.groups().into_iter().filter(|group| *group != GroupId::DIRECTORY).collect();
+                if groups.is_empty() {
+                    return false;
+                }
+                let group = *self.dice.pick(&groups);
+                self.note(kind, &group.to_string());
+                plant.operator.flood(group);
+            }
+            _ => {
+                self.note(kind, "the cluster");
+                plant.operator.rebalance();
+            }
+        }
+        true
+    }
+
+    /// The node, or its machine, is to end in the middle of what it writes.
+    fn set_fuse(&mut self, kind: Kind, machine: &Machine) {
+        let edge = self.dice.percent(75).then(|| self.dice.pick(EDGES).0);
+        let passes = if edge.is_some() { self.dice.within(0..=2) } else { self.dice.within(0..=15) };
+        let end = if kind == Kind::KillInWrite { End::Process } else { End::Power };
+        let takes_effect = self.dice.percent(50);
+        let place = edge.map_or_else(|| "any edge".to_owned(), |edge| edge.to_string());
+        let when = if takes_effect { "after" } else { "before" };
+        self.note(kind, &format!("{}, {when} {place}, {passes} later", host_name(machine.id)));
+        machine.power.arm(Fuse { edge, passes, takes_effect, end });
+    }
+
+    /// What was to be struck was not there, so all that came of it is a kill.
+    fn only_killed(&self, node: NodeId, plant: &Plant) -> bool {
+        self.note(Kind::Kill, &host_name(node));
+        plant.tally.happened(Kind::Kill);
+        false
     }
 
     fn note(&self, kind: Kind, what: &str) {
@@ -174,6 +297,12 @@ impl Faults {
     fn later(&mut self, millis: RangeInclusive<u64>, heal: Heal, plant: &Plant) {
         let due = plant.elapsed() + self.dice.millis(millis);
         self.pending.push((due, heal));
+    }
+
+    /// Something is wrong for a while.
+    fn begin(&mut self, millis: RangeInclusive<u64>, effect: Effect, plant: &mut Plant) {
+        let begun = plant.begin(effect);
+        self.later(millis, Heal::End(begun), plant);
     }
 
     /// The way between a node and some other machine.
@@ -201,12 +330,25 @@ impl Faults {
         let span = self.dice.within(100..=5_000);
         for other in others {
             if kind == Kind::Partition || inwards {
-                plant.cut(&other, &name);
+                self.begin(span..=span, Effect::Cut { from: other.clone(), to: name.clone() }, plant);
             }
             if kind == Kind::Partition || !inwards {
-                plant.cut(&name, &other);
+                self.begin(span..=span, Effect::Cut { from: name.clone(), to: other }, plant);
             }
-            self.later(span..=span, Heal::Mend(name.clone(), other), plant);
         }
+        plant.tally.happened(kind);
     }
+}
+
+/// Nodes that a cluster has at least: as many as a group is kept on.
+const NODES_MIN: usize = 3;
+
+/// Whether there is a machine in reserve that nobody waits for.
+fn has_spare(plant: &Plant) -> bool {
+    let waiting = plant
+        .machines
+        .values()
+        .filter(|machine| machine.is_rotten.get() || machine.standing.get() == Standing::Lost)
+        .count();
+    plant.spares().len() > waiting
 }

@@ -42,22 +42,23 @@ impl Host {
             let dice = Dice::new(options.seed, &name);
             Browser::new(name, options, shop, house.clone(), &self.trace, dice)
         };
-        let leaving = |ended: ()| {
-            shop.web.leave();
-            ended
-        };
         let visiting = (1..=options.web.visitors).map(|visitor| {
             let browser = browser(format!("visitor-{}{visitor}", self.number));
-            async move { leaving(visitor::visit(browser, options, shop).await) }
+            async move {
+                visitor::visit(browser, options, shop).await;
+                shop.web.leave();
+            }
         });
         let organising = async {
             if self.number == 1 {
-                leaving(promoter::promote(browser("promoter".to_owned()), options, shop).await);
+                promoter::promote(browser("promoter".to_owned()), options, shop).await;
+                shop.web.leave();
             }
         };
         let offending = async {
             if self.number == 1 {
-                leaving(offender::offend(options, shop, house.clone(), &self.trace).await);
+                offender::offend(options, shop, house.clone(), &self.trace).await;
+                shop.web.leave();
             }
         };
         tokio::join!(futures::future::join_all(visiting), organising, offending);
