@@ -55,7 +55,8 @@ impl Waitlist {
                 if ask.user != *user || Some(ask.showtime) != record.showtime {
                     return Err(format!("{} asked", ask.user));
                 }
-                if self.entries.keys().chain(self.gone.keys()).any(|known| known >= entry) {
+                let mut known = self.entries.keys().chain(self.gone.keys()).filter(|id| id.group() == entry.group());
+                if known.any(|known| known >= entry) {
                     return Err("it does not follow those before".into());
                 }
                 let entered = Entry { showtime: ask.showtime, user: *user, wish: ask.clone(), offered: None };

@@ -22,7 +22,7 @@ pub(crate) struct Args {
     #[arg(long, default_value = "")]
     only: String,
     /// A run that takes longer than this many seconds is ended, and shows nothing.
-    #[arg(long, default_value_t = 120)]
+    #[arg(long, default_value_t = 300)]
     seed_seconds: u64,
 }
 
