@@ -8,11 +8,19 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tonic::transport::server::TcpIncoming;
-use vestibule_raft::data_dir::DataDir;
+use vestibule_raft::data_dir::{Aside, DataDir};
+use vestibule_raft::metrics::NodeMetrics;
 use vestibule_raft::node::{Node, NodeConfig, NodeSeams, StartError};
-use vestibule_raft::seams::{SystemClock, SystemIds, ThreadSpawner};
+use vestibule_raft::seams::{CheckpointStore, SystemClock, SystemIds, ThreadSpawner};
+use vestibule_raft::types::NodeId;
+
+/// How often a node that has put checkpoints aside looks whether what was in them has come back.
+const ASIDE_INTERVAL: Duration = Duration::from_millis(200);
+/// After how many looks in vain it says again where they lie.
+const LOOKS_A_REMINDER: u32 = 150;
 
 /// A node with the directory that it keeps locked.
 pub(crate) struct Running {
@@ -35,9 +43,9 @@ pub(crate) async fn start(
     let data = DataDir::open(directory, &config.cluster, id, &SystemIds)?;
     let store = match data.checkpoint_store() {
         Ok(store) => store,
+        Err(error) if error.is_damage() => put_aside(&data, id, &error)?,
         Err(error) => {
-            tracing::error!(node = id, %error, "the checkpoints cannot be opened; they will be made again from the log");
-            data.replace_checkpoint_store()?
+            return Err(error).context("the checkpoints cannot be opened, and may be good: nothing is touched");
         }
     };
     let mut seams = NodeSeams {
@@ -57,17 +65,68 @@ pub(crate) async fn start(
     };
     let node = match Node::start(config.clone(), seams.clone(), incoming(&listener)?).await {
         Err(StartError::Checkpoint(error)) => {
-            tracing::error!(node = id, %error, "the checkpoints are damaged; they will be made again from the log");
             drop(seams.store);
-            seams.store = data.replace_checkpoint_store()?;
+            seams.store = put_aside(&data, id, &error)?;
             Node::start(config, seams, incoming(&listener)?).await?
         }
         other => other?,
     };
+    tokio::spawn(mind_aside(id, data.aside(), node.metrics()));
     if let Some((segment, offset)) = node.recovery.trimmed {
         tracing::warn!(node = id, "an unfinished write was cut off in segment {segment:016x} at byte {offset}");
     }
     Ok(Running { node, _data: data })
+}
+
+/// Puts the checkpoints out of the way; what was in them comes from the log, and what the log has purged from peers.
+fn put_aside(
+    data: &DataDir,
+    node: NodeId,
+    error: &(dyn std::error::Error + 'static),
+) -> anyhow::Result<Arc<dyn CheckpointStore>> {
+    let store = data.replace_checkpoint_store()?;
+    let aside = data.aside().list()?.into_values().next_back().unwrap_or_default();
+    tracing::error!(
+        node,
+        error,
+        aside = %aside.display(),
+        "the checkpoints are of no use, and were put aside; they will be made again from the log and from peers"
+    );
+    Ok(store)
+}
+
+/// Keeps checkpoints that were put aside until everything is here again, and says meanwhile where they lie: they may be
+/// the only copy.
+async fn mind_aside(node: NodeId, aside: Aside, metrics: NodeMetrics) {
+    for look in 1_u32.. {
+        let there = match aside.list() {
+            Ok(there) if there.is_empty() => return,
+            Ok(there) => there,
+            Err(error) => return tracing::warn!(node, %error, "cannot see what was put aside"),
+        };
+        tokio::time::sleep(ASIDE_INTERVAL).await;
+        match metrics.missing() {
+            None => {
+                // Blocks for the time that it takes to remove some files.
+                match tokio::task::spawn_blocking(move || aside.remove()).await {
+                    Ok(Ok(())) => tracing::info!(node, "everything is here again; what was put aside has been removed"),
+                    failed => tracing::warn!(node, ?failed, "what was put aside cannot be removed"),
+                }
+                return;
+            }
+            Some(missing) if look.is_multiple_of(LOOKS_A_REMINDER) => {
+                let copies: Vec<_> = there.into_values().map(|path| path.display().to_string()).collect();
+                tracing::error!(
+                    node,
+                    missing,
+                    copies = copies.join(", "),
+                    "not everything has come back from the log and from peers; if no peer has it, these checkpoints that were put aside are \
+                     the only copy"
+                );
+            }
+            Some(_) => {}
+        }
+    }
 }
 
 /// Takes the address a node listens on.

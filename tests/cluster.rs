@@ -60,7 +60,20 @@ fn damage_is_named_and_what_can_be_made_again_is() {
     cluster.start_node(2);
     catches_up(&cluster, 2, group_of(&showtime));
     clean_report(cluster.start_rush(&showtime, "60", &["--seed", "22"]).finish());
+    // What was damaged is kept until everything is here again.
+    let aside = cluster.node_data(2).join("checkpoint.broken.1");
+    eventually("what was put aside is removed", || (!aside.exists()).then_some(()));
     cluster.kill_node(2);
+
+    // One that cannot be read may be good: it is left where it is. As an error of the disk would, this says nothing of it.
+    let (checkpoint, elsewhere) = (cluster.node_data(2).join("checkpoint"), cluster.node_data(2).join("elsewhere"));
+    std::fs::rename(&checkpoint, &elsewhere).expect("it can be renamed");
+    std::fs::write(&checkpoint, "not a directory").expect("it can be written");
+    let says = cluster.start_in_vain(2);
+    assert!(says.contains("may be good: nothing is touched"), "{says}");
+    assert!(!aside.exists() && checkpoint.is_file(), "nothing is touched");
+    std::fs::remove_file(&checkpoint).expect("it can be removed");
+    std::fs::rename(&elsewhere, &checkpoint).expect("it can be renamed");
 
     // The log is: damaged, the node says where and does not start. Neither does it on another's data.
     let segment = files(&cluster.node_data(2).join("wal")).into_iter().find(|file| file.extension().is_some());

@@ -27,6 +27,15 @@ impl Tmpfs {
         assert!(filler.exists(), "there is no filler");
     }
 
+    /// Takes what room there is again.
+    fn fill_up(&self) {
+        let more = self.0.join("more");
+        let mut command = Command::new("dd");
+        command.args(["if=/dev/zero", "bs=4k", "status=none", "oflag=append", "conv=notrunc"]);
+        // It fails when the disk is full, which is what is wanted.
+        let _ = command.arg(of(&more)).status();
+    }
+
     fn make_room(&self) {
         std::fs::remove_file(self.0.join("filler")).expect("the filler can be removed");
     }
@@ -99,4 +108,48 @@ fn a_full_disk_costs_no_sale_and_three_of_them_cost_nothing_but_time() {
     clean_report(cluster.start_rush(&queued, "60", &["--seed", "33"]).finish());
     // Before their disks go.
     (1..=3).for_each(|id| cluster.kill_node(id));
+}
+
+#[test]
+fn a_node_that_is_restarted_on_a_full_disk_takes_part_and_loses_no_checkpoint() {
+    let mut cluster = Cluster::without_nodes(3, 1, &["--segment-mib", "1", "--ballast-mib", "8"]);
+    let Some(disk) = Tmpfs::mount(cluster.node_data(1), 96) else {
+        eprintln!("SKIPPED: a tmpfs cannot be mounted here (not root?); a restart on a full disk was NOT tested");
+        return;
+    };
+    (1..=3).for_each(|id| cluster.start_node(id));
+    let token = cluster.token();
+    let showtime = cluster.sell(&token, &["--hold-seconds", "5"]);
+    clean_report(cluster.start_rush(&showtime, "100", &["--seed", "41"]).finish());
+    cluster.wait_until_caught_up(1);
+
+    disk.fill();
+    eventually("the node notices", || (full(&cluster)[0] == Some(true)).then_some(()));
+    // What giving the ballast up has freed is gone, too.
+    disk.fill_up();
+    for (what, seed) in [("killed", "42"), ("stopped", "43")] {
+        match what {
+            "killed" => cluster.kill_node(1),
+            _ => cluster.stop_node(1),
+        }
+        disk.fill_up();
+        cluster.start_node(1);
+        let is_full = |node: &serde_json::Value| node["node"] == 1 && node["diskFull"] == true;
+        eventually("it is up, and says that its disk is full", || cluster.status().iter().any(is_full).then_some(()));
+        clean_report(cluster.start_rush(&showtime, "40", &["--seed", seed]).finish());
+        cluster.wait_until_caught_up(1);
+        assert!(cluster.node(1).is_running(), "{what}: it goes on");
+        let aside = std::fs::read_dir(cluster.node_data(1)).expect("it can be listed");
+        let is_aside = |name: std::ffi::OsString| name.to_string_lossy().starts_with("checkpoint.broken");
+        assert!(!aside.flatten().any(|entry| is_aside(entry.file_name())), "{what}: its checkpoint was not damaged");
+    }
+
+    disk.make_room();
+    std::fs::remove_file(disk.0.join("more")).expect("the rest can be removed");
+    eventually("there is room", || (full(&cluster)[0] == Some(false)).then_some(()));
+    clean_report(cluster.start_rush(&showtime, "40", &["--seed", "44"]).finish());
+    cluster.kill_all_and_restart();
+    clean_report(cluster.start_rush(&showtime, "40", &["--seed", "45"]).finish());
+    // Before the disk goes.
+    cluster.kill_node(1);
 }

@@ -117,6 +117,42 @@ mod tests {
         }
     }
 
+    /// `compute_shuffled_index` of the consensus specification (phase 0), line by line.
+    fn compute_shuffled_index(mut index: u64, index_count: u64, seed: &[u8]) -> u64 {
+        let hash = |data: Vec<u8>| Sha256::digest(data).to_vec();
+        assert!(index < index_count);
+        for current_round in 0..90_u8 {
+            let mut of_round = seed.to_vec();
+            of_round.push(current_round);
+            let eight = hash(of_round.clone())[0..8].iter().rev().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
+            let pivot = eight % index_count;
+            let flip = (pivot + index_count - index) % index_count;
+            let position = u64::max(index, flip);
+            for shift in [0, 8, 16, 24] {
+                of_round.push(((position / 256) >> shift) as u8);
+            }
+            let source = hash(of_round);
+            let byte = source[((position % 256) / 8) as usize];
+            let bit = (byte >> (position % 8)) % 2;
+            index = if bit == 1 { flip } else { index };
+        }
+        index
+    }
+
+    /// The vectors of the specification end at 100 entrants: below the first step to a second hash of a round.
+    #[test]
+    fn it_is_the_specification_also_for_many() {
+        for (count, step) in [(1, 1), (100, 1), (257, 1), (1_000, 1), (65_537, 97), (10_000_000, 9_973)] {
+            for seed in [[0; 32], [7; 32], Sha256::digest([1]).into()] {
+                let shuffle = Shuffle::new(seed, count);
+                for index in (0..count).step_by(step).chain([count - 1]) {
+                    let wanted = compute_shuffled_index(index, count, &seed);
+                    assert_eq!(shuffle.position_of(index), Some(wanted), "{index} of {count}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn of_ten_million_any_can_be_computed() {
         let shuffle = Shuffle::new([7; 32], 10_000_000);

@@ -139,7 +139,7 @@ pub enum Event {
         /// Until when it may shop.
         expires_at: Timestamp,
     },
-    /// `queue.expired`: a session ran out.
+    /// `queue.expired`: a session ran out in which nothing was bought.
     AdmissionExpired {
         /// The ticket.
         ticket: TicketNumber,
@@ -153,7 +153,7 @@ pub enum Event {
         /// How many of them.
         count: u64,
     },
-    /// `queue.done`: a session ended with a purchase.
+    /// `queue.done`: a session ended in which something was bought.
     AdmissionDone {
         /// The ticket.
         ticket: TicketNumber,

@@ -20,15 +20,30 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A long value is told by its length and its hash.
+/// A row as it is read again by [`rows_of`].
 pub(crate) fn row_line(row: &Row) -> String {
-    let value = if row.value.len() <= 400 {
-        hex(&row.value)
-    } else {
-        let hash: [u8; 32] = <sha2::Sha256 as sha2::Digest>::digest(&row.value).into();
-        format!("{} bytes, sha256 {}", row.value.len(), hex(&hash))
+    format!("{} = {}", hex(&row.key), hex(&row.value))
+}
+
+/// A row of which a long value is told by its length and its hash alone.
+pub(crate) fn short_row_line(row: &Row) -> String {
+    if row.value.len() <= 400 {
+        return row_line(row);
+    }
+    let hash: [u8; 32] = <sha2::Sha256 as sha2::Digest>::digest(&row.value).into();
+    format!("{} = {} bytes, sha256 {}", hex(&row.key), row.value.len(), hex(&hash))
+}
+
+/// The rows of a fixture.
+pub(crate) fn rows_of(fixture: &str) -> Vec<Row> {
+    let bytes = |hex: &str| -> Vec<u8> {
+        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
     };
-    format!("{} = {value}\n", hex(&row.key))
+    let row = |line: &str| {
+        let (key, value) = line.split_once(" = ").unwrap();
+        Row { key: bytes(key), value: bytes(value) }
+    };
+    fixture.lines().map(row).collect()
 }
 
 /// The name and the bytes of a command, which must decode again.

@@ -45,6 +45,13 @@ pub(crate) fn reasons<W, C: Debug>(cases: &[Case<W, C>]) -> Vec<(String, String)
     cases.iter().flat_map(of_case).collect()
 }
 
+/// Those of the commands and refusals observed for which there is no row. A request id that another body used is a reason
+/// for every command.
+pub(crate) fn unknown(observed: &BTreeSet<(String, String)>, rows: &[(String, String)]) -> Vec<(String, String)> {
+    let is_known = |reason: &&(String, String)| reason.1 == "RequestIdReused" || rows.contains(reason);
+    observed.iter().filter(|reason| !is_known(reason)).cloned().collect()
+}
+
 /// Where a refusal stands among the others: bounds that depend on something after all that may be missing.
 fn place(refusal: &Refusal, is_dependent: bool) -> (u16, bool) {
     if is_dependent { (Refusal::NoSuchSink.precedence(), true) } else { (refusal.precedence(), false) }

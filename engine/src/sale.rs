@@ -75,7 +75,8 @@ pub struct Sale {
     pub seats_per_hold_max: u32,
     /// Seats and places of one buyer in this showtime, held and sold, 1 to 10,000. Default 6.
     pub seats_per_buyer_max: u32,
-    /// Refuse hand-picked seats that would leave one free seat alone. Default false.
+    /// Refuse hand-picked seats that would leave alone one seat free to the buyer, through the channel named or without one.
+    /// Default false.
     pub prevent_orphans: bool,
     /// Offer freed seats to a waitlist. Default false.
     pub waitlist: bool,

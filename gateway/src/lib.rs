@@ -15,7 +15,8 @@
 //! - [`Gateway`], [`GatewayConfig`] and [`serve`] are all that the outside uses; [`PaymentProvider`] is the seam for
 //!   whoever takes the money.
 //! - `routes`: one file a noun, one function a call. `extract`: what they take from a request. `wire`: the JSON.
-//! - `error`: the one match from refusals and accidents to status and code. `edge`: what every request passes.
+//! - `error`: the one match from refusals and accidents to status and code. `edge`: what every request passes; `begun`: what
+//!   every connection passes before it.
 //! - `tokens`: who somebody is. `mirror`: what is kept in memory. `layout`: a venue's seats and their names.
 //! - `backend`: the cluster with everything counted. `metrics`: the counters.
 
@@ -23,6 +24,7 @@
 
 mod app;
 mod backend;
+mod begun;
 mod config;
 mod edge;
 mod error;

@@ -1,6 +1,7 @@
 //! Serves connections: bounded heads, bounded numbers, a graceful end.
 
 use crate::Gateway;
+use crate::begun::Begun;
 use axum::serve::Listener;
 use http::Request;
 use hyper::body::Incoming;
@@ -10,6 +11,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tower::ServiceExt;
@@ -60,6 +62,16 @@ pub async fn serve<L: Listener>(listener: L, gateway: Gateway, shutdown: impl Fu
             () = &mut shutdown => break,
         };
         let service = router.clone().map_request(|request: Request<Incoming>| request.map(axum::body::Body::new));
+        let io = Begun::new(io);
+        let has_begun = io.flag();
+        let head_timeout = config.head_timeout;
+        let silent = async move {
+            tokio::time::sleep(head_timeout).await;
+            if has_begun.load(Ordering::Relaxed) {
+                // From here on hyper has an eye on the time.
+                std::future::pending::<()>().await;
+            }
+        };
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(io), TowerToHyperService::new(service));
         let connection = graceful.watch(connection.into_owned());
         let counted = gateway.app.metrics.connected();
@@ -72,6 +84,7 @@ pub async fn serve<L: Listener>(listener: L, gateway: Gateway, shutdown: impl Fu
                     }
                 }
                 _ = uncut.changed() => {}
+                () = silent => tracing::debug!("a connection did not begin in time"),
             }
             drop((counted, place));
         });

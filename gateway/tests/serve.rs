@@ -64,6 +64,20 @@ async fn heads_are_bounded_in_time_and_size() {
     served.done.await.unwrap();
 }
 
+/// Found by `vestibule-sim run --seed 17`: whoever said nothing, or began like HTTP/2 and went no further, kept a connection.
+#[tokio::test]
+async fn a_connection_that_does_not_begin_is_not_waited_for() {
+    let served = served(GatewayConfig { head_timeout: Duration::from_millis(100), ..support::config() }).await;
+    for begin in ["", "P", "PRI * HTTP/2.0\r\n"] {
+        let silent = send(served.address, begin).await;
+        let closed = tokio::time::timeout(Duration::from_secs(10), all(silent)).await;
+        assert!(closed.is_ok(), "{begin:?} is still waited for");
+    }
+    assert!(all(send(served.address, GUEST).await).await.starts_with("HTTP/1.1 201"));
+    served.stop.send(()).unwrap();
+    served.done.await.unwrap();
+}
+
 #[tokio::test]
 async fn what_is_under_way_ends_well() {
     let served = served(GatewayConfig { first_token_keys: None, ..support::config() }).await;

@@ -17,10 +17,14 @@
 mod meta;
 mod outage;
 mod pace;
+mod pulse;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 pub(crate) use meta::is_damage_of_group;
 pub use meta::{CheckpointMeta, ForeignCheckpoints};
+pub use pulse::NoAnswer;
 pub(crate) use verify::verify;
 
 use crate::machine;
@@ -31,21 +35,28 @@ use crate::wal::{Owner, WalGroup};
 use meta::{IDENTITY_KEY, META_KEY, check_identity, damaged, identity, row_key, seal, unseal};
 use outage::Outage;
 use pace::Pace;
+use pulse::Pulse;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 use vestibule_engine::planted::{self, Bug};
 use vestibule_engine::{GroupId, Row};
 
 /// Bytes of rows that are read from the store at a time, unless something else is said.
 const PAGE_BYTES: usize = 256 << 10;
-/// How long a checkpoint waits for the log.
+/// How long whoever wants a checkpoint waits for the log to have what is to be in it. After that an older one has to do.
 const LOG_PATIENCE: Duration = Duration::from_secs(30);
-/// How long a checkpoint may take to be loaded: damaged files can make sled hang. 5 million places take a few seconds.
-const LOAD_PATIENCE: Duration = Duration::from_secs(60);
+/// How often it looks.
+const LOG_PAUSE: Duration = Duration::from_millis(5);
+/// How long the checkpointer may take over a page, or anything else that it does in one piece, before it counts as
+/// stalled: damaged files can make sled hang. However long a whole checkpoint takes to be loaded, page follows page.
+const STALLED_AFTER: Duration = Duration::from_secs(60);
+/// Rows of which a machine is made between two signs of life.
+const ROWS_A_BEAT: usize = 4_096;
 /// How long the last changes may take to be written when the node stops.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(60);
 /// Requests that may wait for the checkpointer.
@@ -61,21 +72,33 @@ fn namespace(group: GroupId, slot: u8) -> String {
     format!("{group}.{slot}")
 }
 
+fn next_index(meta: &CheckpointMeta) -> u64 {
+    meta.last.map_or(0, |last| last.index + 1)
+}
+
 type Answer<T> = oneshot::Sender<io::Result<T>>;
 
 enum Request {
     Load { group: GroupId, answer: Answer<Applied> },
     Attach { state: Arc<GroupState>, log: WalGroup, answer: Answer<()> },
-    Save { group: GroupId, answer: Answer<CheckpointMeta> },
+    Save { group: GroupId, answer: Answer<Saved> },
     BeginRead { group: GroupId, answer: Answer<Pinned> },
     ReadPage { group: GroupId, pin: Arc<()>, after: Option<Vec<u8>>, answer: Answer<Vec<Row>> },
     BeginReceive { group: GroupId, answer: Answer<Receiving> },
     PutPage { receiving: Receiving, rows: Vec<Row>, answer: Answer<Receiving> },
     FinishReceive { receiving: Receiving, answer: Answer<Receiving> },
     Install { receiving: Receiving, meta: Box<CheckpointMeta>, answer: Answer<()> },
+    Unpin { group: GroupId, answer: Answer<bool> },
     Forget { group: GroupId, answer: Answer<()> },
     SetAside { group: GroupId, answer: Answer<()> },
     Close { answer: Answer<()> },
+}
+
+/// What is durable of a group.
+struct Saved {
+    meta: CheckpointMeta,
+    /// The index, plus one, up to which what was applied is written as soon as the log has it on disk.
+    awaited: Option<u64>,
 }
 
 /// A checkpoint that is being read: it does not change while this lives.
@@ -120,7 +143,9 @@ pub struct Receiving {
 /// A handle to the checkpointer of a node. Clones share it.
 #[derive(Clone)]
 pub struct Checkpoints {
-    requests: mpsc::Sender<Request>,
+    /// With the time at which each was made.
+    requests: mpsc::Sender<(Instant, Request)>,
+    pulse: Arc<Pulse>,
     condition: watch::Receiver<Condition>,
     saved: watch::Receiver<BTreeMap<GroupId, u64>>,
     pace: Arc<Pace>,
@@ -140,7 +165,7 @@ impl Checkpoints {
         let (fail, condition) = watch::channel(Condition::Running);
         let (save, saved) = watch::channel(BTreeMap::new());
         let (slots, attached) = (BTreeMap::new(), BTreeMap::new());
-        let dirt: Arc<Dirt> = Arc::default();
+        let (dirt, pulse): (Arc<Dirt>, Arc<Pulse>) = Default::default();
         let page_bytes = Arc::new(AtomicUsize::new(PAGE_BYTES));
         let task = Checkpointer {
             store,
@@ -152,23 +177,33 @@ impl Checkpoints {
             outage: None,
             dirt: dirt.clone(),
             page_bytes: page_bytes.clone(),
+            pulse: pulse.clone(),
             fail,
             save,
         };
-        (Self { requests, condition, saved, pace: Arc::default(), dirt, page_bytes }, task.run(received))
+        (Self { requests, pulse, condition, saved, pace: Arc::default(), dirt, page_bytes }, task.run(received))
     }
 
     async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> io::Result<T> {
-        let stopped = || io::Error::other("the checkpointer has stopped");
+        let stopped = || io::Error::other(NoAnswer::Stopped);
         let (answer, answered) = oneshot::channel();
-        self.requests.send(request(answer)).await.map_err(|_| stopped())?;
+        self.requests.send((Instant::now(), request(answer))).await.map_err(|_| stopped())?;
         answered.await.map_err(|_| stopped())?
     }
 
-    async fn ask_within<T>(&self, patience: Duration, request: impl FnOnce(Answer<T>) -> Request) -> io::Result<T> {
-        let late =
-            || io::Error::new(io::ErrorKind::TimedOut, format!("the checkpointer gave no answer in {patience:?}"));
-        tokio::time::timeout(patience, self.ask(request)).await.map_err(|_| late())?
+    /// Asks, and gives up when the checkpointer does not get on: with this, or with what was asked for before.
+    async fn ask_while_it_gets_on<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> io::Result<T> {
+        let mut asked = std::pin::pin!(self.ask(request));
+        let mut steps = self.pulse.steps();
+        loop {
+            match tokio::time::timeout(STALLED_AFTER, &mut asked).await {
+                Ok(answer) => return answer,
+                Err(_) if self.pulse.steps() == steps => {
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, NoAnswer::Stalled(STALLED_AFTER)));
+                }
+                Err(_) => steps = self.pulse.steps(),
+            }
+        }
     }
 
     /// From now on, checkpoints leave this node with so many bytes a second, all together.
@@ -186,10 +221,10 @@ impl Checkpoints {
         self.page_bytes.store(bytes, Ordering::Relaxed);
     }
 
-    /// Loads and verifies the checkpoint of a group. `InvalidData` means that it is damaged; whatever the error, it is
-    /// of no use.
+    /// Loads and verifies the checkpoint of a group. `InvalidData` means that it is damaged, and [`NoAnswer`] that it may
+    /// be; with any other error it may be good.
     pub(crate) async fn load(&self, group: GroupId) -> io::Result<Applied> {
-        self.ask_within(LOAD_PATIENCE, |answer| Request::Load { group, answer }).await
+        self.ask_while_it_gets_on(|answer| Request::Load { group, answer }).await
     }
 
     /// From now on, the state's changes are written, once the entries that they come from are on disk in `log`. What the
@@ -198,10 +233,21 @@ impl Checkpoints {
         self.ask(|answer| Request::Attach { state, log, answer }).await
     }
 
-    /// Makes what the group has applied durable, and says what that is. While the group's checkpoint is being read,
-    /// the answer is that older one.
+    /// Makes what the group has applied durable, and says what that is. While the group's checkpoint is being read, and
+    /// when the log takes too long to have on disk what was applied, the answer is an older one.
     pub async fn save(&self, group: GroupId) -> io::Result<CheckpointMeta> {
-        self.ask(|answer| Request::Save { group, answer }).await
+        let deadline = Instant::now() + LOG_PATIENCE;
+        let mut wanted = None;
+        loop {
+            let Saved { meta, awaited } = self.ask(|answer| Request::Save { group, answer }).await?;
+            // What is applied meanwhile is not waited for: it would never end.
+            let Some(awaited) = awaited else { return Ok(meta) };
+            if next_index(&meta) >= *wanted.get_or_insert(awaited) || Instant::now() > deadline {
+                return Ok(meta);
+            }
+            // Here and not where checkpoints are written: the other groups' go on.
+            tokio::time::sleep(LOG_PAUSE).await;
+        }
     }
 
     /// Begins to read the group's durable checkpoint.
@@ -239,6 +285,12 @@ impl Checkpoints {
         self.ask(|answer| Request::Install { receiving, meta, answer }).await
     }
 
+    /// Takes the group's checkpoint from whoever reads it: what they have not read yet they do not get. It can change
+    /// again then. Gives whether anybody read it.
+    pub(crate) async fn unpin(&self, group: GroupId) -> io::Result<bool> {
+        self.ask(|answer| Request::Unpin { group, answer }).await
+    }
+
     /// Gives up the checkpoint of a group that is hosted here no longer. Nothing of it is written any more.
     pub async fn forget(&self, group: GroupId) -> io::Result<()> {
         self.ask(|answer| Request::Forget { group, answer }).await
@@ -246,12 +298,16 @@ impl Checkpoints {
 
     /// Removes the checkpoint of a group that is damaged, and leaves those of the others alone.
     pub(crate) async fn set_aside(&self, group: GroupId) -> io::Result<()> {
-        self.ask_within(LOAD_PATIENCE, |answer| Request::SetAside { group, answer }).await
+        self.ask_while_it_gets_on(|answer| Request::SetAside { group, answer }).await
     }
 
     /// Writes everything that changed and stops.
     pub async fn close(&self) -> io::Result<()> {
-        self.ask_within(CLOSE_PATIENCE, |answer| Request::Close { answer }).await
+        let late = || {
+            io::Error::new(io::ErrorKind::TimedOut, format!("the checkpointer has not closed in {CLOSE_PATIENCE:?}"))
+        };
+        let closed = self.ask(|answer| Request::Close { answer });
+        tokio::time::timeout(CLOSE_PATIENCE, closed).await.map_err(|_| late())?
     }
 
     /// Resolves when the store has failed, with the reason. The node must stop then.
@@ -263,6 +319,16 @@ impl Checkpoints {
             Ok(_) => std::future::pending().await,
             Err(_) => "the checkpointer died".to_owned(),
         }
+    }
+
+    /// Requests that wait for the checkpointer.
+    pub(crate) fn queue_len(&self) -> usize {
+        self.requests.max_capacity() - self.requests.capacity()
+    }
+
+    /// How it gets on.
+    pub(crate) fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     /// The index, plus one, up to which the group's state is durable.
@@ -302,15 +368,65 @@ impl Slot {
     fn new(number: u8, durable: CheckpointMeta) -> Self {
         Self { number, meta: durable.clone(), durable, pin: Arc::default(), turn: Arc::default() }
     }
+
+    /// Whether somebody reads the checkpoint.
+    fn is_pinned(&self) -> bool {
+        Arc::strong_count(&self.pin) > 1
+    }
 }
 
 /// A group whose changes are written.
+///
+/// ```text
+/// state ──drain──▶ gathered ──▶ waiting ──▶ store
+///         always   unless one waits  once the log has its last entry on disk, and nobody reads the checkpoint
+/// ```
 struct Attached {
     state: Arc<GroupState>,
     log: WalGroup,
-    /// What was taken from the state and waits for its entries to be on disk: a checkpoint must not be ahead of the log,
-    /// or a restart would find a state that the log contradicts.
-    drained: Option<Drained>,
+    /// The index, plus one, up to which changes were taken from the state.
+    taken: u64,
+    /// What was taken from the state behind what waits. It grows, so that little is left to be taken at a time.
+    gathered: Option<Drained>,
+    /// What waits for its entries to be on disk: a checkpoint must not be ahead of the log, or a restart would find a
+    /// state that the log contradicts. It does not grow: under load the newest entry is never on disk.
+    waiting: Option<Drained>,
+}
+
+impl Attached {
+    fn new(state: Arc<GroupState>, log: WalGroup, taken: u64) -> Self {
+        Self { state, log, taken, gathered: None, waiting: None }
+    }
+
+    /// Takes what changed from the state.
+    fn gather(&mut self) {
+        if self.state.progress().next_index == self.taken {
+            return;
+        }
+        let mut drained = self.state.drain();
+        if planted::is(Bug::KeepRows) {
+            drained.rows.0.retain(|_, value| value.is_some());
+        }
+        self.taken = drained.last.map_or(0, |last| last.index + 1);
+        match &mut self.gathered {
+            Some(gathered) => gathered.merge(drained),
+            None => self.gathered = Some(drained),
+        }
+    }
+
+    /// What is to be written next, if the log has come so far.
+    fn next_to_write(&mut self) -> Option<Drained> {
+        if self.waiting.is_none() {
+            self.waiting = self.gathered.take();
+        }
+        let log = &self.log;
+        self.waiting.take_if(|waiting| waiting.last.is_none_or(|last| !log.is_pending(last.index)))
+    }
+
+    /// What was taken from the state is of no use any more: the whole of it, up to `next_index`, is in the store.
+    fn begin_at(&mut self, next_index: u64) {
+        (self.taken, self.gathered, self.waiting) = (next_index, None, None);
+    }
 }
 
 struct Checkpointer {
@@ -325,17 +441,19 @@ struct Checkpointer {
     outage: Option<Outage>,
     dirt: Arc<Dirt>,
     page_bytes: Arc<AtomicUsize>,
+    pulse: Arc<Pulse>,
     fail: watch::Sender<Condition>,
     save: watch::Sender<BTreeMap<GroupId, u64>>,
 }
 
 impl Checkpointer {
-    async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
-        let mut due = tokio::time::Instant::now() + self.interval;
+    async fn run(mut self, mut requests: mpsc::Receiver<(Instant, Request)>) {
+        let mut due = Instant::now() + self.interval;
         loop {
             tokio::select! {
                 request = requests.recv() => {
-                    let Some(request) = request else { return };
+                    let Some((made_at, request)) = request else { return };
+                    self.pulse.note_wait(made_at.elapsed());
                     if let Request::Close { answer } = request {
                         let saved = self.save_last().await;
                         // First the store: sled writes to its files until it is gone.
@@ -344,6 +462,7 @@ impl Checkpointer {
                         return;
                     }
                     self.handle(request).await;
+                    self.pulse.beat();
                 }
                 () = async { tokio::select! {
                     () = tokio::time::sleep_until(due) => {}
@@ -353,7 +472,8 @@ impl Checkpointer {
                         self.fail.send_replace(Condition::Failed(error.to_string()));
                         return;
                     }
-                    due = tokio::time::Instant::now() + self.interval;
+                    self.pulse.beat();
+                    due = Instant::now() + self.interval;
                 }
             }
         }
@@ -374,9 +494,9 @@ impl Checkpointer {
             Request::Load { group, answer } => drop(answer.send(self.load(group).await)),
             Request::Attach { state, log, answer } => drop(answer.send(self.attach(state, log).await)),
             Request::Save { group, answer } => {
-                let saved = self.save_one(group).await.or_else(|error| {
+                let saved: io::Result<Saved> = self.save_one(group).await.or_else(|error| {
                     self.survive(error)?;
-                    self.durable(group)
+                    Ok(Saved { meta: self.durable(group)?, awaited: None })
                 });
                 if let Err(error) = &saved {
                     self.fail.send_replace(Condition::Failed(error.to_string()));
@@ -408,6 +528,11 @@ impl Checkpointer {
             Request::Install { receiving, meta, answer } => {
                 let installed = self.install(receiving, *meta).await;
                 drop(answer.send(self.note_full(installed)));
+            }
+            Request::Unpin { group, answer } => {
+                let slot = self.slots.get_mut(&group).filter(|slot| slot.is_pinned());
+                let was_read = slot.map(|slot| slot.pin = Arc::default()).is_some();
+                drop(answer.send(Ok(was_read)));
             }
             Request::Forget { group, answer } => {
                 let forgotten = self.forget(group).await;
@@ -474,7 +599,7 @@ impl Checkpointer {
     }
 
     fn note_saved(&self, group: GroupId, meta: &CheckpointMeta) {
-        let next_index = meta.last.map_or(0, |last| last.index + 1);
+        let next_index = next_index(meta);
         self.save.send_modify(|saved| {
             saved.insert(group, next_index);
         });
@@ -482,13 +607,13 @@ impl Checkpointer {
 
     async fn attach(&mut self, state: Arc<GroupState>, log: WalGroup) -> io::Result<()> {
         let group = state.group();
-        let stored = self.slot(group).await?.durable.last;
-        if stored != state.applied().0 {
+        let stored = self.slot(group).await?.durable.clone();
+        if stored.last != state.applied().0 {
             // The store was made anew in between, without this group.
             return Err(damaged(group, "it is not what the state was made from"));
         }
         state.count_dirt(self.dirt.clone());
-        self.attached.insert(group, Attached { state, log, drained: None });
+        self.attached.insert(group, Attached::new(state, log, next_index(&stored)));
         Ok(())
     }
 
@@ -506,6 +631,7 @@ impl Checkpointer {
         let mut after: Option<Vec<u8>> = Some(META_KEY.to_vec());
         loop {
             let page = self.store.scan(&name, after.as_deref(), self.page_bytes()).await?;
+            self.pulse.beat();
             let Some((last, _)) = page.last() else { break };
             after = Some(last.clone());
             for (key, sealed) in page {
@@ -518,41 +644,42 @@ impl Checkpointer {
             let reason = format!("{} rows are there where {} were written", found.row_count, expected.row_count);
             return Err(damaged(group, &reason));
         }
-        let machine = machine::load(group, rows.into_iter()).map_err(|error| damaged(group, &error.to_string()))?;
-        Ok(Applied { machine, last: expected.last, membership: expected.membership })
+        let beat = |(number, row): (usize, Row)| {
+            if number.is_multiple_of(ROWS_A_BEAT) {
+                self.pulse.beat();
+            }
+            row
+        };
+        let machine = machine::load(group, rows.into_iter().enumerate().map(beat))
+            .map_err(|error| damaged(group, &error.to_string()))?;
+        Ok(Applied::new(machine, expected.last, expected.membership))
     }
 
-    /// Writes what the group has applied since the last time, without flushing. Says whether there was anything.
+    /// Writes what the group has applied since the last time, as far as the log has it on disk, without flushing. Says
+    /// whether there was anything.
     async fn write_dirt(&mut self, group: GroupId) -> io::Result<bool> {
-        let (store, owner) = (self.store.clone(), self.owner);
-        let slot = self.slot(group).await?;
-        if Arc::strong_count(&slot.pin) > 1 {
-            return Ok(false);
-        }
-        let written = slot.meta.last;
+        let is_pinned = self.slot(group).await?.is_pinned();
         let Some(attached) = self.attached.get_mut(&group) else { return Ok(false) };
-        if attached.drained.is_none()
-            && attached.state.progress().next_index == written.map_or(0, |last| last.index + 1)
-        {
-            return Ok(false);
-        }
         if !attached.log.has_room_for_checkpoint(0).await? {
             // What has not been taken from the state stays there until there is room.
             return Ok(false);
         }
-        let mut drained = attached.state.drain();
-        if let Some(mut earlier) = attached.drained.take() {
-            earlier.rows.merge(std::mem::take(&mut drained.rows));
-            drained.rows = earlier.rows;
+        attached.gather();
+        let mut has_written = false;
+        // What waited, and then what has gathered behind it.
+        while !is_pinned && let Some(drained) = self.attached.get_mut(&group).and_then(Attached::next_to_write) {
+            has_written |= self.write_drained(group, drained).await?;
         }
-        if drained.last.is_some_and(|last| attached.log.is_pending(last.index)) {
-            attached.drained = Some(drained);
-            return Ok(false);
-        }
-        if drained.last == written && drained.rows.is_empty() {
-            return Ok(false);
-        }
+        Ok(has_written)
+    }
+
+    /// Writes changes in one batch with the position that they bring the checkpoint to.
+    async fn write_drained(&mut self, group: GroupId, drained: Drained) -> io::Result<bool> {
+        let (store, owner) = (self.store.clone(), self.owner);
         let slot = self.slot(group).await?;
+        if drained.last == slot.meta.last && drained.rows.is_empty() {
+            return Ok(false);
+        }
         let name = namespace(group, slot.number);
         let mut meta = slot.meta.clone();
         if !planted::is(Bug::ForgetPosition) || meta.last.is_none() {
@@ -577,26 +704,17 @@ impl Checkpointer {
         Ok(true)
     }
 
-    async fn save_one(&mut self, group: GroupId) -> io::Result<CheckpointMeta> {
-        let deadline = tokio::time::Instant::now() + LOG_PATIENCE;
+    async fn save_one(&mut self, group: GroupId) -> io::Result<Saved> {
         self.write_dirt(group).await?;
-        // What is applied is on its way to the disk.
-        while self.attached.get(&group).is_some_and(|attached| attached.drained.is_some()) {
-            if tokio::time::Instant::now() > deadline {
-                return Err(io::Error::other(format!(
-                    "the log of {group} has not reached the disk in {LOG_PATIENCE:?}"
-                )));
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            self.write_dirt(group).await?;
-        }
-        // Also when nothing was written now: what was written before may not have been flushed.
-        if !planted::is(Bug::PurgeEarly) {
+        let slot = self.slot(group).await?;
+        let is_pinned = slot.is_pinned();
+        // What was written before may not have been flushed either.
+        if slot.meta != slot.durable && !planted::is(Bug::PurgeEarly) {
             self.store.flush().await?;
         }
-        self.slot(group).await?;
         self.note_durable(group);
-        self.durable(group)
+        let attached = self.attached.get(&group).filter(|attached| attached.waiting.is_some() && !is_pinned);
+        Ok(Saved { meta: self.durable(group)?, awaited: attached.map(|attached| attached.taken) })
     }
 
     async fn save_all(&mut self) -> io::Result<()> {
@@ -630,7 +748,9 @@ impl Checkpointer {
         let current = self.slot(group).await?;
         let slot = current.number;
         if !Arc::ptr_eq(&current.pin, pin) {
-            return Err(io::Error::other(format!("the checkpoint of {group} was replaced while it was read")));
+            return Err(io::Error::other(format!(
+                "the checkpoint of {group} was replaced, or had to change, while it was read"
+            )));
         }
         let after = after.map_or_else(|| META_KEY.to_vec(), |key| row_key(&key));
         let page = self.store.scan(&namespace(group, slot), Some(&after), self.page_bytes()).await?;
@@ -710,8 +830,10 @@ impl Checkpointer {
         self.slots.insert(group, Slot::new(number, meta));
         // Here and not in the caller: between the two, changes of the old state would be written into the new slot.
         if let Some(attached) = self.attached.get_mut(&group) {
-            attached.drained = None;
-            attached.state.replace(applied);
+            attached.begin_at(applied.next_index());
+            if !planted::is(Bug::KeepState) {
+                attached.state.replace(applied);
+            }
         }
         self.store.clear(&namespace(group, before)).await
     }

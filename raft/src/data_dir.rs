@@ -5,6 +5,7 @@
 //! lock          held by the running node
 //! wal/          the write-ahead log
 //! checkpoint/   the sled database
+//! checkpoint.broken.1/, …  earlier ones that could not be used, see [`Aside`]
 //! ```
 //!
 //! The incarnation is drawn once, when the directory is made. It stands in every file of the log and in the checkpoints,
@@ -20,14 +21,19 @@ use crate::types::NodeId;
 use crate::wal::{FORMAT, MANIFEST_NAME, Owner, Wal};
 use futures::FutureExt;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long sled may take to open its database.
-const SLED_PATIENCE: Duration = Duration::from_secs(30);
+/// How long sled may read nothing while it opens its database.
+const SLED_PATIENCE: Duration = Duration::from_secs(60);
+/// Checkpoints that may lie aside. Each is as large as the state was.
+const ASIDE_MAX: usize = 3;
+/// What the directories are called, before a number.
+const ASIDE_PREFIX: &str = "checkpoint.broken";
 
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +69,15 @@ pub enum DataDirError {
     /// There is an identity and no log. The votes that were in it are lost, and with them the right to vote.
     #[error("{0} has lost its log: remove the directory, and let the node join under a new id")]
     LostLog(PathBuf),
+    /// The checkpoints cannot be opened.
+    #[error(transparent)]
+    Checkpoints(#[from] SledOpenError),
+    /// The checkpoints failed again and again, and nothing has come in their place.
+    #[error(
+        "{ASIDE_MAX} checkpoints lie aside already as {0}.*, and no group has got another since: bring back a copy that is \
+         good as `checkpoint`, or remove those that are not"
+    )]
+    TooManyAside(PathBuf),
 }
 
 /// An open data directory. It stays locked while this lives.
@@ -130,20 +145,60 @@ impl DataDir {
         Ok(Arc::new(SledStore::open(&self.checkpoint_path(), SLED_PATIENCE)?))
     }
 
-    /// Puts a checkpoint store that failed out of the way and opens an empty one. The log is not touched.
-    pub fn replace_checkpoint_store(&self) -> Result<Arc<dyn CheckpointStore>, SledOpenError> {
-        let broken = self.path.join("checkpoint.broken");
-        match std::fs::remove_dir_all(&broken) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
+    /// Puts a checkpoint store that failed out of the way and opens an empty one. The log is not touched. What is put
+    /// aside may be the only copy of what the log has purged, so nothing of it is removed here.
+    pub fn replace_checkpoint_store(&self) -> Result<Arc<dyn CheckpointStore>, DataDirError> {
+        let io = |source| DataDirError::Io { path: self.checkpoint_path(), source };
+        let aside = self.aside();
+        let there = aside.list().map_err(io)?;
+        if there.len() >= ASIDE_MAX {
+            return Err(DataDirError::TooManyAside(self.path.join(ASIDE_PREFIX)));
         }
-        std::fs::rename(self.checkpoint_path(), &broken)?;
-        File::open(&self.path)?.sync_all()?;
-        self.checkpoint_store()
+        let number = there.keys().last().map_or(1, |last| last + 1);
+        std::fs::rename(self.checkpoint_path(), aside.path(number)).map_err(io)?;
+        File::open(&self.path).and_then(|directory| directory.sync_all()).map_err(io)?;
+        Ok(self.checkpoint_store()?)
+    }
+
+    /// The checkpoints that were put aside.
+    pub fn aside(&self) -> Aside {
+        Aside { directory: self.path.clone() }
     }
 
     fn checkpoint_path(&self) -> PathBuf {
         self.path.join("checkpoint")
+    }
+}
+
+/// Checkpoint stores that failed and were put out of the way. They are kept until what was in them has come back.
+#[derive(Debug, Clone)]
+pub struct Aside {
+    directory: PathBuf,
+}
+
+impl Aside {
+    fn path(&self, number: u32) -> PathBuf {
+        self.directory.join(format!("{ASIDE_PREFIX}.{number}"))
+    }
+
+    /// Where they lie, by number.
+    pub fn list(&self) -> io::Result<BTreeMap<u32, PathBuf>> {
+        let mut found = BTreeMap::new();
+        for entry in std::fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let number =
+                name.to_str().and_then(|name| name.strip_prefix(ASIDE_PREFIX)?.strip_prefix('.')?.parse().ok());
+            if let Some(number) = number {
+                found.insert(number, entry.path());
+            }
+        }
+        Ok(found)
+    }
+
+    /// Removes them all.
+    pub fn remove(&self) -> io::Result<()> {
+        self.list()?.values().try_for_each(std::fs::remove_dir_all)
     }
 }
 
@@ -252,6 +307,28 @@ mod tests {
     }
 
     #[test]
+    fn checkpoints_that_fail_are_kept_up_to_a_number() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let data = open(dir.path(), "north", 1).expect("a new directory opens");
+        for round in 0..ASIDE_MAX {
+            drop(data.checkpoint_store().expect("sled opens"));
+            std::fs::write(data.checkpoint_path().join("mark"), round.to_string()).expect("files can be written");
+            drop(data.replace_checkpoint_store().expect("there is room for another"));
+        }
+        let marks = || {
+            let there = data.aside().list().expect("it can be listed");
+            there.values().map(|path| std::fs::read_to_string(path.join("mark")).expect("a mark")).collect::<Vec<_>>()
+        };
+        assert_eq!(marks(), ["0", "1", "2"]);
+        let refused = data.replace_checkpoint_store().err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(refused.contains("checkpoint.broken.*"), "{refused}");
+        assert!(data.checkpoint_path().exists() && marks().len() == ASIDE_MAX, "nothing was touched");
+        data.aside().remove().expect("they can be removed");
+        assert!(marks().is_empty());
+        drop(data.replace_checkpoint_store().expect("there is room again"));
+    }
+
+    #[test]
     fn every_flipped_bit_of_the_identity_is_noticed() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         drop(open(dir.path(), "north", 1).expect("a new directory opens"));
@@ -264,7 +341,8 @@ mod tests {
             let refused = open(dir.path(), "north", 1);
             assert!(
                 matches!(refused, Err(DataDirError::BadIdentity(_) | DataDirError::Foreign { .. })),
-                "bit {bit} went unnoticed"
+                "bit {bit} went unnoticed: {:?}",
+                refused.err()
             );
         }
         std::fs::write(&path, "vestibule-data 1\ncluster north\nnode 1\n").expect("files can be written");

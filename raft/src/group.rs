@@ -24,6 +24,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 use tonic::Status;
+use vestibule_engine::planted::{self, Bug};
 use vestibule_engine::{GroupId, Reply};
 use vestibule_proto::v1;
 use vestibule_sync::proposal_queue::{Asker, ProposalQueue, Waiting};
@@ -380,6 +381,9 @@ async fn tick(group: std::sync::Weak<Group>, clock: Arc<dyn Clock>) {
             changed = WatchReceiver::changed(&mut leadership) => if changed.is_err() { return },
             () = arrived => {
                 let Some(strong) = group.upgrade() else { return };
+                if planted::is(Bug::ExpireByTimer) {
+                    strong.state.expire(clock.now());
+                }
                 if let Ok(answered) = strong.propose(machine::tick(id)) {
                     drop(strong);
                     // Whatever became of it: what is still due is seen in the next round.

@@ -176,39 +176,44 @@ impl Host {
 
     /// Fetches the checkpoint of a group from one peer after another until one reaches what is left of the log, and
     /// starts the group on it. The vote and the log are our own, so nothing that this node has promised is forgotten.
-    async fn close_gap(mut self, state: Arc<GroupState>) {
+    async fn close_gap(self, state: Arc<GroupState>) {
         let id = state.group();
         tracing::warn!(node = self.config.id, group = %id, "the checkpoint is behind the log; asking the peers for theirs");
-        while self.has_gap(&state) {
-            for (peer, known) in self.roster.present() {
-                if peer == self.config.id || !self.has_gap(&state) {
-                    continue;
-                }
-                if let Err(error) = self.fetch(id, peer, &known.address).await {
-                    tracing::info!(group = %id, peer, error, "no checkpoint from this peer");
-                }
-            }
-            if !self.has_gap(&state) {
-                break;
-            }
-            // What the directory was thought to want may have been long ago.
-            if self
-                .groups
-                .get(GroupId::DIRECTORY)
-                .is_ok_and(|directory| !read_plan(&directory.state).wants(id, self.config.id))
-            {
-                break;
-            }
-            tokio::select! {
-                () = tokio::time::sleep(FETCH_INTERVAL) => {}
-                () = self.stop.stopped() => return,
-            }
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            () = self.fetch_from_any(&state) => {}
+            // However long a peer takes.
+            () = stop.stopped() => return,
         }
         self.instruments.groups_waiting.fetch_sub(1, Ordering::Relaxed);
         let started = if self.has_gap(&state) { Ok(()) } else { self.start_group(state).await };
         self.lock_in_motion().remove(&id);
         if let Err(error) = started {
             self.fail.send_replace(Some(format!("{id} cannot start on a peer's checkpoint: {error}")));
+        }
+    }
+
+    /// Asks the peers in turn until the gap is closed, or the group is not wanted here any more.
+    async fn fetch_from_any(&self, state: &GroupState) {
+        let id = state.group();
+        loop {
+            for (peer, known) in self.roster.present() {
+                if peer == self.config.id || !self.has_gap(state) {
+                    continue;
+                }
+                if let Err(error) = self.fetch(id, peer, &known.address).await {
+                    tracing::info!(group = %id, peer, error, "no checkpoint from this peer");
+                }
+            }
+            // What the directory was thought to want may have been long ago.
+            let is_wanted = || {
+                let directory = self.groups.get(GroupId::DIRECTORY);
+                directory.map_or(true, |directory| read_plan(&directory.state).wants(id, self.config.id))
+            };
+            if !self.has_gap(state) || !is_wanted() {
+                return;
+            }
+            tokio::time::sleep(FETCH_INTERVAL).await;
         }
     }
 
@@ -291,9 +296,10 @@ impl Host {
                 for group in plan.placements.keys().filter(|group| plan.wants(**group, self.config.id)) {
                     match self.take_on(*group).await {
                         Ok(is_in_motion) => again |= is_in_motion,
-                        // There are no checkpoints until the disk has room.
-                        Err(StartError::Checkpoint(error)) if error.kind() == io::ErrorKind::StorageFull => {
-                            again = true
+                        // There are no checkpoints until the disk has room, or until it is less slow.
+                        Err(error) if error.may_pass() => {
+                            tracing::warn!(%group, %error, "the group cannot be taken on yet");
+                            again = true;
                         }
                         Err(error) => {
                             self.fail.send_replace(Some(format!("{group} cannot be taken on: {error}")));

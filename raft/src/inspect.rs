@@ -4,7 +4,7 @@ use crate::group::Group;
 use crate::node::Node;
 use crate::steps;
 use crate::types::{NodeId, to_position};
-use crate::wal::{LogPosition, WalGroup};
+use crate::wal::{Ballot, LogPosition, WalGroup};
 use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver;
 use std::collections::BTreeSet;
@@ -23,6 +23,8 @@ pub struct GroupView {
     pub applied: Option<LogPosition>,
     /// Who votes, as far as is known here.
     pub voters: BTreeSet<NodeId>,
+    /// The last vote that was acknowledged as being on disk.
+    pub promised: Option<Ballot>,
 }
 
 impl Node {
@@ -61,5 +63,6 @@ fn view(group: &Group) -> GroupView {
         committed: metrics.local_committed.as_ref().map(to_position),
         applied: applied.as_ref().map(to_position),
         voters: metrics.membership_config.membership().voter_ids().collect(),
+        promised: group.log.promised(),
     }
 }

@@ -10,14 +10,23 @@ use vestibule_engine::{
 pub(crate) trait Machine: Send + Sync {
     /// Applies a batch. Fails, having changed nothing, if a command does not decode.
     fn apply(&mut self, at: Timestamp, commands: &[Bytes]) -> Result<Vec<Reply>, DecodeError>;
-    fn query(&self, query: &[u8]) -> Result<Vec<u8>, DecodeError>;
+    fn query(&self, query: &[u8]) -> Result<Unencoded<Vec<u8>>, DecodeError>;
     fn next_due(&self) -> Option<Timestamp>;
     fn last_sequence(&self) -> Sequence;
-    fn events(&self, from: Sequence, count_max: usize) -> Result<Vec<Bytes>, Sequence>;
+    fn events(&self, from: Sequence, count_max: usize) -> Result<Unencoded<Vec<Bytes>>, Sequence>;
     fn drain_dirty(&mut self) -> DirtyRows;
     fn rows(&self) -> Vec<Row>;
     fn digest(&self) -> [u8; 32];
     fn audit(&self) -> Result<(), String>;
+}
+
+/// What a machine gave, on its own: it is encoded without the machine, which others may change meanwhile.
+pub(crate) struct Unencoded<T>(Box<dyn FnOnce() -> T + Send>);
+
+impl<T> Unencoded<T> {
+    pub(crate) fn encode(self) -> T {
+        (self.0)()
+    }
 }
 
 struct Typed<M>(M);
@@ -29,8 +38,9 @@ impl<M: StateMachine> Machine for Typed<M> {
         Ok(self.0.apply(at, &batch))
     }
 
-    fn query(&self, query: &[u8]) -> Result<Vec<u8>, DecodeError> {
-        Ok(codec::encode(&self.0.query(&codec::decode(query)?)))
+    fn query(&self, query: &[u8]) -> Result<Unencoded<Vec<u8>>, DecodeError> {
+        let answer = self.0.query(&codec::decode(query)?);
+        Ok(Unencoded(Box::new(move || codec::encode(&answer))))
     }
 
     fn next_due(&self) -> Option<Timestamp> {
@@ -41,9 +51,9 @@ impl<M: StateMachine> Machine for Typed<M> {
         self.0.last_sequence()
     }
 
-    fn events(&self, from: Sequence, count_max: usize) -> Result<Vec<Bytes>, Sequence> {
+    fn events(&self, from: Sequence, count_max: usize) -> Result<Unencoded<Vec<Bytes>>, Sequence> {
         let events = self.0.events(from, count_max)?;
-        Ok(events.iter().map(|event| codec::encode(event).into()).collect())
+        Ok(Unencoded(Box::new(move || events.iter().map(|event| codec::encode(event).into()).collect())))
     }
 
     fn drain_dirty(&mut self) -> DirtyRows {

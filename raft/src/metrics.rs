@@ -5,6 +5,7 @@
 
 use crate::checkpoint::Checkpoints;
 use crate::group::{Group, Groups};
+use crate::hosting::read_plan;
 use crate::seams::{CheckpointStore, StoredChanges, StoredRows};
 use crate::wal::Wal;
 use futures::future::BoxFuture;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
+use vestibule_engine::GroupId;
 use vestibule_proto::v1::failure::Kind;
 use vestibule_sync::distribution::Distribution;
 
@@ -180,6 +182,11 @@ impl NodeMetrics {
         let leaderless = groups.iter().find(|group| !group.has_leader(self.parts.silence_max));
         leaderless.map(|group| format!("{} has no leader that is heard of", group.id))
     }
+
+    /// What this node should have and has neither in its log nor in its checkpoints, if there is anything.
+    pub fn missing(&self) -> Option<String> {
+        self.not_ready().or_else(|| self.parts.missing())
+    }
 }
 
 /// One scrape.
@@ -281,6 +288,13 @@ impl Measured {
             &instruments.checkpoint_write,
         )?;
         scrape.times("checkpoint_flush", "Making the checkpoints durable", &instruments.checkpoint_flush)?;
+        let queue_len = signed(self.checkpoints.queue_len() as u64);
+        scrape.gauge("checkpoint_queue_requests", "Requests that wait for the checkpointer", queue_len)?;
+        let pulse = self.checkpoints.pulse();
+        scrape.times("checkpoint_wait", "From a request to the checkpointer to its beginning", &pulse.waits)?;
+        let help = "The longest that a request has waited for the checkpointer, in milliseconds";
+        let longest = i64::try_from(pulse.longest_wait().as_millis()).unwrap_or(i64::MAX);
+        scrape.gauge("checkpoint_wait_longest_milliseconds", help, longest)?;
         scrape.times("snapshot_send", "Sending a snapshot", &instruments.snapshot_send)?;
         scrape.times("snapshot_receive", "Receiving and installing a snapshot", &instruments.snapshot_receive)?;
         scrape.counter("snapshots_failed", "Snapshots that did not arrive", count(&instruments.snapshots_failed))?;
@@ -288,6 +302,24 @@ impl Measured {
         scrape.counter("watches_cut_off", "Readers of events that were cut off because they were too slow", cut_off)?;
         let waiting = signed(count(&instruments.groups_waiting));
         scrape.gauge("groups_waiting", "Groups that wait for a peer's checkpoint", waiting)
+    }
+
+    /// The first group that is wanted here and is not, or whose checkpoint does not reach what is left of its log.
+    fn missing(&self) -> Option<String> {
+        let Ok(directory) = self.groups.get(GroupId::DIRECTORY) else {
+            return Some("the directory is not here yet".to_owned());
+        };
+        let plan = read_plan(&directory.state);
+        let wanted = plan.placements.keys().filter(|group| plan.wants(**group, directory.node));
+        if let Some(group) = wanted.into_iter().find(|group| self.groups.get(**group).is_err()) {
+            return Some(format!("{group} is wanted here, and is not here yet"));
+        }
+        let has_gap = |group: &&Arc<Group>| {
+            let purged = group.log.purged();
+            purged.is_some_and(|purged| self.checkpoints.saved_next_index(group.id) <= purged.index)
+        };
+        let groups = self.groups.all();
+        groups.iter().find(has_gap).map(|group| format!("the checkpoint of {} is behind its log", group.id))
     }
 
     fn encode_groups(&self, scrape: &mut Scrape<'_>) -> fmt::Result {

@@ -1,7 +1,7 @@
 //! A node: it wires the log, the checkpoints, the groups and the services, and alone knows them all.
 
 use crate::access_service::AccessService;
-use crate::checkpoint::{Checkpoints, ForeignCheckpoints};
+use crate::checkpoint::{Checkpoints, ForeignCheckpoints, NoAnswer};
 use crate::clock_watch::ClockWatch;
 use crate::cluster::{Cluster, GrpcCluster};
 use crate::consensus_service::ConsensusService;
@@ -52,6 +52,11 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 const SILENT_ELECTIONS: u32 = 4;
 /// How long a node that is asked to stop waits for others to take over what it leads.
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(3);
+/// How often the length of the log is looked at.
+const PURGE_INTERVAL: Duration = Duration::from_secs(2);
+/// How many times over the segments that the log is to have it may have before a checkpoint that holds the oldest is not read
+/// to its end.
+const SEGMENTS_READ_FACTOR: usize = 16;
 /// How long the directory may take to register this node before it is asked again.
 const REGISTER_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -229,9 +234,13 @@ pub enum StartError {
     /// Its log cannot be opened.
     #[error(transparent)]
     Log(#[from] OpenError),
-    /// Its checkpoints cannot be loaded. They may be wiped: they come back from the log or from a peer.
+    /// Its checkpoints are damaged, or sled hangs or panics over them. They may be put aside: they come back from the log
+    /// or from a peer.
     #[error("{0}")]
     Checkpoint(#[source] io::Error),
+    /// Its checkpoints cannot be read now. They may be good, and the only ones: they must not be put aside.
+    #[error("the checkpoints cannot be read, and may be good: {0}")]
+    CheckpointUnread(#[source] io::Error),
     /// Its checkpoints are another node's. They must not be wiped.
     #[error(transparent)]
     ForeignCheckpoints(ForeignCheckpoints),
@@ -245,11 +254,29 @@ pub enum StartError {
 
 impl StartError {
     pub(crate) fn of_checkpoint(error: io::Error) -> Self {
-        match error.get_ref().and_then(|inner| inner.downcast_ref::<ForeignCheckpoints>()) {
-            Some(foreign) => Self::ForeignCheckpoints(*foreign),
-            None => Self::Checkpoint(error),
+        let inner = error.get_ref();
+        if let Some(foreign) = inner.and_then(|inner| inner.downcast_ref::<ForeignCheckpoints>()) {
+            return Self::ForeignCheckpoints(*foreign);
+        }
+        let has_no_answer = inner.is_some_and(|inner| inner.is::<NoAnswer>());
+        if has_no_answer || is_damage(&error) { Self::Checkpoint(error) } else { Self::CheckpointUnread(error) }
+    }
+
+    /// Whether the checkpoints may be there later: there is no room now, or they are slow.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::CheckpointUnread(error) => error.kind() == io::ErrorKind::StorageFull,
+            Self::Checkpoint(error) => error.kind() == io::ErrorKind::TimedOut,
+            _ => false,
         }
     }
+}
+
+/// Whether an error says that a file does not hold what it should. Any other is of the machine, and says nothing of the
+/// file.
+pub(crate) fn is_damage(error: &io::Error) -> bool {
+    // The last two are sled's words for a file that is cut short, and for a header that makes no sense.
+    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::Unsupported)
 }
 
 type Server = tokio::task::JoinHandle<Result<(), tonic::transport::Error>>;
@@ -491,10 +518,10 @@ async fn register(host: Host, cluster: Arc<GrpcCluster>) {
 
 /// Makes groups with little traffic purge when their old entries keep the log from shrinking.
 async fn keep_log_short(host: Host) {
-    let Host { config, wal, groups, mut stop, .. } = host;
+    let Host { config, wal, groups, checkpoints, mut stop, .. } = host;
     loop {
         tokio::select! {
-            () = tokio::time::sleep(Duration::from_secs(2)) => {}
+            () = tokio::time::sleep(PURGE_INTERVAL) => {}
             () = stop.stopped() => return,
         }
         let (segments, holders) = wal.oldest_segment_holders();
@@ -503,6 +530,15 @@ async fn keep_log_short(host: Host) {
         }
         for id in holders {
             let Ok(group) = groups.get(id) else { continue };
+            if segments > config.segments_max.saturating_mul(SEGMENTS_READ_FACTOR)
+                && matches!(checkpoints.unpin(id).await, Ok(true))
+            {
+                tracing::warn!(
+                    group = %id,
+                    segments,
+                    "its checkpoint was still being sent or backed up; that is broken off, because the log grows meanwhile"
+                );
+            }
             let snapshot = group.raft.metrics().borrow_watched().snapshot;
             // The snapshot of this round is what the next one purges up to.
             let purged = match snapshot {

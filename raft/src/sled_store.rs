@@ -1,15 +1,17 @@
 //! The real [`CheckpointStore`]: a sled database, behind a fence.
 //!
 //! sled flushes only when told to. One tree a namespace; trees are cleared, never dropped, because sled's
-//! recovery counts dropped trees as damage. Opening happens on a thread of its own with a time limit,
-//! because damaged files can make sled panic or hang there.
+//! recovery counts dropped trees as damage. Opening happens on a thread of its own, which is given up when it reads
+//! nothing any more, because damaged files can make sled panic or hang there.
 
+use crate::node::is_damage;
 use crate::seams::{CheckpointStore, StoredChanges, StoredRows};
 use futures::future::BoxFuture;
 use std::fs::File;
 use std::io;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -17,6 +19,10 @@ use std::time::Duration;
 const LEAF_FANOUT: usize = 128;
 /// Bytes of memory sled may cache: it is written much and read rarely.
 const CACHE_BYTES: usize = 32 << 20;
+/// How many times over the patience sled may take to open in all, however much it reads: it could read in a circle.
+const PATIENCES_MAX: u32 = 20;
+/// Fewer bytes read within the patience are none: a process that waits reads a little, too.
+const READ_MIN: u64 = 4_096;
 /// Rows removed in one write when a namespace is cleared.
 const CLEAR_BATCH_LEN: usize = 4_096;
 
@@ -55,13 +61,24 @@ pub enum SledOpenError {
     /// It panicked.
     #[error("sled panicked while opening its database")]
     Panicked,
-    /// It took longer than it may.
-    #[error("sled did not open its database within {0:?}")]
+    /// It did not get on for so long.
+    #[error("sled opened its database for {0:?} without getting on")]
     Hung(Duration),
 }
 
+impl SledOpenError {
+    /// Whether the files may be damaged. They may be good, and the only ones, when not.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Io(error) => is_damage(error),
+            Self::Panicked | Self::Hung(_) => true,
+        }
+    }
+}
+
 impl SledStore {
-    /// Opens or makes the database in `directory`. Blocks, for at most `patience`.
+    /// Opens or makes the database in `directory`. Blocks, for as long as that takes: it is given up when nothing is read
+    /// for `patience`, however long it takes on a slow disk.
     pub fn open(directory: &Path, patience: Duration) -> Result<Self, SledOpenError> {
         settle(directory)?;
         let database = Mutex::new(open(directory, patience)?);
@@ -237,12 +254,30 @@ fn open(directory: &Path, patience: Duration) -> Result<Database, SledOpenError>
         // Nobody listens once the time is up.
         let _ = tell.send(opened);
     })?;
-    match told.recv_timeout(patience) {
-        Ok(Ok(Ok(db))) => Ok(Database { db: Some(db), has_failed: false }),
-        Ok(Ok(Err(error))) => Err(SledOpenError::Io(error)),
-        Ok(Err(_)) | Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => Err(SledOpenError::Panicked),
-        Err(std::sync::mpsc::RecvTimeoutError::Timeout) => Err(SledOpenError::Hung(patience)),
+    let mut read = bytes_read();
+    for round in 1.. {
+        match told.recv_timeout(patience) {
+            Ok(Ok(Ok(db))) => return Ok(Database { db: Some(db), has_failed: false }),
+            Ok(Ok(Err(error))) => return Err(SledOpenError::Io(error)),
+            Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => return Err(SledOpenError::Panicked),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        let now = bytes_read();
+        if now.saturating_sub(read) < READ_MIN || round == PATIENCES_MAX {
+            return Err(SledOpenError::Hung(patience * round));
+        }
+        read = now;
+        tracing::warn!(directory = %directory.display(), waited = ?(patience * round), "sled still opens its database");
     }
+    unreachable!("the last round returns")
+}
+
+/// Bytes that this process has read so far, with whichever of its threads: sled uses several. 0 where that is not to be
+/// known.
+fn bytes_read() -> u64 {
+    let counters = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
+    let read = counters.lines().find_map(|line| line.strip_prefix("rchar: ")?.parse().ok());
+    read.unwrap_or(0)
 }
 
 impl CheckpointStore for SledStore {

@@ -7,6 +7,7 @@ use futures::{Stream, StreamExt};
 use std::io;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tonic::Status;
 use vestibule_engine::planted::{self, Bug};
 use vestibule_engine::{GroupId, Row};
@@ -16,6 +17,9 @@ use vestibule_proto::v1;
 const TABLE_REQUESTS: u8 = 0x71;
 /// How long either side of a transfer may keep the other waiting.
 const IDLE_MAX: Duration = Duration::from_secs(30);
+/// What a receiver has to take at least, in bytes a second, once it has had [`IDLE_MAX`] to begin with. The checkpoint does
+/// not change while it is sent, and the log grows.
+const TAKEN_A_SECOND_MIN: u64 = 256 << 10;
 
 /// What the header of a snapshot says.
 pub(crate) fn header(group: GroupId, vote: Option<&Vote>, meta: &SnapshotMeta) -> v1::SnapshotHeader {
@@ -35,6 +39,7 @@ pub(crate) async fn send(
 ) -> Result<(), Status> {
     let mut header = Some(header);
     let (mut after, mut row_count) = (None, 0);
+    let (mut taken_bytes, mut waited) = (0, Duration::ZERO);
     loop {
         let rows = reading.page(after).await.map_err(|error| Status::internal(error.to_string()))?;
         after = rows.last().map(|row| row.key.clone());
@@ -44,14 +49,28 @@ pub(crate) async fn send(
             .filter(|row| !planted::is(Bug::LeaveLedger) || row.key.first() != Some(&TABLE_REQUESTS))
             .collect();
         row_count += rows.len() as u64;
-        reading.pace(rows.iter().map(|row| row.key.len() + row.value.len()).sum()).await;
+        let bytes: usize = rows.iter().map(|row| row.key.len() + row.value.len()).sum();
+        reading.pace(bytes).await;
         let rows = rows.into_iter().map(|row| v1::Row { key: row.key.into(), value: row.value.into() });
         let row_count = is_last.then_some(row_count);
         let chunk = v1::SnapshotChunk { header: header.take(), rows: rows.collect(), row_count };
-        let sent = tokio::time::timeout(IDLE_MAX, chunks.send(chunk)).await;
-        if !matches!(sent, Ok(Ok(()))) {
-            return Err(Status::unavailable("the receiver of the snapshot has gone"));
+        // What this side takes, for reading and for its own pace, is not the receiver's fault.
+        let begun = Instant::now();
+        let patience = (IDLE_MAX + Duration::from_secs(taken_bytes / TAKEN_A_SECOND_MIN)).saturating_sub(waited);
+        match tokio::time::timeout(patience.min(IDLE_MAX), chunks.send(chunk)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Err(Status::unavailable("the receiver of the snapshot has gone")),
+            Err(_) => {
+                let reason = format!(
+                    "the receiver of the snapshot is too slow: {taken_bytes} bytes taken in {:?}, where \
+                     {TAKEN_A_SECOND_MIN} a second are the least",
+                    waited + begun.elapsed()
+                );
+                return Err(Status::deadline_exceeded(reason));
+            }
         }
+        waited += begun.elapsed();
+        taken_bytes += bytes as u64;
         if is_last {
             return Ok(());
         }

@@ -34,6 +34,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 use vestibule_engine::GroupId;
+use vestibule_engine::planted::{self, Bug};
 use vestibule_proto::v1;
 use vestibule_proto::v1::access_client::AccessClient;
 use vestibule_proto::v1::consensus_client::ConsensusClient;
@@ -54,6 +55,9 @@ pub(crate) const TO_INCARNATION_KEY: &str = "vestibule-to-incarnation";
 const LOOK_PATIENCE: Duration = Duration::from_millis(1_000);
 /// How long a step of the controller may take: a membership is agreed on twice in it.
 const STEP_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a peer may take to begin with the checkpoint that it is asked for. It makes a new one first, for which its own
+/// log may have to catch up.
+const FETCH_PATIENCE: Duration = Duration::from_secs(45);
 /// Delays between attempts to reach a peer that cannot be reached.
 const BACKOFF: [Duration; 4] =
     [Duration::from_millis(20), Duration::from_millis(50), Duration::from_millis(100), Duration::from_millis(200)];
@@ -182,7 +186,9 @@ impl Peers {
         let peer = self.peer(group, from, address.to_owned());
         let mut client = peer.client(Lane::Bulk).map_err(|error| Status::unavailable(error.to_string()))?;
         let request = peer.request(v1::FetchSnapshotRequest { group: group.0 });
-        let chunks = client.fetch_snapshot(request).await?.into_inner();
+        let opened = tokio::time::timeout(FETCH_PATIENCE, client.fetch_snapshot(request)).await;
+        let silent = |_| Status::deadline_exceeded(format!("no checkpoint was begun in {FETCH_PATIENCE:?}"));
+        let chunks = opened.map_err(silent)??.into_inner();
         let is_wanted = |found: GroupId| {
             if found == group { Ok(()) } else { Err(Status::internal(format!("{found} came for {group}"))) }
         };
@@ -234,6 +240,11 @@ fn failed(status: &Status) -> RPCError<TypeConfig> {
         | tonic::Code::FailedPrecondition => unreachable(status.message()),
         _ => RPCError::Network(NetworkError::from_string(status.message())),
     }
+}
+
+/// What a peer says that votes for the one who asks: one planted bug puts it into the mouth of those who are silent.
+fn granted(request: &VoteRequest<TypeConfig>) -> VoteResponse<TypeConfig> {
+    VoteResponse { vote: request.vote, vote_granted: true, last_log_id: request.last_log_id }
 }
 
 impl Peer {
@@ -384,14 +395,20 @@ impl NetVote<TypeConfig> for Peer {
     async fn vote(&mut self, rpc: VoteRequest<TypeConfig>, _option: RPCOption) -> Rpc<VoteResponse<TypeConfig>> {
         let mut client = self.client(Lane::Appends)?;
         let request = self.request(convert::vote_request_out(self.group, &rpc));
-        let response = self.within(client.vote(request)).await?;
+        let response = match self.within(client.vote(request)).await {
+            Err(_) if planted::is(Bug::HalfQuorum) => return Ok(granted(&rpc)),
+            other => other?,
+        };
         convert::vote_response_in(response).map_err(|status| failed(&status))
     }
 
     async fn pre_vote(&mut self, rpc: VoteRequest<TypeConfig>, _option: RPCOption) -> Rpc<VoteResponse<TypeConfig>> {
         let mut client = self.client(Lane::Appends)?;
         let request = self.request(convert::vote_request_out(self.group, &rpc));
-        let response = self.within(client.pre_vote(request)).await?;
+        let response = match self.within(client.pre_vote(request)).await {
+            Err(_) if planted::is(Bug::HalfQuorum) => return Ok(granted(&rpc)),
+            other => other?,
+        };
         convert::vote_response_in(response).map_err(|status| failed(&status))
     }
 }
@@ -404,12 +421,16 @@ impl NetSnapshot<TypeConfig> for Peer {
         vote: Vote,
         snapshot: Snapshot,
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
-        _option: RPCOption,
+        option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let begun = Instant::now();
+        let limit = option.hard_ttl();
+        let late = || Status::deadline_exceeded(format!("the snapshot was not installed within {limit:?}"));
+        let streamed = tokio::time::timeout(limit, self.stream_snapshot(vote, snapshot));
         tokio::select! {
             closed = cancel => Err(StreamingError::Closed(closed)),
-            result = self.stream_snapshot(vote, snapshot) => {
+            result = streamed => {
+                let result = result.unwrap_or_else(|_| Err(late()));
                 let instruments = &self.peers.instruments;
                 instruments.transferred(&instruments.snapshot_send, begun, &result);
                 result.map_err(|status| StreamingError::from(failed(&status)))

@@ -5,6 +5,7 @@
 
 use crate::checkpoint;
 use crate::data_dir;
+use crate::seams::CheckpointStore;
 use crate::sled_store::SledStore;
 use crate::wal;
 use std::collections::BTreeMap;
@@ -134,6 +135,26 @@ pub fn verify(path: &Path, scratch: &Path, patience: Duration) -> Result<Report,
         copy_files(&checkpoint_path, scratch).map_err(io(&checkpoint_path))?;
         report = verify_checkpoints(scratch, owner, patience, report);
     }
+    compare(&mut report);
+    Ok(report)
+}
+
+/// Looks through a log that lies in a directory, and through the checkpoints in `namespaces` of an open store.
+pub async fn verify_parts(
+    wal_path: &Path,
+    store: &dyn CheckpointStore,
+    namespaces: &[String],
+    owner: wal::Owner,
+) -> io::Result<Report> {
+    let mut report = Report::default();
+    wal::verify(wal_path, Some(owner), &mut report)?;
+    checkpoint::verify(store, namespaces, Some(owner), &mut report).await?;
+    compare(&mut report);
+    Ok(report)
+}
+
+/// Whether log and checkpoints belong together.
+fn compare(report: &mut Report) {
     // Sled takes some damage for a write that was not finished, and goes back to an older state: a good checkpoint, as
     // long as the log has the rest.
     for (group, purged) in report.purged.clone() {
@@ -163,7 +184,6 @@ pub fn verify(path: &Path, scratch: &Path, patience: Duration) -> Result<Report,
             report.add(Finding { group: Some(group), ..finding });
         }
     }
-    Ok(report)
 }
 
 /// Keeps nodes out meanwhile. A directory without a lock file has no node.

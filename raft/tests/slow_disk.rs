@@ -2,16 +2,24 @@
 
 mod support;
 
-use std::sync::atomic::Ordering;
+use futures::FutureExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use support::{World, create, eventually};
 use vestibule_engine::GroupId;
 use vestibule_raft::cluster::Cluster;
+use vestibule_raft::node::Node;
 
 /// Commits of one measurement.
 const COMMITS: u128 = 21;
 /// How long a sync of a slow disk takes: longer than the leader waits for an answer to one append.
 const SLOW: Duration = Duration::from_millis(300);
+
+/// Who ask at once in a steady load: with one the log would come to rest between two commits.
+const ASKERS: u128 = 8;
+/// The most that the log may come to under a steady load: a few times what a snapshot is declared after.
+const LOG_ENTRIES_MAX: u64 = 1_000;
 
 /// The median time of commits, one after the other.
 async fn median(cluster: &dyn Cluster, first: u128) -> Duration {
@@ -59,5 +67,66 @@ async fn a_slow_disk_on_one_follower_does_not_slow_commits() {
 
     followers.iter().for_each(|node| slow_down(*node, Duration::ZERO));
     catches_up(&world, slow, leader).await;
+    world.stop_all().await;
+}
+
+/// A figure of the directory on a node.
+fn figure(node: &Node, name: &str) -> u64 {
+    let text = node.metrics().render();
+    let name = format!("vestibule_node_group_{name}{{group=\"0\"}} ");
+    text.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok()).unwrap_or(0)
+}
+
+/// Keeps the log of the cluster from ever being at rest, until told to stop.
+fn load(world: &World, first: u128) -> (Arc<AtomicBool>, Vec<tokio::task::JoinHandle<()>>) {
+    let is_over = Arc::<AtomicBool>::default();
+    let askers = (0..ASKERS).map(|asker| {
+        let (cluster, is_over) = (world.client_of_all(), is_over.clone());
+        tokio::spawn(async move {
+            let mut request = first + asker;
+            while !is_over.load(Ordering::Relaxed) {
+                assert!(create(&*cluster, request).await.result.is_ok());
+                request += ASKERS;
+            }
+        })
+    });
+    let askers = askers.collect();
+    (is_over, askers)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_disk_under_steady_load_starves_no_checkpoint() {
+    const SLOWER: Duration = Duration::from_millis(100);
+    const ROUNDS: u64 = 4;
+    let world = World::of(3).await;
+    assert!(create(&*world.client_of_all(), 0).await.result.is_ok());
+    let leader = world.leader(GroupId::DIRECTORY).await;
+    let follower = world.nodes.keys().copied().find(|id| *id != leader).expect("two others");
+    for (turn, slow) in [follower, leader].into_iter().enumerate() {
+        let node = &world.nodes[&slow].node;
+        world.delays[&slow].store(u64::try_from(SLOWER.as_millis()).expect("short"), Ordering::SeqCst);
+        let (is_over, askers) = load(&world, 1_000_000 * (turn as u128 + 1));
+        let saved = || (figure(node, "applied_index") + 1).saturating_sub(figure(node, "checkpoint_lag"));
+        let longest_log = AtomicU64::new(0);
+        for round in 0..ROUNDS {
+            // More than a snapshot is declared after.
+            let target = figure(node, "applied_index") + 100;
+            eventually("what was applied is saved under load", || async {
+                longest_log.fetch_max(figure(node, "log_entries"), Ordering::Relaxed);
+                assert_eq!(node.failed().now_or_never(), None, "round {round}: the node goes on");
+                (saved() > target).then_some(())
+            })
+            .await;
+        }
+        is_over.store(true, Ordering::Relaxed);
+        for asker in askers {
+            asker.await.expect("it was answered");
+        }
+        world.delays[&slow].store(0, Ordering::SeqCst);
+        let longest_log = longest_log.into_inner();
+        eprintln!("{}: the log had at most {longest_log} entries", ["follower", "leader"][turn]);
+        assert!(longest_log < LOG_ENTRIES_MAX, "{longest_log} entries: nothing was purged");
+        catches_up(&world, follower, leader).await;
+    }
     world.stop_all().await;
 }

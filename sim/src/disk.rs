@@ -220,6 +220,12 @@ impl SimDisk {
         (inner.delay, inner.was_slow) = (delay, false);
     }
 
+    /// What would be found after a power cut that spares nothing: every file that has a durable name, as it is on the platter.
+    pub fn durable_files(&self) -> BTreeMap<String, Vec<u8>> {
+        let inner = self.lock();
+        inner.durable_names.iter().map(|(name, file)| (name.clone(), inner.files[file].durable.clone())).collect()
+    }
+
     /// Bytes of all files.
     pub fn used_bytes(&self) -> u64 {
         self.lock().used_bytes()

@@ -1,11 +1,13 @@
-//! A simulated gateway machine: the cluster's client, and the buyers that come through it.
+//! A simulated gateway machine: the real gateway, serving HTTP; and beside it buyers who make commands of the cluster's client
+//! directly, also such as no HTTP client can make.
 
 use crate::dice::Dice;
 use crate::host::address;
 use crate::net::SimConnector;
 use crate::options::Options;
 use crate::trace::Trace;
-use crate::workload::{Client, Shop, buy, organise};
+use crate::web;
+use crate::workload::{Client, Shop, buy, close, organise};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -31,7 +33,7 @@ pub struct Gateway {
 impl Gateway {
     /// One on which nothing runs yet.
     pub fn new(number: usize, options: Options, trace: Trace, shop: Shop) -> Self {
-        let busy = Rc::new(Cell::new(options.buyers));
+        let busy = Rc::new(Cell::new(options.buyers + 1));
         Self { number, options, trace, shop, lives: Cell::new(0), busy }
     }
 
@@ -44,9 +46,10 @@ impl Gateway {
     pub async fn run(&self) {
         let life = self.lives.get() + 1;
         self.lives.set(life);
-        self.busy.set(self.options.buyers);
+        self.busy.set(self.options.buyers + 1);
         let seeds = (1..=self.options.nodes).map(address).collect();
         let cluster = GrpcCluster::new(seeds, Arc::new(SimConnector::new(self.trace.clone())));
+        let serving = web::serve::run(self.number, life, cluster.clone(), &self.options, &self.shop, &self.trace);
         let client = |name: String| {
             // A client that comes again asks for other things, so under other ids.
             let dice = Dice::new(self.options.seed, &format!("requests of {name} in life {life}"));
@@ -68,8 +71,14 @@ impl Gateway {
                 busy.set(busy.get() - 1);
             }
         });
-        futures::future::join_all(buyers).await;
-        // The sessions to nodes stay open, as a gateway's do.
-        std::future::pending().await
+        let name = format!("closer-{}", self.number);
+        let dice = Dice::new(self.options.seed, &format!("{name} in life {life}"));
+        let closing = close(client(name), self.shop.clone(), dice);
+        let ending = async {
+            futures::future::join_all(buyers).await;
+            closing.await;
+            self.busy.set(self.busy.get() - 1);
+        };
+        tokio::join!(ending, serving);
     }
 }

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::Notify;
+use vestibule_engine::planted::{self, Bug};
 use vestibule_raft::node::{Node, NodeConfig, NodeSeams, StartError, Timing};
 use vestibule_raft::types::NodeId;
 use vestibule_raft::wal::{OpenError, Owner, Wal, WalConfig};
@@ -127,6 +128,11 @@ impl Machine {
         self.lives.get()
     }
 
+    /// Whose its files are.
+    pub fn owner(&self) -> Owner {
+        Owner { cluster: CLUSTER.1, node: self.id, incarnation: self.incarnation.get() }
+    }
+
     /// How the node's process has ended, if it has; told once.
     pub fn take_ended(&self) -> Option<Ended> {
         self.ended.borrow_mut().take()
@@ -227,8 +233,13 @@ impl Machine {
     }
 
     async fn try_start(&self) -> Result<Node, StartError> {
-        let (cluster, node, incarnation) = (CLUSTER.1, self.id, self.incarnation.get());
-        let owner = Owner { cluster, node, incarnation };
+        if planted::is(Bug::ReuseNode) && self.lives.get() > 1 {
+            // Empty disks, and the same node on them: what it had promised is forgotten.
+            self.disk.wipe();
+            self.store.wipe();
+            self.has_log.set(false);
+        }
+        let owner = self.owner();
         if !self.has_log.get() {
             Wal::create(&self.disk, owner).await?;
             self.has_log.set(true);

@@ -19,6 +19,13 @@ pub struct Connection {
     trace: Trace,
 }
 
+impl Connection {
+    /// One over this stream.
+    pub(crate) fn new(stream: TcpStream, trace: Trace) -> Self {
+        Self { stream, trace }
+    }
+}
+
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();

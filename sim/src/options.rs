@@ -2,6 +2,7 @@
 
 use crate::dice::Dice;
 use crate::faults::{Kind, Mix};
+use crate::web::options::WebOptions;
 use crate::workload::Market;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -149,6 +150,8 @@ pub struct Options {
     pub demands: Demands,
     /// How seats are sold.
     pub market: Market,
+    /// Gateways over HTTP, and their clients.
+    pub web: WebOptions,
     /// What goes wrong.
     pub faults: Mix,
     /// How long faults go on, at least.
@@ -194,6 +197,7 @@ impl Options {
             checkpoint_interval: dice.millis(20..=400),
             checkpoint_bytes: *dice.pick(&[4 << 10, 64 << 10, 16 << 20]),
             market: Market::draw(&mut Dice::new(seed, "sale"), SHOWTIMES_MAX),
+            web: WebOptions::draw(&mut Dice::new(seed, "web")),
             faults: Mix::draw(&mut Dice::new(seed, "faults of the run")),
             chaos: Duration::from_secs(dice.within(8..=20)),
             calm_max: Duration::from_secs(60),
@@ -268,6 +272,7 @@ impl fmt::Display for Options {
             self.tuning.showtime_patience
         )?;
         writeln!(f, "  sale: {}", self.market)?;
+        writeln!(f, "  web: {}", self.web)?;
         writeln!(f, "  faults: {}", self.faults)?;
         write!(
             f,

@@ -7,6 +7,7 @@ use crate::operator::{OPERATOR, Operator};
 use crate::options::Options;
 use crate::power::{Edge, End};
 use crate::trace::{self, Trace};
+use crate::web;
 use crate::workload::Shop;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -90,6 +91,8 @@ pub struct Plant {
     pub machines: BTreeMap<NodeId, Rc<Machine>>,
     /// The gateways.
     pub gateways: Vec<Rc<Gateway>>,
+    /// Those who come to them over HTTP.
+    pub web: web::Web,
     /// Who looks after the cluster.
     pub operator: Rc<Operator>,
     /// What really happened.
@@ -145,6 +148,16 @@ impl Plant {
                 }
             });
         }
+        for number in 1..=options.web.hosts {
+            let host = Rc::new(web::host::Host::new(number, options.clone(), trace.clone(), shop.clone()));
+            sim.host(web::host::host_name(number), move || {
+                let host = host.clone();
+                async move {
+                    host.run().await;
+                    Ok(())
+                }
+            });
+        }
         let founders = (1..=options.nodes).map(address).collect();
         let operator = Rc::new(Operator::new(founders, trace.clone(), tally.clone()));
         {
@@ -164,6 +177,7 @@ impl Plant {
             base_skew: machines.keys().copied().zip(options.base_skew_ms.iter().copied()).collect(),
             machines,
             gateways,
+            web: shop.web.clone(),
             operator,
             tally,
             down: BTreeSet::new(),

@@ -270,6 +270,11 @@ impl SimStore {
         Some(namespace.clone())
     }
 
+    /// The names under which there are rows.
+    pub fn namespaces(&self) -> Vec<String> {
+        self.lock().image().cached.keys().cloned().collect()
+    }
+
     /// Changing operations so far.
     pub fn operations(&self) -> u64 {
         self.lock().operations

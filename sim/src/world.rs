@@ -14,10 +14,12 @@ use crate::host::Standing;
 use crate::options::Options;
 use crate::plant::Plant;
 use crate::power::Edge;
+use crate::scan;
 use crate::trace::{Trace, hexadecimal};
+use crate::web::visits::{self, Deed, Offence, Said};
 use crate::workload::{Shop, Stage};
 use futures::FutureExt;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use vestibule_engine::GroupId;
 use vestibule_raft::node::Node;
@@ -29,6 +31,8 @@ const OPENING_MAX: Duration = Duration::from_secs(60);
 const CHAOS_MAX: Duration = Duration::from_secs(120);
 /// How few answered calls make a run void.
 const OPERATIONS_MIN: u64 = 40;
+/// The same for calls over HTTP.
+const VISITS_MIN: u64 = 20;
 
 /// Why a run failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -58,6 +62,10 @@ pub struct Summary {
     pub operations: BTreeMap<String, u64>,
     /// When the calls began that ended without one.
     pub unanswered: Vec<Duration>,
+    /// Calls over HTTP that got an answer, by what was asked.
+    pub visits: BTreeMap<String, u64>,
+    /// Calls over HTTP that got none, or one that settles nothing.
+    pub visits_unanswered: u64,
     /// Faults that really happened, by kind.
     pub faults: BTreeMap<Kind, u64>,
     /// How many times a node or its machine ended at each edge.
@@ -82,6 +90,7 @@ pub struct World {
     /// For each node its life, and for each group the index, plus one, up to which its log was looked at.
     looked: BTreeMap<NodeId, (u64, BTreeMap<GroupId, u64>)>,
     happenings: usize,
+    visits: usize,
     /// The terms of all groups at the time from which on they are not to change.
     terms: BTreeMap<GroupId, u64>,
     summary: Summary,
@@ -104,6 +113,7 @@ impl World {
             checkers: checkers::all(),
             looked: BTreeMap::new(),
             happenings: 0,
+            visits: 0,
             terms: BTreeMap::new(),
             summary: Summary::default(),
         }
@@ -117,7 +127,9 @@ impl World {
         self.shop.set_stage(Stage::Selling);
         let (start, chaos) = (self.plant.elapsed(), self.options.chaos);
         while self.plant.elapsed() < start + chaos
-            || (!self.faults.are_complete(&self.plant) || self.operations() < OPERATIONS_MIN)
+            || (!self.faults.are_complete(&self.plant)
+                || self.operations() < OPERATIONS_MIN
+                || self.visits_answered() < VISITS_MIN)
                 && self.plant.elapsed() < start + CHAOS_MAX
         {
             self.faults.act(&mut self.plant);
@@ -133,9 +145,10 @@ impl World {
         self.shop.set_stage(Stage::Closing);
         let patience = self.options.calm_max;
         self.run_until("every group serves, and buyers make an end", patience, |world| {
-            world.plant.gateways.iter().all(|gateway| !gateway.is_busy())
+            world.plant.gateways.iter().all(|gateway| !gateway.is_busy()) && !world.shop.web.is_busy()
         })?;
         self.run_until("all replicas are equal", patience, Self::is_still)?;
+        self.scan_disks()?;
         let mut last = self.look();
         checkers::observe(&mut self.checkers, &mut last)?;
         checkers::finish(&mut self.checkers, &last)?;
@@ -145,6 +158,10 @@ impl World {
         let operations = self.operations();
         if operations < OPERATIONS_MIN {
             return Err(Failure::Void(format!("only {operations} calls were answered")));
+        }
+        let visits = self.visits_answered();
+        if visits < VISITS_MIN {
+            return Err(Failure::Void(format!("only {visits} calls over HTTP were answered")));
         }
         if !self.faults.are_complete(&self.plant) {
             let missing: Vec<String> = self.faults.missing(&self.plant).iter().map(Kind::to_string).collect();
@@ -172,6 +189,11 @@ impl World {
         self.summary.operations.values().sum()
     }
 
+    /// Calls over HTTP that were answered so far.
+    fn visits_answered(&self) -> u64 {
+        self.summary.visits.values().sum()
+    }
+
     fn run_until(&mut self, what: &str, patience: Duration, is_so: impl Fn(&mut Self) -> bool) -> Result<(), Failure> {
         let deadline = self.plant.elapsed() + patience;
         while !is_so(self) {
@@ -191,6 +213,7 @@ impl World {
         self.faults.note_ended(&ended, self.plant.elapsed());
         let mut look = self.look();
         look.happenings.iter().for_each(|happening| self.count(happening));
+        look.visits.iter().for_each(|event| self.count_visit(event));
         checkers::observe(&mut self.checkers, &mut look)?;
         Ok(())
     }
@@ -198,8 +221,23 @@ impl World {
     fn count(&mut self, happening: &Happening) {
         let Happening::Answered { call, answer, .. } = happening else { return };
         match answer {
-            Answer::Reply(..) | Answer::Read(..) => *self.summary.operations.entry(call.ask.name()).or_default() += 1,
+            Answer::Reply(..) | Answer::Read(..) | Answer::LookUp(..) => {
+                *self.summary.operations.entry(call.ask.name()).or_default() += 1
+            }
             Answer::Unknown | Answer::NotDone(_) => self.summary.unanswered.push(call.at),
+        }
+    }
+
+    fn count_visit(&mut self, event: &visits::Event) {
+        let visits::Event::Ended { visit, said, .. } = event else { return };
+        if let (Deed::Offend(offence), Said::Endured(_)) = (&visit.deed, said) {
+            let kind = if *offence == Offence::Rush { Kind::GatewayRush } else { Kind::SlowClients };
+            self.plant.tally.happened(kind);
+        }
+        match said {
+            Said::Unknown(_) | Said::NotDone(_) | Said::Unfit(_) => self.summary.visits_unanswered += 1,
+            Said::Refused(..) => *self.summary.visits.entry(format!("{}-refused", visit.deed.name())).or_default() += 1,
+            _ => *self.summary.visits.entry(visit.deed.name()).or_default() += 1,
         }
     }
 
@@ -229,30 +267,65 @@ impl World {
         }
         look.happenings = self.shop.history.since(self.happenings);
         self.happenings += look.happenings.len();
+        look.visits = self.shop.web.visits.since(self.visits);
+        self.visits += look.visits.len();
         look
     }
 
-    /// Whether all nodes run and all replicas of a group stand at the same entry. Notes the states if so.
+    /// What is acknowledged is on the disks: all nodes lose power at once, what is left is looked through, and the cluster
+    /// comes up from it, not behind where it was. Checkers look on, and close their books on what came up.
+    fn scan_disks(&mut self) -> Result<(), Failure> {
+        let before = self.summary.states.clone();
+        self.trace.note("world", "all nodes lose power, and what they had is looked for");
+        let nodes = self.plant.members();
+        nodes.iter().for_each(|node| self.plant.cut_power(*node));
+        for node in &nodes {
+            scan::look_through(&self.plant.machines[node]).map_err(|what| Violation { checker: "disks", what })?;
+        }
+        nodes.iter().for_each(|node| self.plant.boot(*node));
+        self.run_until("all replicas are equal after a power cut", self.options.calm_max, Self::is_still)?;
+        for (group, (index, digest)) in before {
+            let (now, state) = &self.summary.states[&group];
+            if *now < index || *now == index && *state != digest {
+                let what = format!("{group} was at entry {index}, state {digest}, and came up at {now}, state {state}");
+                return Err(Violation { checker: "disks", what }.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether all nodes run, every group has a leader, every voter of a group hosts it, and all replicas of it stand at the
+    /// same entry, the last of their logs. Notes the states if so.
     fn is_still(&mut self) -> bool {
         if self.plant.unsettled().is_some() {
             return false;
         }
         let mut states: BTreeMap<GroupId, (u64, String)> = BTreeMap::new();
+        let mut led: BTreeSet<GroupId> = BTreeSet::new();
+        let mut hosts: BTreeSet<(GroupId, NodeId)> = BTreeSet::new();
+        let mut voters: BTreeSet<(GroupId, NodeId)> = BTreeSet::new();
         for id in self.plant.members() {
             let Some(node) = self.plant.machines[&id].node() else { return false };
             for group in node.hosted() {
                 let Some(state) = node.state(group) else { return false };
                 let (Some(applied), digest) = state.digest() else { return false };
-                if node.view(group).and_then(|view| view.committed).is_none_or(|at| at.index != applied.index) {
+                let Some(view) = node.view(group) else { return false };
+                // What has not been agreed on yet may still be, or may go.
+                let last = node.log(group).last();
+                if [view.committed, last].into_iter().any(|at| at.is_none_or(|at| at.index != applied.index)) {
                     return false;
                 }
+                led.extend(view.is_leader.then_some(group));
+                hosts.insert((group, id));
+                voters.extend(view.voters.into_iter().map(|voter| (group, voter)));
                 let here = (applied.index, hexadecimal(&digest));
                 if *states.entry(group).or_insert_with(|| here.clone()) != here {
                     return false;
                 }
             }
         }
-        if states.len() != self.options.groups as usize + 1 {
+        let count = self.options.groups as usize + 1;
+        if states.len() != count || led.len() != count || !voters.is_subset(&hosts) {
             return false;
         }
         for (group, (index, digest)) in &states {
@@ -265,7 +338,7 @@ impl World {
 
 /// Reads what a node has newly applied. What was purged meanwhile came in a snapshot, and others had it.
 fn look_at_log(node: &Node, id: NodeId, group: GroupId, from: u64, to: u64, look: &mut Look) {
-    let read = node.log(group).read(from, to, usize::MAX).now_or_never();
+    let read = node.log(group).read_here(from, to, usize::MAX).now_or_never();
     let entries = read.expect("reading from a simulated disk never waits").unwrap_or_default();
     look.applied.extend(entries.into_iter().map(|(position, body)| AppliedEntry { node: id, group, position, body }));
     if let Some((Some(applied), digest)) = node.state(group).map(|state| state.digest()) {

@@ -1,14 +1,17 @@
 //! The real checkpointer on a simulated store: the power is cut, or the disk is full, at every step.
 
+use futures::future::BoxFuture;
 use futures::stream;
 use openraft::storage::RaftStateMachine;
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use vestibule_engine::{
     CreateOrganisation, DirectoryCommand, Envelope, GroupId, RequestId, Row, Timestamp, UserId, codec,
 };
 use vestibule_raft::checkpoint::{CheckpointMeta, Checkpoints};
+use vestibule_raft::seams::{CheckpointStore, StoredChanges, StoredRows};
 use vestibule_raft::state::GroupState;
 use vestibule_raft::state_machine::MachineStore;
 use vestibule_raft::types::{Batch, LogId, to_entry};
@@ -35,9 +38,13 @@ struct World {
 
 impl World {
     async fn open(store: &SimStore, interval: Duration) -> Self {
+        Self::open_on(Arc::new(store.clone()), interval).await
+    }
+
+    async fn open_on(store: Arc<dyn CheckpointStore>, interval: Duration) -> Self {
         let config = WalConfig { segment_len: 24 << 10, ballast_len: 0, ..WalConfig::default() };
         let (wal, _) = Wal::open(Arc::new(SimDisk::new(1)), OWNER, config, &TaskSpawner).await.expect("a log");
-        let (checkpoints, task) = Checkpoints::new(Arc::new(store.clone()), OWNER, interval);
+        let (checkpoints, task) = Checkpoints::new(store, OWNER, interval);
         tokio::spawn(task);
         let state = Arc::new(GroupState::open(GROUP, &checkpoints).await.expect("the checkpoint loads"));
         checkpoints.attach(state.clone(), wal.group(GROUP)).await.expect("it attaches");
@@ -87,6 +94,39 @@ impl World {
             }
         };
         tokio::time::timeout(PATIENCE, saved).await.expect("it is saved in the end");
+    }
+}
+
+/// A store that takes its time over every page, and has small ones.
+struct SlowStore {
+    store: SimStore,
+    page_takes: Duration,
+}
+
+impl CheckpointStore for SlowStore {
+    fn write<'a>(&'a self, namespace: &'a str, changes: StoredChanges) -> BoxFuture<'a, io::Result<()>> {
+        self.store.write(namespace, changes)
+    }
+    fn get<'a>(&'a self, namespace: &'a str, key: &'a [u8]) -> BoxFuture<'a, io::Result<Option<Vec<u8>>>> {
+        self.store.get(namespace, key)
+    }
+    fn scan<'a>(&'a self, name: &'a str, after: Option<&'a [u8]>, _: usize) -> BoxFuture<'a, io::Result<StoredRows>> {
+        Box::pin(async move {
+            tokio::time::sleep(self.page_takes).await;
+            self.store.scan(name, after, 2_000).await
+        })
+    }
+    fn flush(&self) -> BoxFuture<'_, io::Result<()>> {
+        self.store.flush()
+    }
+    fn clear<'a>(&'a self, namespace: &'a str) -> BoxFuture<'a, io::Result<()>> {
+        self.store.clear(namespace)
+    }
+    fn begin_anew(&self) -> BoxFuture<'_, io::Result<()>> {
+        self.store.begin_anew()
+    }
+    fn commit_anew(&self) -> BoxFuture<'_, io::Result<()>> {
+        self.store.commit_anew()
     }
 }
 
@@ -216,4 +256,70 @@ async fn what_changed_is_written_at_once_when_it_is_much() {
     here.apply(100..105).await;
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(here.checkpoints.saved_next_index(GROUP), 100, "counting begins anew");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_store_is_waited_for_as_long_as_page_follows_page() {
+    let store = SimStore::new(6);
+    let here = World::open(&store, INTERVAL).await;
+    here.apply(0..400).await;
+    here.until_saved(400).await;
+    let (snapshot, expected) = (here.snapshot().await, here.state.digest());
+    drop(here);
+    let slow = Arc::new(SlowStore { store, page_takes: Duration::from_secs(20) });
+    let begun = tokio::time::Instant::now();
+    let here = World::open_on(slow.clone(), INTERVAL).await;
+    assert_eq!(here.state.digest(), expected);
+    assert!(begun.elapsed() > Duration::from_secs(150), "it was not slow: {:?}", begun.elapsed());
+
+    // A group that is taken on while a snapshot of another is installed waits for that, too, and fails nothing.
+    let (install, take_on) = tokio::join!(here.install(&snapshot), async {
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        let begun = tokio::time::Instant::now();
+        let opened = GroupState::open(GroupId(5), &here.checkpoints).await;
+        opened.map(|_| begun.elapsed())
+    });
+    install.expect("it is installed");
+    let waited = take_on.expect("it can be taken on");
+    assert!(waited > Duration::from_secs(100), "it did not have to wait: {waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_log_stops_neither_a_node_nor_the_checkpoints_of_other_groups() {
+    const OTHER: GroupId = GroupId(5);
+    let disk = SimDisk::new(1);
+    let config = WalConfig { segment_len: 24 << 10, ballast_len: 0, ..WalConfig::default() };
+    let (wal, _) = Wal::open(Arc::new(disk.clone()), OWNER, config, &TaskSpawner).await.expect("a log");
+    let (checkpoints, task) = Checkpoints::new(Arc::new(SimStore::new(7)), OWNER, INTERVAL);
+    tokio::spawn(task);
+    let state = Arc::new(GroupState::open(GROUP, &checkpoints).await.expect("it is empty"));
+    checkpoints.attach(state.clone(), wal.group(GROUP)).await.expect("it attaches");
+    disk.set_sync_delay(Duration::from_secs(3_600));
+    let position = |index| LogPosition { term: 1, node: 1, index };
+    let body = |index: u64| {
+        let ask = CreateOrganisation { by: UserId(7), name: format!("House {index}") };
+        let command = DirectoryCommand::CreateOrganisation(ask);
+        let envelope = Envelope { request: Some(RequestId(index.into())), command };
+        EntryBody::Batch(Batch::new(Timestamp(1_000 + index), &[codec::encode(&envelope).into()]).bytes().clone())
+    };
+    let entries = (0..10).map(|index| (position(index), body(index))).collect();
+    wal.group(GROUP).append(entries, Box::new(|_| {})).await.expect("the log takes entries");
+    // Agreed on elsewhere, and applied before the own disk has it.
+    let mut machine = MachineStore::new(state.clone(), checkpoints.clone());
+    let entries: Vec<_> =
+        (0..10).map(|index| to_entry(position(index), body(index)).map(|entry| (entry, None))).collect();
+    machine.apply(stream::iter(entries)).await.expect("entries apply");
+
+    let (saved, other) = tokio::join!(checkpoints.save(GROUP), async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let begun = tokio::time::Instant::now();
+        let opened = GroupState::open(OTHER, &checkpoints).await;
+        opened.map(|_| begun.elapsed())
+    });
+    assert_eq!(saved.expect("a late log is no failure").last, None, "the answer is what is durable");
+    let waited = other.expect("the other group opens");
+    assert!(waited < Duration::from_secs(1), "the other group waited for {waited:?}");
+    assert!(futures::FutureExt::now_or_never(checkpoints.failed()).is_none(), "the node goes on");
+    tokio::time::sleep(Duration::from_secs(36_000)).await;
+    assert_eq!(checkpoints.saved_next_index(GROUP), 10, "it is written once the log has it");
 }

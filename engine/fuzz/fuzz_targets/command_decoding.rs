@@ -6,6 +6,9 @@ use libfuzzer_sys::fuzz_target;
 use std::sync::Arc;
 use vestibule_engine::*;
 
+/// That of the golden commands, of which the seeds are made.
+const GROUP: GroupId = GroupId(7);
+
 fn house() -> Arc<SeatMap> {
     let category = |name: &str| Category { name: name.into(), color: String::new() };
     let seat = |number: u32| Seat {
@@ -27,14 +30,14 @@ fn shard(method: Method) -> Shard {
     let sale = Sale { method, opens_at: Some(Timestamp(0)), waitlist: true, prevent_orphans: true, ..Sale::default() };
     let euro = Money { amount: 100, currency: Currency(*b"EUR") };
     let create = ShardCommand::CreateShowtime(CreateShowtime {
-        showtime: ShowtimeId(1 << 48 | 1),
+        showtime: ShowtimeId(7 << 48 | 1),
         organisation: OrganisationId(1),
         seat_map: house(),
         prices: vec![euro, euro],
         sale,
         draw_secret: [1; 32],
     });
-    let mut shard = Shard::new(GroupId(1));
+    let mut shard = Shard::new(GROUP);
     shard.apply(Timestamp(0), &[Envelope { request: None, command: create }]);
     shard
 }
@@ -62,11 +65,12 @@ fn directory() -> Directory {
     directory
 }
 
-/// Applies whatever decodes. Each command comes with its time, and as many bytes as its length says.
+/// Applies whatever decodes. Each command comes with its time, its length in two bytes, and as many bytes as that says.
 fn play<M: StateMachine>(group: GroupId, mut machine: M, mut rest: &[u8]) {
-    while let Some((head, tail)) = rest.split_at_checked(5) {
+    while let Some((head, tail)) = rest.split_at_checked(6) {
         let at = u32::from_le_bytes(head[..4].try_into().expect("four bytes"));
-        let (bytes, tail) = tail.split_at(usize::from(head[4]).min(tail.len()));
+        let len = u16::from_le_bytes([head[4], head[5]]);
+        let (bytes, tail) = tail.split_at(usize::from(len).min(tail.len()));
         rest = tail;
         if let Ok(envelope) = codec::decode::<Envelope<M::Command>>(bytes) {
             machine.apply(Timestamp(at.into()), &[envelope]);
@@ -80,9 +84,9 @@ fn play<M: StateMachine>(group: GroupId, mut machine: M, mut rest: &[u8]) {
 fuzz_target!(|data: &[u8]| {
     let Some((&machine, data)) = data.split_first() else { return };
     match machine % 4 {
-        0 => play(GroupId(1), shard(Method::Passthrough), data),
-        1 => play(GroupId(1), shard(Method::Fifo), data),
-        2 => play(GroupId(1), shard(Method::Draw), data),
+        0 => play(GROUP, shard(Method::Passthrough), data),
+        1 => play(GROUP, shard(Method::Fifo), data),
+        2 => play(GROUP, shard(Method::Draw), data),
         _ => play(GroupId::DIRECTORY, directory(), data),
     }
 });

@@ -313,7 +313,8 @@ pub struct BlockSeats {
     pub channel: Option<String>,
 }
 
-/// Frees seats that were kept back. Seats that are not are left as they are.
+/// Frees seats that were kept back. Those that are held through their channel stay held, and do not fall under their
+/// block again afterwards. Seats without a block are left as they are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnblockSeats {
     /// Which showtime.

@@ -2,6 +2,7 @@
 
 use super::{Counters, Directory};
 use crate::row::{CorruptRow, ROW_VERSION, Row, RowWriter, row_key, row_value};
+use crate::shard::GROUP_SHOWTIMES_MAX;
 use crate::{
     EventId, GroupId, NodeNumber, NodeState, OrganisationId, SeatMap, ShowtimeId, ShowtimeState, StateMachine,
     TokenKey, UserId, VenueId, VenueRecord, codec,
@@ -279,6 +280,7 @@ impl Directory {
                 return fail(format!("the organisation of {id} is missing"));
             }
         }
+        let mut of_groups: BTreeMap<u32, usize> = BTreeMap::new();
         for (id, showtime) in &self.showtimes {
             let group = id.group().0;
             let steps = match showtime.state {
@@ -296,8 +298,26 @@ impl Directory {
             if group > self.group_count {
                 return fail(format!("there is no group of {id}"));
             }
-            if !self.events.contains_key(&showtime.event) || !self.venues.contains_key(&showtime.venue) {
+            let (Some(event), Some(venue)) = (self.events.get(&showtime.event), self.venues.get(&showtime.venue))
+            else {
                 return fail(format!("the event or the venue of {id} is missing"));
+            };
+            if [event.organisation, venue.organisation] != [showtime.organisation; 2] {
+                return fail(format!("{id}, its event and its venue are of several organisations"));
+            }
+            if !(1..=venue.seat_map_version).contains(&showtime.seat_map_version) {
+                return fail(format!("{id} is for a layout of {} that was never made", showtime.venue));
+            }
+            let count = of_groups.entry(group).or_insert(0);
+            *count += 1;
+            if *count > GROUP_SHOWTIMES_MAX {
+                return fail(format!("{} has more showtimes than a group may have", id.group()));
+            }
+        }
+        for (&id, venue) in &self.venues {
+            let older = self.seat_maps.range((id, 0)..=(id, u32::MAX)).map(|((_, version), _)| *version);
+            if !older.eq(1..venue.seat_map_version) {
+                return fail(format!("older layouts of {id} are missing"));
             }
         }
         for (venue, version) in self.seat_maps.keys() {

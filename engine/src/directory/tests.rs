@@ -1,5 +1,6 @@
 //! The directory: transcripts of what is made and who is refused, a model beside it, and that rows give it back.
 
+mod audits;
 mod catalogue;
 mod cluster;
 mod coverage;

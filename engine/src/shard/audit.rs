@@ -3,9 +3,10 @@
 use super::Shard;
 use super::hold::count;
 use super::line::Standing;
+use super::older_payments::{SUCCESSES_MAX, check_named};
 use super::order::FAILURES_MAX;
 use super::showtime::Buyer;
-use crate::{ForeignMoney, OrderState, OrderView, PaymentOutcome, SeatId, SeatState, ShowtimeId, UserId};
+use crate::{ForeignMoney, OrderState, OrderView, PaymentOutcome, PaymentView, SeatId, SeatState, ShowtimeId, UserId};
 use std::collections::BTreeMap;
 
 impl Shard {
@@ -109,7 +110,8 @@ impl Shard {
                     area.1 = area.1.saturating_add(places);
                 }
             }
-            audit_payments(order).map_err(|reason| format!("{id}: {reason}"))?;
+            let payments = order.payments.iter().chain(self.older_payments.of(id));
+            audit_payments(order, payments).map_err(|reason| format!("{id}: {reason}"))?;
             let gone = i128::from(order.refunded.amount) + i128::from(order.refund_due.amount);
             if i128::from(order.captured.amount) - gone != kept {
                 return Err(format!("{id} has kept another sum than its seats cost"));
@@ -127,6 +129,7 @@ impl Shard {
                 return Err(format!("{id} is {} and owes otherwise", order.state));
             }
         }
+        self.older_payments.audit(&self.orders)?;
         for (&id, showtime) in &self.showtimes {
             for seat in (0..showtime.seats.len() as u32).map(SeatId) {
                 let state = showtime.seats.state(seat);
@@ -171,21 +174,26 @@ impl Shard {
     }
 }
 
-/// Recounts from its payments what an order has captured and refunded, in each currency.
-fn audit_payments(order: &OrderView) -> Result<(), String> {
+/// Recounts from all of its payments what an order has captured and refunded, in each currency.
+fn audit_payments<'a>(order: &OrderView, payments: impl Iterator<Item = &'a PaymentView>) -> Result<(), String> {
     let mut moved: BTreeMap<[u8; 3], (i128, i128)> = BTreeMap::new();
-    let mut failures = 0;
-    for payment in &order.payments {
+    let (mut failures, mut successes) = (0, [0, 0]);
+    for payment in payments {
         if payment.outcome == PaymentOutcome::Failed {
             failures += 1;
             continue;
         }
+        successes[usize::from(payment.refund)] += 1;
         let (captured, refunded) = moved.entry(payment.amount.currency.0).or_default();
         let amount = i128::from(payment.amount.amount);
         if payment.refund { *refunded += amount } else { *captured += amount }
     }
     if failures > FAILURES_MAX {
         return Err(format!("it remembers {failures} failures"));
+    }
+    check_named(order)?;
+    if successes.iter().any(|&count| count > SUCCESSES_MAX) {
+        return Err("it has more payments or refunds than there may be".into());
     }
     let own = ForeignMoney { captured: order.captured, refunded: order.refunded };
     for counted in std::iter::once(&own).chain(&order.foreign) {

@@ -376,8 +376,11 @@ impl Showtime {
         match self.seats.state(seat) {
             SeatState::Available => true,
             SeatState::Blocked => {
-                let block = self.blocks.get(&self.seats.block(seat));
-                channel.is_some() && block.is_some_and(|block| block.channel.as_deref() == channel)
+                let is_of = |channel| {
+                    let block = self.blocks.get(&self.seats.block(seat));
+                    block.is_some_and(|block| block.channel.as_deref() == Some(channel))
+                };
+                channel.is_some_and(is_of)
             }
             SeatState::Held | SeatState::Sold => false,
         }
@@ -417,12 +420,13 @@ impl Showtime {
         rooms.fold((0, 0), |(count, longest), (more, run)| (count + more, longest.max(run)))
     }
 
-    /// Free seats that a pick would leave alone: both neighbours taken or missing, one of them by this pick. In order.
-    pub(crate) fn left_alone(&self, pick: &[SeatId]) -> Vec<SeatId> {
+    /// Seats free to a buyer with this channel that a pick would leave alone: both neighbours taken or missing, one of
+    /// them by this pick. In order.
+    pub(crate) fn left_alone(&self, pick: &[SeatId], channel: Option<&str>) -> Vec<SeatId> {
         let is_open = |stretch: &Stretch, seat: Option<u32>| {
             seat.is_some_and(|seat| {
                 stretch.seats().contains(&seat)
-                    && self.seats.state(SeatId(seat)) == SeatState::Available
+                    && self.is_free(SeatId(seat), channel)
                     && pick.binary_search(&SeatId(seat)).is_err()
             })
         };
@@ -445,15 +449,15 @@ impl Showtime {
         alone
     }
 
-    /// Whether any pick of so many free seats leaves none alone.
-    pub(crate) fn can_spare_alone(&self, quantity: u32) -> bool {
+    /// Whether any pick of so many seats free to a buyer with this channel leaves none alone.
+    pub(crate) fn can_spare_alone(&self, quantity: u32, channel: Option<&str>) -> bool {
         // From a run of L free seats any number can be taken without leaving one alone, but L - 1. Bit n: n is possible.
         let all: u128 = (1 << (quantity + 1)) - 1;
         let mut possible: u128 = 1;
         for stretch in &self.seats.house().stretches {
             let mut run = 0;
             for seat in stretch.first..=stretch.first + stretch.len {
-                let is_free = stretch.seats().contains(&seat) && self.seats.state(SeatId(seat)) == SeatState::Available;
+                let is_free = stretch.seats().contains(&seat) && self.is_free(SeatId(seat), channel);
                 if is_free {
                     run += 1;
                 } else if run > 0 {

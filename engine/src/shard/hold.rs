@@ -4,6 +4,7 @@ use super::Shard;
 use super::deadlines::Due;
 use super::seats::BlockId;
 use crate::group_state::Events;
+use crate::planted::{self, Bug};
 use crate::{
     Event, HoldId, HoldView, Millis, Money, OfferId, OrderId, Places, Refusal, SeatId, SeatState, ShowtimeId,
     TicketNumber, Timestamp, UserId,
@@ -165,7 +166,9 @@ impl Shard {
         let expires_at = self.live_hold(id).expect("a live hold has a deadline").expires_at;
         self.deadlines.insert(expires_at, Due::Hold(id));
         let hold = self.free_hold(id);
-        events.push(hold.showtime, Event::HoldExpired { hold: id, places: hold.places.clone() });
+        if !planted::is(Bug::ExpireSilently) {
+            events.push(hold.showtime, Event::HoldExpired { hold: id, places: hold.places.clone() });
+        }
         self.tell_blocked_again(hold.showtime, &hold.places.seats, events);
         self.end_offer(hold.offer, |entry, user| Event::WaitlistExpired { entry, user }, events);
         self.end_admission_if_bought(&hold, events);

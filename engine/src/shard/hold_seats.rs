@@ -5,6 +5,7 @@ use super::hold::count;
 use super::leave_queue::standing_of;
 use super::line::Standing;
 use crate::group_state::{Events, check_text};
+use crate::planted::{self, Bug};
 use crate::{HoldSeats, Method, Outcome, Places, QueueState, Refusal, SEATS_PER_HOLD_MAX, SeatChoice, SeatList};
 
 impl Shard {
@@ -13,7 +14,10 @@ impl Shard {
         let showtime = self.showtime(ask.showtime)?;
         let sale = showtime.sale();
         let standing = match (sale.method, ask.ticket) {
-            (Method::Draw | Method::Fifo, Some(ticket)) => Some(standing_of(showtime, ticket, ask.user)?),
+            (Method::Draw | Method::Fifo, Some(ticket)) => match standing_of(showtime, ticket, ask.user)? {
+                _ if planted::is(Bug::HoldUncalled) => Some(Standing::Shopping { until: self.state.now }),
+                standing => Some(standing),
+            },
             _ => None,
         };
         let wanted = match &ask.choice {
@@ -87,8 +91,9 @@ impl Shard {
             SeatChoice::Named(_) | SeatChoice::Area { .. } => wanted,
         };
         if sale.prevent_orphans && matches!(ask.choice, SeatChoice::Named(_)) {
-            let alone = showtime.left_alone(&wanted.seats);
-            if !alone.is_empty() && showtime.can_spare_alone(wanted_count) {
+            let channel = ask.channel.as_deref();
+            let alone = showtime.left_alone(&wanted.seats, channel);
+            if !alone.is_empty() && showtime.can_spare_alone(wanted_count, channel) {
                 return Err(Refusal::LeavesOrphan { seats: alone });
             }
         }

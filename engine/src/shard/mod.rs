@@ -20,6 +20,7 @@ mod house;
 mod join_queue;
 mod leave_queue;
 mod line;
+mod older_payments;
 mod order;
 mod place_order;
 mod queries;
@@ -51,6 +52,7 @@ use crate::{
 pub(crate) use create_showtime::{GROUP_SHOWTIMES_MAX, check_each_price, check_prices};
 use deadlines::{Deadlines, Due};
 use hold::Hold;
+use older_payments::OlderPayments;
 use showtime::Showtime;
 use std::collections::{BTreeMap, BTreeSet};
 use waitlist::Entry;
@@ -64,6 +66,8 @@ pub struct Shard {
     holds: Table<Hold>,
     /// All orders by counter.
     orders: Table<OrderView>,
+    /// Payments that the orders no longer name.
+    older_payments: OlderPayments,
     /// Live entries of waitlists by counter.
     entries: Table<Entry>,
     counters: Counters,
@@ -204,6 +208,7 @@ impl StateMachine for Shard {
             showtimes: BTreeMap::new(),
             holds: Table::default(),
             orders: Table::default(),
+            older_payments: OlderPayments::default(),
             entries: Table::default(),
             counters: Counters::default(),
             counters_dirty: false,

@@ -3,16 +3,18 @@
 use super::Shard;
 use super::hold::{Hold, count};
 use crate::group_state::Events;
+use crate::planted::{self, Bug};
 use crate::{
-    Event, ForeignMoney, HoldId, Money, OrderId, OrderState, OrderView, PaymentOutcome, Refusal, ShowtimeId,
+    Event, ForeignMoney, HoldId, Money, OrderId, OrderState, OrderView, PaymentOutcome, Places, Refusal, ShowtimeId,
     TicketNumber, UserId,
 };
 
-/// The most failures that an order remembers, of payments and refunds together. Successes are never bounded by number:
-/// money that the provider has taken or given back must be booked.
+/// The most failures that an order remembers, of payments and refunds together.
 pub(super) const FAILURES_MAX: usize = 100;
 /// The most money of one currency that an order books: a hundred of the highest payments, so that no sum overflows.
 pub(super) const CAPTURED_MAX: i64 = 100 * AMOUNT_MAX;
+/// The most currencies besides its own that an order books: there are fewer codes in use than that.
+const FOREIGN_MAX: usize = 200;
 /// The highest amount of a payment, in minor units.
 pub(super) const AMOUNT_MAX: i64 = 1_000_000_000_000_000;
 
@@ -23,6 +25,12 @@ pub(super) fn captured_in(order: &OrderView, currency: crate::Currency) -> i64 {
     }
     let foreign = order.foreign.iter().find(|foreign| foreign.captured.currency == currency);
     foreign.map_or(0, |foreign| foreign.captured.amount)
+}
+
+/// Whether money of this currency would be of one more than there may be.
+pub(super) fn has_many_currencies(order: &OrderView, currency: crate::Currency) -> bool {
+    let is_known = |foreign: &ForeignMoney| foreign.captured.currency == currency;
+    currency != order.total.currency && order.foreign.len() >= FOREIGN_MAX && !order.foreign.iter().any(is_known)
 }
 
 /// Whether one more failure would not be remembered. It is answered all the same, and leaves no trace: so it stays
@@ -100,7 +108,14 @@ impl Shard {
     /// Completes an order whose hold lives.
     pub(super) fn complete_order(&mut self, id: OrderId, events: &mut Events) {
         let hold_id = self.order_mut(id).hold;
-        let hold = self.close_hold(hold_id);
+        if (planted::is(Bug::CompleteExpired) || planted::is(Bug::CompleteTwice)) && self.live_hold(hold_id).is_none() {
+            self.tell_completed(id, events);
+            return;
+        }
+        let hold = match self.live_hold(hold_id).filter(|_| planted::is(Bug::HoldAfterSale)) {
+            Some(hold) => hold.clone(),
+            None => self.close_hold(hold_id),
+        };
         self.showtime_mut(hold.showtime).sell(&hold.places);
         self.tell_completed(id, events);
         self.end_admission_if_bought(&hold, events);
@@ -124,16 +139,25 @@ impl Shard {
         }
     }
 
-    /// Whether the places of an order that lost its hold could be sold to it all the same.
-    pub(super) fn can_rebook(&self, order: &OrderView) -> bool {
-        let Some(showtime) = self.showtimes.get(&order.showtime) else { return false };
-        let taken = showtime.buyers.get(&order.user).map_or(0, |buyer| buyer.taken);
+    /// Whether the places of an order that lost its hold could be sold to it all the same; if not, why.
+    pub(super) fn check_rebook(&self, order: &OrderView) -> Result<(), &'static str> {
+        // Canceled and expired orders keep the names of their places. The organiser took them back from this one.
+        if order.places == Places::default() {
+            return Err("the order was refunded");
+        }
+        let showtime = self.showtimes.get(&order.showtime).ok_or("the seats were gone")?;
         let fits = |&(area, count): &(crate::AreaId, u32)| {
             showtime.areas.get(usize::from(area.0)).is_some_and(|counts| counts.available() >= count)
         };
-        showtime.in_the_way(&order.places.seats, order.channel.as_deref()).is_empty()
-            && order.places.areas.iter().all(fits)
-            && taken.saturating_add(count(&order.places)) <= showtime.sale().seats_per_buyer_max
+        let are_free = showtime.in_the_way(&order.places.seats, order.channel.as_deref()).is_empty();
+        if !are_free || !order.places.areas.iter().all(fits) {
+            return Err("the seats were gone");
+        }
+        let taken = showtime.buyers.get(&order.user).map_or(0, |buyer| buyer.taken);
+        if taken.saturating_add(count(&order.places)) > showtime.sale().seats_per_buyer_max {
+            return Err("the buyer has as many seats as the sale allows");
+        }
+        Ok(())
     }
 
     /// Sells the free places of an order that lost its hold. The caller has decided.

@@ -1,8 +1,11 @@
 //! `RecordPayment`: a payment succeeded or failed, as the payment provider tells it.
 
 use super::Shard;
-use super::order::{AMOUNT_MAX, CAPTURED_MAX, capture, captured_in, closed_state, forgets_failures};
+use super::order::{
+    AMOUNT_MAX, CAPTURED_MAX, capture, captured_in, closed_state, forgets_failures, has_many_currencies,
+};
 use crate::group_state::Events;
+use crate::planted::{self, Bug};
 use crate::{Event, Money, OrderState, Outcome, PaymentOutcome, PaymentView, RecordPayment, Refusal};
 
 /// Refuses an amount that no payment has, or no refund: of those the least is 1.
@@ -37,9 +40,9 @@ impl Shard {
             let reason = "0 pays for nothing but a free order, in its currency";
             return Err(Refusal::out_of_bounds("amount", reason));
         }
-        let known = order.payments.iter().position(|payment| payment.payment == ask.payment);
-        if let Some(index) = known {
-            let payment = &order.payments[index];
+        let mut known = None;
+        if let Some((index, payment)) = self.known_payment(order, ask.payment) {
+            known = index;
             // A failure told after the success, or either told again, changes nothing. A success told after the failure
             // is news: the provider tried again under the same id.
             let is_news = payment.outcome == PaymentOutcome::Failed && ask.outcome == PaymentOutcome::Succeeded;
@@ -58,15 +61,23 @@ impl Shard {
         {
             return Err(Refusal::AtCapacity { what: "amounts of the order".into() });
         }
+        if ask.outcome == PaymentOutcome::Succeeded && has_many_currencies(order, ask.amount.currency) {
+            return Err(Refusal::AtCapacity { what: "currencies of the order".into() });
+        }
+        if ask.outcome == PaymentOutcome::Succeeded && self.has_many_successes(order, false) {
+            return Err(Refusal::AtCapacity { what: "payments of the order".into() });
+        }
         let is_right = ask.amount == order.total;
         let purpose = match order.state {
             OrderState::PendingPayment if is_right => Use::Complete,
-            OrderState::Canceled | OrderState::Expired if is_right && self.can_rebook(order) => Use::Rebook,
+            OrderState::Expired if is_right && planted::is(Bug::CompleteExpired) => Use::Complete,
+            OrderState::Completed if is_right && planted::is(Bug::CompleteTwice) => Use::Complete,
             _ if !is_right => Use::Return("the amount is not that of the order"),
-            OrderState::Canceled | OrderState::Expired => Use::Return("the seats were gone"),
             OrderState::PendingPayment | OrderState::Completed => Use::Return("the order was paid already"),
-            // Canceled, expired or refunded: which of them, its state no longer tells.
-            OrderState::RefundDue | OrderState::Refunded => Use::Return("the order has ended"),
+            // The first two owe nothing, the others have owed something besides: all have lost their hold.
+            OrderState::Canceled | OrderState::Expired | OrderState::RefundDue | OrderState::Refunded => {
+                self.check_rebook(order).map_or_else(Use::Return, |()| Use::Rebook)
+            }
         };
         if is_nothing && matches!(purpose, Use::Return(_)) {
             // No money has moved. Like a failure too many, it is answered and leaves no trace.
@@ -74,24 +85,23 @@ impl Shard {
         }
 
         let now = self.state.now;
-        let order = self.order_mut(ask.order);
         let payment =
             PaymentView { payment: ask.payment, outcome: ask.outcome, amount: ask.amount, at: now, refund: false };
-        match known {
-            Some(index) => order.payments[index] = payment,
-            None => order.payments.push(payment),
-        }
+        self.note_payment(ask.order, known, payment);
+        let order = self.order_mut(ask.order);
         let (showtime, id, amount) = (order.showtime, ask.order, ask.amount);
         match ask.outcome {
             PaymentOutcome::Failed => {
                 events.push(showtime, Event::PaymentFailed { order: id, payment: ask.payment, amount });
             }
             PaymentOutcome::Succeeded => {
-                capture(order, amount, !matches!(purpose, Use::Return(_)));
+                let is_kept = !matches!(purpose, Use::Return(_)) || planted::is(Bug::KeepExcess);
+                capture(order, amount, is_kept);
                 events.push(showtime, Event::PaymentSucceeded { order: id, payment: ask.payment, amount });
                 match purpose {
                     Use::Complete => self.complete_order(id, events),
                     Use::Rebook => self.rebook_order(id, events),
+                    Use::Return(_) if planted::is(Bug::KeepExcess) => {}
                     Use::Return(reason) => {
                         if !matches!(order.state, OrderState::PendingPayment | OrderState::Completed) {
                             order.state = closed_state(order, order.state);

@@ -10,9 +10,9 @@ impl Shard {
     pub(super) fn record_refund(&mut self, ask: &RecordRefund, events: &mut Events) -> Result<Outcome, Refusal> {
         check_amount(ask.amount, 1)?;
         let order = self.order(ask.order)?;
-        let known = order.payments.iter().position(|payment| payment.payment == ask.refund);
-        if let Some(index) = known {
-            let refund = &order.payments[index];
+        let (mut known, mut is_known) = (None, false);
+        if let Some((index, refund)) = self.known_payment(order, ask.refund) {
+            (known, is_known) = (index, true);
             let is_news = refund.outcome == PaymentOutcome::Failed && ask.outcome == PaymentOutcome::Succeeded;
             if !refund.refund || refund.amount != ask.amount && refund.outcome == ask.outcome {
                 return Err(Refusal::PaymentIdReused);
@@ -25,18 +25,18 @@ impl Shard {
         if ask.outcome == PaymentOutcome::Succeeded && ask.amount.amount > due {
             return Err(Refusal::MoreThanDue { due });
         }
-        if known.is_none() && ask.outcome == PaymentOutcome::Failed && forgets_failures(order) {
+        if ask.outcome == PaymentOutcome::Succeeded && self.has_many_successes(order, true) {
+            return Err(Refusal::AtCapacity { what: "refunds of the order".into() });
+        }
+        if !is_known && ask.outcome == PaymentOutcome::Failed && forgets_failures(order) {
             return Ok(Outcome::Ordered { order: Box::new(order.clone()) });
         }
 
         let now = self.state.now;
-        let order = self.order_mut(ask.order);
         let refund =
             PaymentView { payment: ask.refund, outcome: ask.outcome, amount: ask.amount, at: now, refund: true };
-        match known {
-            Some(index) => order.payments[index] = refund,
-            None => order.payments.push(refund),
-        }
+        self.note_payment(ask.order, known, refund);
+        let order = self.order_mut(ask.order);
         let (id, refund, amount) = (ask.order, ask.refund, ask.amount);
         match ask.outcome {
             PaymentOutcome::Failed => events.push(order.showtime, Event::RefundFailed { order: id, refund, amount }),

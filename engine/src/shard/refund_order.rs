@@ -4,6 +4,7 @@ use super::Shard;
 use super::hold::count;
 use super::order::closed_state;
 use crate::group_state::{Events, check_text};
+use crate::planted::{self, Bug};
 use crate::{Event, OrderState, Outcome, Places, RefundOrder, Refusal, SeatList};
 
 impl Shard {
@@ -41,7 +42,7 @@ impl Shard {
         if ask.seats.is_none() {
             order.places.areas.clear();
         }
-        order.refund_due.amount += amount.amount;
+        order.refund_due.amount += if planted::is(Bug::RefundTwice) { 2 * amount.amount } else { amount.amount };
         if order.places == Places::default() {
             order.state = closed_state(order, OrderState::Refunded);
         }

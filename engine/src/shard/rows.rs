@@ -16,6 +16,8 @@ const TABLE_HOLDS: u8 = 0x30;
 const TABLE_ENTRIES: u8 = 0x32;
 /// Pages of orders.
 const TABLE_ORDERS: u8 = 0x31;
+/// Pages of payments that the orders no longer name.
+const TABLE_OLDER_PAYMENTS: u8 = 0x33;
 
 fn whole(reason: impl Into<String>) -> CorruptRow {
     CorruptRow { key: String::new(), reason: reason.into() }
@@ -31,6 +33,7 @@ impl Shard {
         self.holds.write_all(TABLE_HOLDS, &[], rows);
         self.orders.write_all(TABLE_ORDERS, &[], rows);
         self.entries.write_all(TABLE_ENTRIES, &[], rows);
+        self.older_payments.write_all(TABLE_OLDER_PAYMENTS, rows);
     }
 
     pub(super) fn write_dirty(&mut self, rows: &mut RowWriter) {
@@ -42,6 +45,7 @@ impl Shard {
         self.holds.write_dirty(TABLE_HOLDS, &[], rows);
         self.orders.write_dirty(TABLE_ORDERS, &[], rows);
         self.entries.write_dirty(TABLE_ENTRIES, &[], rows);
+        self.older_payments.write_dirty(TABLE_OLDER_PAYMENTS, rows);
     }
 
     pub(super) fn from_rows(group: GroupId, rows: impl Iterator<Item = Row>) -> Result<Self, CorruptRow> {
@@ -103,6 +107,10 @@ impl Shard {
                 let [page] = row.key_parts()?;
                 self.entries.load_page(page, row)?;
             }
+            TABLE_OLDER_PAYMENTS => {
+                let [page] = row.key_parts()?;
+                self.older_payments.load_page(page, row)?;
+            }
             _ => {
                 self.finish_showtimes(loading)?;
                 let (id, page) = match row.key.len() {
@@ -152,6 +160,7 @@ impl Shard {
             let showtime = showtime.ok_or_else(|| whole(format!("the showtime of entry {counter} is missing")))?;
             showtime.waitlist.add(counter, entry);
         }
+        self.older_payments.finish_load();
         for showtime in self.showtimes.values_mut() {
             showtime.step_due = Self::wanted_step(showtime);
         }

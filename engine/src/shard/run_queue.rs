@@ -214,11 +214,17 @@ impl Shard {
         self.schedule_step(id);
     }
 
-    /// The time to shop is over. The deadline is taken out already.
+    /// The time to shop is over; who has bought in it has done. The deadline is taken out already.
     pub(super) fn expire_session(&mut self, id: ShowtimeId, ticket: TicketNumber, events: &mut Events) {
-        self.showtime_mut(id).line.expire_session(ticket);
+        let line = &mut self.showtime_mut(id).line;
+        let has_bought = line.has_bought(ticket);
+        if has_bought {
+            line.finish(ticket);
+        } else {
+            line.expire_session(ticket);
+        }
         self.schedule_step(id);
-        events.push(id, Event::AdmissionExpired { ticket });
+        events.push(id, if has_bought { Event::AdmissionDone { ticket } } else { Event::AdmissionExpired { ticket } });
     }
 
     /// Ends the admission of a buyer who has bought and has nothing left to pay.

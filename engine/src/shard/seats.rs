@@ -188,9 +188,15 @@ impl Seats {
         self.change(seat, Seat::SOLD, |_| Seat(Seat::AVAILABLE));
     }
 
-    /// Lays a block over an untaken seat, or with 0 lifts it.
+    /// Lays a block over an untaken seat.
     pub(crate) fn set_block(&mut self, seat: SeatId, block: BlockId) {
         self.change(seat, Seat::AVAILABLE, |_| Seat(block << 2));
+    }
+
+    /// Lifts the block of a seat, which may be held through its channel.
+    pub(crate) fn lift_block(&mut self, seat: SeatId) {
+        let raw = self.seats[seat.0 as usize].raw();
+        self.change(seat, raw, |_| Seat(raw));
     }
 
     /// One byte a seat, see [`SeatsView`](crate::SeatsView).

@@ -228,10 +228,10 @@ impl Showtime {
         self.blocks_dirty = true;
     }
 
-    /// Lifts the block of an untaken seat, if it has one.
+    /// Lifts the block of a seat, if it has one.
     pub(crate) fn unblock(&mut self, seat: SeatId) {
         self.lift_block(seat);
-        self.seats.set_block(seat, 0);
+        self.seats.lift_block(seat);
     }
 
     /// One seat less under its block.

@@ -12,13 +12,18 @@ impl Shard {
         if let Some(&seat) = seats.iter().find(|&&seat| !showtime.seats.contains(seat)) {
             return Err(Refusal::NoSuchSeat(seat));
         }
-        seats.retain(|&seat| showtime.seats.state(seat) == SeatState::Blocked);
+        seats.retain(|&seat| showtime.seats.block(seat) != 0);
         if seats.is_empty() {
             return Ok(Outcome::Done);
         }
 
         let showtime = self.showtime_mut(ask.showtime);
         seats.iter().for_each(|&seat| showtime.unblock(seat));
+        // The others are held: they are not free now, but no block waits for them any more.
+        seats.retain(|&seat| showtime.seats.state(seat) == SeatState::Available);
+        if seats.is_empty() {
+            return Ok(Outcome::Done);
+        }
         self.freed.insert(ask.showtime);
         let places = Places { seats: seats.into(), areas: Vec::new() };
         events.push(ask.showtime, Event::SeatsReleased { places, reason: "unblocked".into() });

@@ -13,6 +13,7 @@ use super::hold::count;
 use super::ranks::Ranks;
 use super::showtime::Showtime;
 use crate::group_state::{Events, check_text};
+use crate::planted::{self, Bug};
 use crate::{
     BestSeats, CategoryId, Event, HoldId, JoinWaitlist, LeaveWaitlist, Method, OfferId, Outcome, Places, QueueState,
     Refusal, SeatList, SeatState, ShowtimeId, UserId, WaitlistView,
@@ -285,7 +286,12 @@ impl Shard {
             self.entries.get(counter).is_some_and(|entry| showtime.may_take(entry.user, wish.quantity))
         };
         let heads = showtime.waitlist.waiting.iter().filter_map(|(wish, waiting)| {
-            waiting.iter().find(|&&counter| may_have(wish, counter)).map(|&counter| (counter, *wish))
+            let found = if planted::is(Bug::OfferToLast) {
+                waiting.iter().rev().find(|&&counter| may_have(wish, counter))
+            } else {
+                waiting.iter().find(|&&counter| may_have(wish, counter))
+            };
+            found.map(|&counter| (counter, *wish))
         });
         let heads: BTreeMap<u64, Wish> = heads.collect();
         // Wishes may be many and searches take long: only what has room is searched for.

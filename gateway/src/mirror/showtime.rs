@@ -223,7 +223,8 @@ impl Showtime {
     /// The body that shows all seats, or those that changed after `since`.
     pub(crate) fn seats_body(&self, since: Option<Sequence>) -> Option<Bytes> {
         let mut followed = self.seats.lock();
-        let sequence_min = followed.awaited.sequence();
+        // Whoever has seen as much from another gateway is not sent back in time by a body written before.
+        let sequence_min = followed.awaited.sequence().max(since.unwrap_or(0));
         let seats = followed.seats.as_mut()?;
         let changed = since.and_then(|since| seats.body_since(since));
         Some(changed.unwrap_or_else(|| seats.body(sequence_min, self.config.seats_age_max)))

@@ -98,7 +98,7 @@ fn showtimes(machine: &dyn Machine, group: GroupId) -> Result<Vec<ShowtimeId>, S
     if group == GroupId::DIRECTORY {
         return Ok(Vec::new());
     }
-    let answer = machine.query(&codec::encode(&ShardQuery::Showtimes)).map_err(|error| error.to_string())?;
+    let answer = machine.query(&codec::encode(&ShardQuery::Showtimes)).map_err(|error| error.to_string())?.encode();
     match codec::decode(&answer) {
         Ok(ShardAnswer::Showtimes(showtimes)) => Ok(showtimes),
         other => Err(format!("asked for its showtimes, it gave {other:?}")),

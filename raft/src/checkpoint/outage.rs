@@ -6,7 +6,7 @@
 //! one or the other.
 
 use super::meta::{IDENTITY_KEY, META_KEY, damaged, identity, row_key, seal};
-use super::{CATALOG, CheckpointMeta, Checkpointer, Condition, LOG_PATIENCE, Pinned, Request, Slot, namespace};
+use super::{CATALOG, CheckpointMeta, Checkpointer, Condition, Pinned, Request, Saved, Slot, namespace};
 use crate::seams::StoredChanges;
 use std::collections::BTreeMap;
 use std::io;
@@ -17,6 +17,9 @@ use vestibule_engine::GroupId;
 /// How long to wait after the store was full before it is made anew, so that a disk that is just about full does not
 /// cost a checkpoint of everything again and again.
 const PAUSE: Duration = Duration::from_secs(5);
+
+/// How long the store that is made waits for the log. Nothing else is done meanwhile.
+const LOG_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The store cannot be used until it has been made anew.
 pub(super) struct Outage {
@@ -43,7 +46,7 @@ impl Checkpointer {
             *slot = Slot::new(slot.number, slot.durable.clone());
         }
         for attached in self.attached.values_mut() {
-            attached.drained = None;
+            attached.begin_at(attached.taken);
         }
         Ok(())
     }
@@ -76,7 +79,10 @@ impl Checkpointer {
         }
         match request {
             // Raft must not fail because of it: it goes by what is durable.
-            Request::Save { group, answer } => drop(answer.send(self.durable(group))),
+            Request::Save { group, answer } => {
+                let saved = self.durable(group).map(|meta| Saved { meta, awaited: None });
+                drop(answer.send(saved));
+            }
             Request::BeginRead { group, answer } => drop(answer.send(self.pin(group))),
             Request::Load { answer, .. } => drop(answer.send(Err(without_store()))),
             Request::Attach { answer, .. } => drop(answer.send(Err(without_store()))),
@@ -86,6 +92,8 @@ impl Checkpointer {
             Request::FinishReceive { answer, .. } => drop(answer.send(Err(without_store()))),
             Request::Install { answer, .. } => drop(answer.send(Err(without_store()))),
             Request::SetAside { answer, .. } => drop(answer.send(Err(without_store()))),
+            // Nobody reads anything.
+            Request::Unpin { answer, .. } => drop(answer.send(Ok(false))),
             Request::Forget { group, answer } => {
                 // It is not in the store that will be made.
                 self.attached.remove(&group);
@@ -138,8 +146,9 @@ impl Checkpointer {
     /// time, and nothing is applied to it while they are copied.
     async fn write_whole(&mut self, group: GroupId) -> io::Result<CheckpointMeta> {
         let store = self.store.clone();
-        let attached = self.attached.get(&group).ok_or_else(|| damaged(group, "it is not attached"))?;
+        let attached = self.attached.get_mut(&group).ok_or_else(|| damaged(group, "it is not attached"))?;
         let whole = attached.state.drain_whole();
+        attached.begin_at(whole.last.map_or(0, |last| last.index + 1));
         let bytes: usize = whole.rows.0.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum();
         // The rows, and what a database makes of them.
         if !attached.log.has_room_for_checkpoint(2 * bytes as u64).await? {
@@ -148,9 +157,9 @@ impl Checkpointer {
         let deadline = Instant::now() + LOG_PATIENCE;
         while whole.last.is_some_and(|last| attached.log.is_pending(last.index)) {
             if Instant::now() > deadline {
-                return Err(io::Error::other(format!(
-                    "the log of {group} has not reached the disk in {LOG_PATIENCE:?}"
-                )));
+                // The disk is slow beside being full. The outage goes on.
+                let reason = format!("the log of {group} has not reached the disk in {LOG_PATIENCE:?}");
+                return Err(io::Error::new(io::ErrorKind::StorageFull, reason));
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -167,6 +176,7 @@ impl Checkpointer {
             page.push((key, Some(sealed)));
             if page_bytes >= self.page_bytes() {
                 store.write(&name, std::mem::take(&mut page)).await?;
+                self.pulse.beat();
                 page_bytes = 0;
             }
         }

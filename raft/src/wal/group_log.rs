@@ -15,6 +15,8 @@ pub(crate) struct Place {
 #[derive(Debug, Clone)]
 struct Slot {
     position: LogPosition,
+    /// Larger than those of all entries that any group of the node had before it.
+    stamp: u64,
     body: Option<EntryBody>,
     place: Option<Place>,
 }
@@ -33,6 +35,8 @@ pub(crate) enum Found {
 #[derive(Debug, Default)]
 pub(crate) struct GroupLog {
     pub(crate) vote: Option<Ballot>,
+    /// The vote that is known to be on disk.
+    pub(crate) promised: Option<Ballot>,
     pub(crate) committed: Option<LogPosition>,
     pub(crate) purged: Option<LogPosition>,
     slots: VecDeque<Slot>,
@@ -50,27 +54,39 @@ impl GroupLog {
     }
 
     /// Adds an entry. `Err` says which index was due instead.
-    pub(crate) fn append(&mut self, position: LogPosition, body: EntryBody, place: Option<Place>) -> Result<(), u64> {
+    pub(crate) fn append(
+        &mut self,
+        stamp: u64,
+        position: LogPosition,
+        body: EntryBody,
+        place: Option<Place>,
+    ) -> Result<(), u64> {
         if let Some(due) = self.last().map(|last| last.index + 1)
             && position.index != due
         {
             return Err(due);
         }
         self.resident_bytes += body.bytes().len();
-        self.slots.push_back(Slot { position, body: Some(body), place });
+        self.slots.push_back(Slot { position, stamp, body: Some(body), place });
         Ok(())
     }
 
     /// Adds an entry found on disk. The first one found may lie behind entries that were purged, and whose segments
     /// have been dropped, before the purge itself is found.
-    pub(crate) fn append_found(&mut self, position: LogPosition, body: EntryBody, place: Place) -> Result<(), u64> {
+    pub(crate) fn append_found(
+        &mut self,
+        stamp: u64,
+        position: LogPosition,
+        body: EntryBody,
+        place: Place,
+    ) -> Result<(), u64> {
         if self.slots.is_empty() && self.purged.is_some_and(|purged| purged.index < position.index) {
             self.resident_from = 0;
             self.resident_bytes = body.bytes().len();
-            self.slots.push_back(Slot { position, body: Some(body), place: Some(place) });
+            self.slots.push_back(Slot { position, stamp, body: Some(body), place: Some(place) });
             return Ok(());
         }
-        self.append(position, body, Some(place))
+        self.append(stamp, position, body, Some(place))
     }
 
     /// Whether entries are missing: between the purge point and the first entry, or up to the commit point. Says which
@@ -127,18 +143,28 @@ impl GroupLog {
         }
     }
 
-    /// Lets go of the oldest bodies that are on disk until at most `bytes_max` stay.
-    pub(crate) fn evict(&mut self, bytes_max: usize) {
-        while self.resident_bytes > bytes_max && self.resident_from < self.slots.len() {
-            let slot = &mut self.slots[self.resident_from];
-            if slot.place.is_none() {
-                return;
-            }
-            if let Some(body) = slot.body.take() {
-                self.resident_bytes -= body.bytes().len();
+    /// Bytes of entries that are in memory.
+    pub(crate) fn resident_bytes(&self) -> usize {
+        self.resident_bytes
+    }
+
+    /// The stamp of the oldest entry that could be let go of.
+    pub(crate) fn oldest_resident(&self) -> Option<u64> {
+        self.slots.get(self.resident_from).filter(|slot| slot.place.is_some()).map(|slot| slot.stamp)
+    }
+
+    /// Lets go of the oldest bodies that are on disk and have no stamp above `until`, until `bytes` are free. Gives how
+    /// many are.
+    pub(crate) fn evict(&mut self, bytes: usize, until: u64) -> usize {
+        let mut freed = 0;
+        while freed < bytes && self.oldest_resident().is_some_and(|stamp| stamp <= until) {
+            if let Some(body) = self.slots[self.resident_from].body.take() {
+                freed += body.bytes().len();
             }
             self.resident_from += 1;
         }
+        self.resident_bytes -= freed;
+        freed
     }
 
     /// The entries from `start` up to but without `end` that the log has, in order, at most `bytes_max` of bodies but

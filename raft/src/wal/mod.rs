@@ -14,10 +14,12 @@
 //! so a segment whose entries are all purged can be dropped with everything before it. A manifest says which segments
 //! there are.
 
+mod cold;
 mod group_log;
 mod manifest;
 mod record;
 mod recover;
+mod resident;
 mod segment;
 mod space;
 mod stamp;
@@ -35,11 +37,13 @@ pub(crate) use stamp::{BadStamp, FORMAT, decode as decode_stamp, encode as encod
 pub(crate) use verify::verify;
 
 use crate::seams::{Disk, Spawner};
+use cold::{ColdReader, Spot};
 use group_log::{Found, GroupLog, Place};
 use record::RecordBody;
 use segment::Segment;
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use vestibule_engine::GroupId;
@@ -52,7 +56,7 @@ use vestibule_sync::hand_off::HandOff;
 pub struct WalConfig {
     /// Bytes of a segment file. Bounds the largest entry, see [`WalConfig::entry_len_max`].
     pub segment_len: u64,
-    /// Bytes of entries a group keeps in memory once they are on disk.
+    /// Bytes of entries that the node keeps in memory once they are on disk, of all groups together.
     pub resident_bytes_max: usize,
     /// Bytes that may wait for the syncer before callers have to wait too.
     pub queue_bytes_max: usize,
@@ -70,7 +74,7 @@ impl Default for WalConfig {
             // seats has 3 of them. Beginning a segment costs four syncs, some 2 ms here; at 100 MB/s that is 1 % of the
             // time.
             segment_len: 16 << 20,
-            resident_bytes_max: 16 << 20,
+            resident_bytes_max: 64 << 20,
             queue_bytes_max: 64 << 20,
             frame_bytes_max: 4 << 20,
             ballast_len: 32 << 20,
@@ -110,6 +114,11 @@ struct Shared {
     disk: Arc<dyn Disk>,
     groups: Mutex<BTreeMap<GroupId, Arc<Mutex<GroupLog>>>>,
     segments: Mutex<BTreeMap<u64, Segment>>,
+    cold_reader: ColdReader,
+    /// The stamp of the next entry of any group.
+    next_stamp: AtomicU64,
+    /// Bytes appended since what is in memory was last looked after.
+    added_bytes: AtomicUsize,
     queue: HandOff<Item>,
     queue_space: Arc<Semaphore>,
     stopping: watch::Sender<bool>,
@@ -160,10 +169,13 @@ impl Wal {
     ) -> Result<(Self, RecoveryReport), OpenError> {
         let recovered = recover::recover(&disk, owner, &config).await?;
         let queue_space = Arc::new(Semaphore::new(config.queue_bytes_max));
+        let (cold_reader, reading) = ColdReader::new();
+        spawner.spawn_blocking_task("wal-reader", Box::pin(reading)).map_err(OpenError::Io)?;
         let shared = Arc::new(Shared {
-            groups: Mutex::new(
-                recovered.groups.into_iter().map(|(group, log)| (group, Arc::new(Mutex::new(log)))).collect(),
-            ),
+            cold_reader,
+            next_stamp: AtomicU64::new(recovered.next_stamp),
+            added_bytes: AtomicUsize::new(0),
+            groups: Mutex::new(recovered.groups),
             segments: Mutex::new(recovered.segments),
             config,
             owner,
@@ -336,16 +348,23 @@ impl WalGroup {
 
     /// Saves the vote; returns once it is on disk.
     pub async fn save_vote(&self, ballot: Ballot) -> io::Result<()> {
-        if planted::is(Bug::ForgetVote) {
-            lock(&self.log).vote = Some(ballot);
-            return Ok(());
-        }
         let flushed = {
             let mut log = lock(&self.log);
             log.vote = Some(ballot);
+            if planted::is(Bug::ForgetVote) || planted::is(Bug::VoteAfterLog) {
+                log.promised = Some(ballot);
+                return Ok(());
+            }
             self.enqueue_and_wait(vec![RecordBody::Vote(ballot)])?
         };
-        wait_flushed(flushed).await
+        wait_flushed(flushed).await?;
+        lock(&self.log).promised = Some(ballot);
+        Ok(())
+    }
+
+    /// The last vote that was saved and acknowledged: it must never be forgotten.
+    pub fn promised(&self) -> Option<Ballot> {
+        lock(&self.log).promised
     }
 
     /// Notes the commit point. It reaches the disk with the next frame, behind all that was asked for before, so that it
@@ -378,27 +397,30 @@ impl WalGroup {
         }
         let want = u32::try_from(bytes.min(self.shared.config.queue_bytes_max)).unwrap_or(u32::MAX);
         let space = self.shared.queue_space.clone().acquire_many_owned(want).await.map_err(io::Error::other)?;
-        let mut log = lock(&self.log);
-        self.shared.check_open()?;
-        let mut bodies = Vec::with_capacity(entries.len());
-        for (position, body) in entries {
-            log.append(position, body.clone(), None).map_err(|due| {
-                io::Error::other(format!("entry {} of {} leaves a hole: {due} is due", position.index, self.group))
-            })?;
-            bodies.push(RecordBody::Entry(position, body));
+        let mut on_flushed = Some(on_flushed);
+        if planted::is(Bug::AcknowledgeEarly)
+            && let Some(tell) = on_flushed.replace(Box::new(|_| {}))
+        {
+            tell(Ok(()));
         }
-        log.evict(self.shared.config.resident_bytes_max);
-        if planted::is(Bug::AcknowledgeEarly) {
-            on_flushed(Ok(()));
-            return self.enqueue(Item {
-                group: self.group,
-                bodies,
-                bytes,
-                on_flushed: Some(Box::new(|_| {})),
-                space: None,
-            });
+        {
+            let mut log = lock(&self.log);
+            self.shared.check_open()?;
+            let mut bodies = Vec::with_capacity(entries.len());
+            for (position, body) in entries {
+                let stamp = self.shared.next_stamp.fetch_add(1, Ordering::Relaxed);
+                log.append(stamp, position, body.clone(), None).map_err(|due| {
+                    io::Error::other(format!("entry {} of {} leaves a hole: {due} is due", position.index, self.group))
+                })?;
+                bodies.push(RecordBody::Entry(position, body));
+            }
+            if planted::is(Bug::VoteAfterLog) {
+                bodies.extend(log.vote.map(RecordBody::Vote));
+            }
+            self.enqueue(Item { group: self.group, bodies, bytes, on_flushed, space: Some(space) })?;
         }
-        self.enqueue(Item { group: self.group, bodies, bytes, on_flushed: Some(on_flushed), space: Some(space) })
+        self.shared.note_resident(bytes);
+        Ok(())
     }
 
     /// Voids every entry behind `last`; returns once that is on disk.
@@ -427,26 +449,78 @@ impl WalGroup {
     /// The entries from `start` up to but without `end` that the log has, in order; at most `bytes_max` of bodies, but
     /// at least one entry.
     pub async fn read(&self, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<(LogPosition, EntryBody)>> {
+        self.read_by(Some(&self.shared.cold_reader), start, end, bytes_max).await
+    }
+
+    /// The same, read where it is polled, which it may block: for whoever looks at a node from outside.
+    pub async fn read_here(&self, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<(LogPosition, EntryBody)>> {
+        self.read_by(None, start, end, bytes_max).await
+    }
+
+    async fn read_by(
+        &self,
+        reader: Option<&ColdReader>,
+        start: u64,
+        end: u64,
+        bytes_max: usize,
+    ) -> io::Result<Vec<(LogPosition, EntryBody)>> {
         let found = lock(&self.log).find(start, end, bytes_max);
+        let spots: Vec<io::Result<Spot>> = found
+            .iter()
+            .filter_map(|entry| match entry {
+                Found::Here(..) => None,
+                Found::OnDisk(position, place) => Some(self.spot(*position, *place)),
+            })
+            .collect();
+        let mut read = match spots.is_empty() {
+            true => Vec::new(),
+            false => self.read_spots(reader, spots).await?,
+        }
+        .into_iter();
         let mut entries = Vec::with_capacity(found.len());
         for entry in found {
             match entry {
                 Found::Here(position, body) => entries.push((position, body)),
-                Found::OnDisk(position, place) => match self.read_place(position, place).await {
-                    Ok(body) => entries.push((position, body)),
-                    // It was purged, and its segment dropped, between the look-up and the read.
-                    Err(_) if self.purged().is_some_and(|purged| purged.index >= position.index) => entries.clear(),
-                    Err(error) => return Err(error),
-                },
+                Found::OnDisk(position, place) => {
+                    let bytes = read.next().unwrap_or_else(|| Err(closed()));
+                    match bytes.and_then(|bytes| self.check_place(position, place, bytes)) {
+                        Ok(body) => entries.push((position, body)),
+                        // It was purged, and its segment dropped, between the look-up and the read.
+                        Err(_) if self.purged().is_some_and(|purged| purged.index >= position.index) => entries.clear(),
+                        Err(error) => return Err(error),
+                    }
+                }
             }
         }
         Ok(entries)
     }
 
-    async fn read_place(&self, position: LogPosition, place: Place) -> io::Result<EntryBody> {
+    fn spot(&self, position: LogPosition, place: Place) -> io::Result<Spot> {
         let gone = || io::Error::other(format!("segment {} of entry {} is gone", place.segment, position.index));
         let segment = lock(&self.shared.segments).get(&place.segment).cloned().ok_or_else(gone)?;
-        let bytes = segment.file.read_at(u64::from(place.offset), place.len as usize).await?;
+        Ok(Spot { segment, offset: u64::from(place.offset), len: place.len as usize })
+    }
+
+    /// What is at each spot that is still there, in their order.
+    async fn read_spots(
+        &self,
+        reader: Option<&ColdReader>,
+        spots: Vec<io::Result<Spot>>,
+    ) -> io::Result<Vec<io::Result<Vec<u8>>>> {
+        let mut there = Vec::with_capacity(spots.len());
+        let mut results = Vec::with_capacity(spots.len());
+        for spot in spots {
+            results.push(spot.map(|spot| there.push(spot)));
+        }
+        let read = match reader {
+            Some(reader) => reader.read(there).await?,
+            None => cold::read_all(there, || true).await,
+        };
+        let mut read = read.into_iter();
+        Ok(results.into_iter().map(|there| there.and_then(|()| read.next().unwrap_or_else(|| Err(closed())))).collect())
+    }
+
+    fn check_place(&self, position: LogPosition, place: Place, bytes: Vec<u8>) -> io::Result<EntryBody> {
         match record::decode_record(&bytes.into()) {
             Ok((record, _, _)) => match record.body {
                 RecordBody::Entry(found, body) if found == position && record.group == self.group => Ok(body),

@@ -14,6 +14,7 @@
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use vestibule_engine::GroupId;
+use vestibule_engine::planted::{self, Bug};
 
 /// The position of an entry in the log of a group, with the leadership that made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -195,7 +196,7 @@ pub(crate) fn decode_record(bytes: &Bytes) -> Result<(Record, usize, u64), Malfo
         return Err(malformed("a record is cut short"));
     }
     let crc = read_u32(bytes, 4);
-    if crc != record_crc(&bytes[..len]) {
+    if crc != record_crc(&bytes[..len]) && !planted::is(Bug::IgnoreLogChecksums) {
         return Err(malformed("a record's checksum is wrong"));
     }
     let group = GroupId(read_u32(bytes, 8));
@@ -263,7 +264,8 @@ pub(crate) fn decode_frame_header(bytes: &[u8], segment: u64) -> Option<FrameHea
     if bytes.len() < FRAME_HEADER_LEN || read_u32(bytes, 0) != FRAME_MAGIC {
         return None;
     }
-    if read_u32(bytes, 4) != crc32c::crc32c(&bytes[8..FRAME_HEADER_LEN]) || read_u64(bytes, 8) != segment {
+    let is_right = read_u32(bytes, 4) == crc32c::crc32c(&bytes[8..FRAME_HEADER_LEN]);
+    if !is_right && !planted::is(Bug::IgnoreLogChecksums) || read_u64(bytes, 8) != segment {
         return None;
     }
     Some(FrameHeader {

@@ -15,18 +15,19 @@
 //! first one was being dropped: they are removed. Frames are numbered without gaps over all segments, so an exchanged
 //! segment is found as well. Within a group each record carries a hash of the one before.
 
-use super::WalConfig;
 use super::group_log::{GroupLog, Place};
 use super::manifest::{MANIFEST_NAME, Manifest};
 use super::record::{self, FRAME_HEADER_LEN, Record, RecordBody};
+use super::resident;
 use super::segment::{self, BadHeader, SEGMENT_HEADER_LEN, Segment};
 use super::stamp::{BadStamp, FORMAT, Owner};
 use super::syncer::{Extents, Head, Written};
+use super::{WalConfig, lock};
 use crate::seams::{Disk, DiskFile};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use vestibule_engine::GroupId;
 use vestibule_engine::planted::{self, Bug};
 
@@ -109,7 +110,8 @@ pub struct RecoveryReport {
 }
 
 pub(crate) struct Recovered {
-    pub(crate) groups: BTreeMap<GroupId, GroupLog>,
+    pub(crate) groups: BTreeMap<GroupId, Arc<Mutex<GroupLog>>>,
+    pub(crate) next_stamp: u64,
     pub(crate) segments: BTreeMap<u64, Segment>,
     pub(crate) head: Head,
     pub(crate) manifest: Manifest,
@@ -138,6 +140,7 @@ pub(crate) async fn recover(disk: &Arc<dyn Disk>, owner: Owner, config: &WalConf
         next_sequence: None,
         last_frame: None,
         oldest_segment: extent.oldest,
+        added_bytes: 0,
         report: RecoveryReport::default(),
     };
     let mut segments = BTreeMap::new();
@@ -164,7 +167,7 @@ pub(crate) async fn recover(disk: &Arc<dyn Disk>, owner: Owner, config: &WalConf
         segments.insert(number, segment);
     }
     for (group, log) in &reader.groups {
-        if let Some(index) = log.hole() {
+        if let Some(index) = lock(log).hole() {
             return Err(OpenError::Hole { group: *group, index });
         }
     }
@@ -207,7 +210,8 @@ pub(crate) async fn recover(disk: &Arc<dyn Disk>, owner: Owner, config: &WalConf
         written: reader.written,
         extents: reader.extents,
     };
-    Ok(Recovered { groups: reader.groups, segments, head, manifest, report: reader.report })
+    let next_stamp = reader.report.records + 1;
+    Ok(Recovered { groups: reader.groups, next_stamp, segments, head, manifest, report: reader.report })
 }
 
 async fn read_whole(file: &Arc<dyn DiskFile>) -> Result<Bytes, OpenError> {
@@ -230,12 +234,14 @@ fn check_header(bytes: &Bytes, number: u64, owner: Owner) -> Result<(), OpenErro
 
 struct Reader<'a> {
     config: &'a WalConfig,
-    groups: BTreeMap<GroupId, GroupLog>,
+    groups: BTreeMap<GroupId, Arc<Mutex<GroupLog>>>,
     written: BTreeMap<GroupId, Written>,
     extents: Extents,
     next_sequence: Option<u64>,
     last_frame: Option<LastFrame>,
     oldest_segment: u64,
+    /// Bytes of entries since what is in memory was last looked after.
+    added_bytes: usize,
     report: RecoveryReport,
 }
 
@@ -325,17 +331,24 @@ impl Reader<'_> {
         written.link = link;
         written.note(&record.body);
         self.extents.note(place.segment, record.group, &record.body);
-        let log = self.groups.entry(record.group).or_default();
+        let log = self.groups.entry(record.group).or_default().clone();
+        let mut log = lock(&log);
         match record.body {
             RecordBody::Entry(position, body) => {
+                self.added_bytes += body.bytes().len();
                 // A copy: a slice would keep the whole segment in memory.
-                log.append_found(position, body.copied(), place).map_err(|due| {
+                log.append_found(self.report.records, position, body.copied(), place).map_err(|due| {
                     let (index, group) = (position.index, record.group);
                     Unreadable::Damaged(format!("entry {index} stands where entry {due} of {group} is due"))
                 })?;
-                log.evict(self.config.resident_bytes_max);
+                drop(log);
+                let (budget, part) = resident::budget(self.config);
+                if self.added_bytes >= part {
+                    self.added_bytes = 0;
+                    resident::evict(&self.groups.values().cloned().collect::<Vec<_>>(), budget);
+                }
             }
-            RecordBody::Vote(ballot) => log.vote = Some(ballot),
+            RecordBody::Vote(ballot) => (log.vote, log.promised) = (Some(ballot), Some(ballot)),
             RecordBody::Committed(position) => log.committed = position,
             RecordBody::Truncate(position) => log.truncate(position),
             RecordBody::Purge(position) => log.purge(position),

@@ -2,9 +2,10 @@
 
 use super::record::RecordBody;
 use super::*;
-use crate::seams::ThreadSpawner;
+use crate::seams::{DiskFile, ThreadSpawner};
 use crate::std_disk::StdDisk;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use std::path::Path;
 
 const OWNER: Owner = Owner { cluster: 7, node: 1, incarnation: 77 };
@@ -474,4 +475,114 @@ impl crate::seams::DiskFile for FailingFile {
             self.inner.sync_data().await
         })
     }
+}
+
+/// A disk that notes which threads read from it.
+struct WatchedDisk {
+    disk: Arc<dyn Disk>,
+    readers: Arc<Mutex<Vec<String>>>,
+}
+
+struct WatchedFile {
+    file: Arc<dyn DiskFile>,
+    readers: Arc<Mutex<Vec<String>>>,
+}
+
+impl WatchedDisk {
+    fn watch(&self, file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
+        Arc::new(WatchedFile { file, readers: self.readers.clone() })
+    }
+}
+
+impl Disk for WatchedDisk {
+    fn list(&self) -> BoxFuture<'_, io::Result<Vec<String>>> {
+        self.disk.list()
+    }
+    fn create<'a>(&'a self, name: &'a str, len: u64) -> BoxFuture<'a, io::Result<Arc<dyn DiskFile>>> {
+        Box::pin(async move { Ok(self.watch(self.disk.create(name, len).await?)) })
+    }
+    fn open<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Arc<dyn DiskFile>>> {
+        Box::pin(async move { Ok(self.watch(self.disk.open(name).await?)) })
+    }
+    fn rename<'a>(&'a self, from: &'a str, to: &'a str) -> BoxFuture<'a, io::Result<()>> {
+        self.disk.rename(from, to)
+    }
+    fn remove<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<()>> {
+        self.disk.remove(name)
+    }
+    fn sync_directory(&self) -> BoxFuture<'_, io::Result<()>> {
+        self.disk.sync_directory()
+    }
+    fn free_bytes(&self) -> BoxFuture<'_, io::Result<u64>> {
+        self.disk.free_bytes()
+    }
+}
+
+impl DiskFile for WatchedFile {
+    fn size(&self) -> BoxFuture<'_, io::Result<u64>> {
+        self.file.size()
+    }
+    fn write_at<'a>(&'a self, offset: u64, bytes: &'a [u8]) -> BoxFuture<'a, io::Result<()>> {
+        self.file.write_at(offset, bytes)
+    }
+    fn read_at(&self, offset: u64, len: usize) -> BoxFuture<'_, io::Result<Vec<u8>>> {
+        lock(&self.readers).push(std::thread::current().name().unwrap_or_default().to_owned());
+        self.file.read_at(offset, len)
+    }
+    fn sync_data(&self) -> BoxFuture<'_, io::Result<()>> {
+        self.file.sync_data()
+    }
+}
+
+#[tokio::test]
+async fn what_is_on_disk_only_is_read_by_a_thread_of_its_own() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let readers = Arc::<Mutex<Vec<String>>>::default();
+    let disk = Arc::new(StdDisk::open(dir.path()).expect("a temporary directory can be opened"));
+    let disk = Arc::new(WatchedDisk { disk, readers: readers.clone() });
+    let (wal, _) = Wal::open(disk, OWNER, small(), &ThreadSpawner).await.expect("an empty log");
+    let log = wal.group(GROUP);
+    append(&log, 0..50, 1_000).await;
+    // Only what is on disk is let go of.
+    append(&log, 50..60, 1_000).await;
+    lock(&readers).clear();
+    let read = log.read(0, 20, usize::MAX).await.expect("the log can be read");
+    assert_eq!(read, (0..20).map(|index| (at(index), body(index, 1_000))).collect::<Vec<_>>());
+    let by = std::mem::take(&mut *lock(&readers));
+    assert_eq!(by, vec!["wal-reader"; 20], "not the threads that answer others");
+    log.read(59, 60, usize::MAX).await.expect("the log can be read");
+    assert!(lock(&readers).is_empty(), "what is in memory is not read");
+    wal.close().await;
+}
+
+/// How many of a group's entries are in memory.
+fn resident_len(wal: &Wal, group: u32) -> usize {
+    let found = lock(&wal.group(GroupId(group)).log).find(0, u64::MAX, usize::MAX);
+    found.iter().filter(|entry| matches!(entry, Found::Here(..))).count()
+}
+
+#[tokio::test]
+async fn all_groups_together_keep_what_the_node_may_and_the_newest_of_it() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let wal = open(dir.path()).await.expect("an empty log").0;
+    // 20 groups with 1,000 bytes each, one after the other: the node may keep 4 KiB.
+    for group in 0..20 {
+        append(&wal.group(GroupId(group)), 0..10, 100).await;
+    }
+    // The last entries of all are given a place when they are on disk, and let go of with the next.
+    append(&wal.group(GroupId(20)), 0..6, 100).await;
+    let bytes = |wal: &Wal| (0..=20).map(|group| 100 * resident_len(wal, group)).sum::<usize>();
+    assert!(bytes(&wal) <= small().resident_bytes_max, "{} bytes in memory", bytes(&wal));
+    assert!(bytes(&wal) > small().resident_bytes_max / 2, "{} bytes in memory", bytes(&wal));
+    for group in 0..15 {
+        assert_eq!(resident_len(&wal, group), 0, "group {group} had its entries long ago");
+    }
+    assert_eq!(resident_len(&wal, 19), 10);
+    wal.close().await;
+    // The same holds for what is found when the log is opened.
+    let wal = open(dir.path()).await.expect("it opens").0;
+    assert!(bytes(&wal) <= small().resident_bytes_max, "{} bytes in memory", bytes(&wal));
+    assert!(bytes(&wal) > small().resident_bytes_max / 2, "{} bytes in memory", bytes(&wal));
+    assert_eq!(resident_len(&wal, 0), 0);
+    wal.close().await;
 }

@@ -6,7 +6,12 @@
 //! - [`distribution`]: counters that any number of threads add to.
 //!
 //! `just loom` tries the interleavings: it builds this crate with `--cfg loom`, which puts loom's lock and atomics in place
-//! of the standard library's, and runs `tests/loom.rs`. What else threads share on a node are tokio's own channels.
+//! of the standard library's, and runs `tests/loom.rs`.
+//!
+//! What else threads share on a node is a value behind one lock, or tokio's own channels, whose interleavings tokio tries
+//! itself. So it is with the feed of events, of which there is no ring to be modelled: events lie in the applied state behind
+//! its lock, a `watch` channel tells how far they go, and every reader asks from the sequence on that it has come to. One that
+//! is too slow is told which is the oldest that is kept.
 
 #![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
 

@@ -1,13 +1,26 @@
-//! What a client was told stays true: every hold, order, ticket, payment and refund that was acknowledged is found at the end
-//! on all replicas, or the log says how it ended. Calls of unknown outcome promise nothing.
+//! What a client was told stays true: every hold, order, ticket, entry of the waitlist, payment and refund that was acknowledged is
+//! found at the end on all replicas, or the log says how it ended. So are seats that were blocked, the sale as the organiser last
+//! changed it, and what the directory has taken in. Calls of unknown outcome promise nothing; where one may have undone what
+//! another did, nothing is demanded.
 
 use super::{Checker, Look};
 use crate::history::{Answer, Ask, Call, Happening};
 use std::collections::{BTreeMap, BTreeSet};
 use vestibule_engine::{
-    Event, HoldAnswer, HoldId, OrderId, OrderState, Outcome, PaymentId, Reply, ShardAnswer, ShardCommand, ShardQuery,
-    ShowtimeId, TicketNumber, UserId,
+    DirectoryQuery, Event, GroupId, HoldAnswer, HoldId, OfferId, OrderId, OrderState, Outcome, PaymentId, Reply, Sale,
+    SeatId, ShardAnswer, ShardCommand, ShardQuery, ShowtimeId, TicketNumber, UserId,
 };
+
+/// How a blocked seat stands in [`vestibule_engine::SeatsView`].
+const BLOCKED: u8 = 3;
+
+/// A call that unblocks seats, or changes the sale if it names none.
+struct Undoing {
+    showtime: ShowtimeId,
+    seats: Vec<SeatId>,
+    /// Whether no other one for the showtime was under way meanwhile.
+    is_alone: bool,
+}
 
 /// See the file's head.
 #[derive(Default)]
@@ -18,14 +31,25 @@ pub struct Durability {
     completed: BTreeSet<OrderId>,
     payments: BTreeSet<(OrderId, PaymentId)>,
     tickets: BTreeMap<(ShowtimeId, TicketNumber), UserId>,
+    waiting: BTreeMap<OfferId, UserId>,
+    /// Seats that are blocked for all that the organiser knows.
+    blocked: BTreeSet<(ShowtimeId, SeatId)>,
+    /// What the last change of a sale made of it.
+    sales: BTreeMap<ShowtimeId, Sale>,
+    /// Calls without a reply that may undo what others did: they unblock these seats, or change the sale.
+    undoing: BTreeMap<usize, Undoing>,
+    /// What the directory was told, and must know.
+    directory: Vec<(String, DirectoryQuery)>,
     /// Holds that ended, by the log.
     ended: BTreeSet<HoldId>,
+    /// Entries of the waitlist that ended, by the log.
+    ended_waiting: BTreeSet<OfferId>,
     /// Orders of which seats went back, by the log.
     refunded: BTreeSet<OrderId>,
 }
 
 impl Durability {
-    fn acknowledge(&mut self, call: &Call, reply: &Reply) {
+    fn acknowledge(&mut self, call: &Call, reply: &Reply, is_alone: bool) {
         let Ok(outcome) = &reply.result else { return };
         match outcome {
             Outcome::Held { hold } => drop(self.holds.insert(hold.hold, hold.user)),
@@ -46,8 +70,83 @@ impl Durability {
                     }
                 }
             }
+            Outcome::Waitlisted { entry, .. } => {
+                if let Ask::Shard(command) = &call.ask
+                    && let ShardCommand::JoinWaitlist(ask) = &**command
+                {
+                    self.waiting.insert(*entry, ask.user);
+                }
+            }
+            Outcome::SaleUpdated { sale } => {
+                if let Ask::Shard(command) = &call.ask
+                    && let ShardCommand::UpdateSale(ask) = &**command
+                    && is_alone
+                {
+                    self.sales.insert(ask.showtime, (**sale).clone());
+                }
+            }
+            Outcome::OrganisationCreated { organisation } => {
+                self.directory.push((organisation.to_string(), DirectoryQuery::Organisation(*organisation)));
+            }
+            Outcome::VenueCreated { venue, .. } => {
+                self.directory.push((venue.to_string(), DirectoryQuery::Venue(*venue)));
+            }
+            Outcome::EventStored { event, .. } => {
+                self.directory.push((event.to_string(), DirectoryQuery::Event(*event)));
+            }
+            Outcome::ShowtimeStored { showtime } => {
+                let showtime = showtime.showtime;
+                self.directory.push((showtime.to_string(), DirectoryQuery::Showtime(showtime)));
+            }
+            Outcome::Done => {
+                if let Ask::Shard(command) = &call.ask
+                    && let ShardCommand::BlockSeats(ask) = &**command
+                    && ask.channel.is_none()
+                {
+                    self.blocked.extend(ask.seats.iter().map(|seat| (ask.showtime, *seat)));
+                }
+            }
             _ => {}
         }
+    }
+
+    /// What was asked may be done from now on, and undo what was done before.
+    fn note_call(&mut self, call: &Call) {
+        let Ask::Shard(command) = &call.ask else { return };
+        let (showtime, seats) = match &**command {
+            ShardCommand::UnblockSeats(ask) => (ask.showtime, ask.seats.clone()),
+            ShardCommand::UpdateSale(ask) => (ask.showtime, Vec::new()),
+            _ => return,
+        };
+        let is_like = |other: &&mut Undoing| other.showtime == showtime && other.seats.is_empty() == seats.is_empty();
+        let others = self.undoing.values_mut().filter(is_like);
+        let is_alone = others.map(|other| other.is_alone = false).count() == 0;
+        let undoing = Undoing { showtime, seats, is_alone };
+        self.undo(&undoing);
+        self.undoing.insert(call.number, undoing);
+    }
+
+    fn undo(&mut self, undoing: &Undoing) {
+        for seat in &undoing.seats {
+            self.blocked.remove(&(undoing.showtime, *seat));
+        }
+        if undoing.seats.is_empty() {
+            self.sales.remove(&undoing.showtime);
+        }
+    }
+
+    /// It has been done, or will not be; gives whether nothing like it can have come between.
+    fn end_call(&mut self, call: &Call) -> bool {
+        let Some(undoing) = self.undoing.remove(&call.number) else { return false };
+        self.undo(&undoing);
+        undoing.is_alone
+    }
+
+    /// Whether a call of unknown outcome may yet change a seat, or the sale.
+    fn may_change(&self, showtime: ShowtimeId, seat: Option<SeatId>) -> bool {
+        self.undoing.values().any(|undoing| {
+            undoing.showtime == showtime && seat.map_or(undoing.seats.is_empty(), |seat| undoing.seats.contains(&seat))
+        })
     }
 
     fn check_order(&self, id: OrderId, user: UserId, answer: &ShardAnswer) -> Result<(), String> {
@@ -73,8 +172,14 @@ impl Checker for Durability {
 
     fn observe(&mut self, look: &Look) -> Result<(), String> {
         for happening in &look.happenings {
-            if let Happening::Answered { call, answer: Answer::Reply(reply, _), .. } = happening {
-                self.acknowledge(call, reply);
+            match happening {
+                Happening::Called(call) => self.note_call(call),
+                Happening::Answered { call, answer: Answer::Reply(reply, _), .. } => {
+                    let is_alone = self.end_call(call);
+                    self.acknowledge(call, reply, is_alone);
+                }
+                Happening::Answered { call, answer: Answer::NotDone(_), .. } => drop(self.end_call(call)),
+                Happening::Answered { .. } => {}
             }
         }
         for told in look.played.iter().flat_map(|played| &played.commands) {
@@ -93,6 +198,12 @@ impl Checker for Durability {
         for record in look.played.iter().flat_map(|played| played.events()) {
             if let Event::HoldReleased { hold, .. } | Event::HoldExpired { hold, .. } = &record.event {
                 self.ended.insert(*hold);
+            }
+            if let Event::WaitlistAccepted { entry, .. }
+            | Event::WaitlistExpired { entry, .. }
+            | Event::WaitlistLeft { entry, .. } = &record.event
+            {
+                self.ended_waiting.insert(*entry);
             }
         }
         Ok(())
@@ -117,6 +228,39 @@ impl Checker for Durability {
                     answer => return Err(said(format!("ticket {number} of {user} is lost: {answer:?}"))),
                 }
             }
+            let waiting =
+                self.waiting.iter().filter(|(id, _)| id.group() == *group && !self.ended_waiting.contains(id));
+            for (&id, &user) in waiting {
+                match replica.ask(&ShardQuery::Waitlist(id))? {
+                    ShardAnswer::Waitlist(Some(view)) if view.user == user => {}
+                    answer => {
+                        return Err(said(format!("{id} of {user} was acknowledged, and nothing ended it: {answer:?}")));
+                    }
+                }
+            }
+            let blocked = self.blocked.iter().filter(|(id, seat)| !self.may_change(*id, Some(*seat)));
+            for &(showtime, seat) in blocked.filter(|(id, _)| id.group() == *group) {
+                let ShardAnswer::Seats(Some(seats)) = replica.ask(&ShardQuery::Seats(showtime))? else {
+                    return Err(said(format!("{showtime} is lost")));
+                };
+                if seats.states.get(seat.0 as usize) != Some(&BLOCKED) {
+                    return Err(said(format!("seat {} of {showtime} was blocked, and nobody unblocked it", seat.0)));
+                }
+            }
+            let sales = self.sales.iter().filter(|(id, _)| !self.may_change(**id, None));
+            for (&showtime, sale) in sales.filter(|(id, _)| id.group() == *group) {
+                match replica.ask(&ShardQuery::Showtime(showtime))? {
+                    ShardAnswer::Showtime(Some(view)) if view.sale == *sale => {}
+                    answer => return Err(said(format!("{showtime} was to be sold by {sale:?}, and is {answer:?}"))),
+                }
+            }
+            if *group == GroupId::DIRECTORY {
+                for (what, query) in &self.directory {
+                    if !replica.ask_directory(query)? {
+                        return Err(said(format!("the directory has lost {what}")));
+                    }
+                }
+            }
         }
         Ok(())
     }
@@ -127,7 +271,9 @@ mod tests {
     use super::super::stage::{Puppet, Stage, joined};
     use super::*;
     use std::rc::Rc;
-    use vestibule_engine::{JoinQueue, Sale, SeatId};
+    use vestibule_engine::{
+        BlockSeats, JoinQueue, JoinWaitlist, LeaveWaitlist, Method, OrganisationId, SalePatch, UnblockSeats, UpdateSale,
+    };
 
     const ANN: UserId = UserId(7);
 
@@ -174,5 +320,66 @@ mod tests {
         checker.observe(&joined(looks)).expect("as it was");
         checker.finish(&Look { replicas: stage.replicas(&[1]), ..Look::default() }).expect("it is there");
         ends_with(&stage, &mut checker, ShardAnswer::Ticket(None)).expect_err("it is lost");
+    }
+
+    #[test]
+    fn a_forgotten_entry_of_the_waitlist_is_noticed() {
+        let mut stage = Stage::new(Sale { method: Method::Passthrough, waitlist: true, ..Sale::default() });
+        let mut checker = Durability::default();
+        let showtime = stage.showtime();
+        let ask = JoinWaitlist { showtime, user: ANN, quantity: 1, category: None, together: false };
+        let join = ShardCommand::JoinWaitlist(ask);
+        let mut looks = vec![stage.open()];
+        looks.extend((0..60).map(|seat| stage.hold(UserId(u128::from(seat) + 100), &[SeatId(seat)])));
+        looks.push(stage.run(join));
+        checker.observe(&joined(looks)).expect("as it was");
+        let blank = Look { replicas: stage.replicas(&[1]), ..Look::default() };
+        checker.finish(&blank).expect("she waits");
+        checker.holds.clear();
+        ends_with(&stage, &mut checker, ShardAnswer::Waitlist(None)).expect_err("she is forgotten");
+        let entry = OfferId::new(stage.group(), 1);
+        let left = stage.run(ShardCommand::LeaveWaitlist(LeaveWaitlist { entry, user: ANN }));
+        checker.observe(&left).expect("as it was");
+        ends_with(&stage, &mut checker, ShardAnswer::Waitlist(None)).expect("she has gone");
+    }
+
+    #[test]
+    fn what_the_organiser_did_is_not_forgotten() {
+        let mut stage = Stage::without_line();
+        let mut checker = Durability::default();
+        let (showtime, seats, reason) = (stage.showtime(), vec![SeatId(4)], "camera".to_owned());
+        let before = stage.open();
+        checker.observe(&before).expect("as it was");
+        let ask = |stage: &Stage, query: &ShardQuery| {
+            stage.replicas(&[1])[&(1, stage.group())].ask(query).expect("it answers")
+        };
+        let free = ask(&stage, &ShardQuery::Seats(showtime));
+        let block = BlockSeats { showtime, seats: seats.clone(), reason, channel: None };
+        checker.observe(&stage.run(ShardCommand::BlockSeats(block))).expect("as it was");
+        checker.finish(&Look { replicas: stage.replicas(&[1]), ..Look::default() }).expect("it is blocked");
+        ends_with(&stage, &mut checker, free.clone()).expect_err("nobody unblocked it");
+        let mut unblocked = stage.run(ShardCommand::UnblockSeats(UnblockSeats { showtime, seats }));
+        unblocked.happenings.truncate(1);
+        checker.observe(&unblocked).expect("nobody heard what came of it");
+        ends_with(&stage, &mut checker, free).expect("it may have been unblocked");
+
+        let patch = SalePatch { rate_per_minute: Some(77), ..SalePatch::default() };
+        let before = ask(&stage, &ShardQuery::Showtime(showtime));
+        checker.observe(&stage.run(ShardCommand::UpdateSale(UpdateSale { showtime, patch }))).expect("as it was");
+        checker.finish(&Look { replicas: stage.replicas(&[1]), ..Look::default() }).expect("it was changed");
+        ends_with(&stage, &mut checker, before).expect_err("the change is forgotten");
+    }
+
+    #[test]
+    fn what_the_directory_forgets_is_noticed() {
+        let mut checker = Durability::default();
+        let id = OrganisationId(1);
+        checker.directory.push((id.to_string(), DirectoryQuery::Organisation(id)));
+        let mut end = |knows| {
+            let puppet: Rc<dyn super::super::Replica> = Rc::new(Puppet { knows, ..Puppet::default() });
+            checker.finish(&Look { replicas: [((1, GroupId::DIRECTORY), puppet)].into(), ..Look::default() })
+        };
+        end(true).expect("it is known");
+        end(false).expect_err("it is lost");
     }
 }

@@ -1,7 +1,8 @@
 //! Elections: whoever leads has every entry that was applied under those who led before.
 //!
 //! A leader is known by its term and its node, and these are ordered: in one term a node with a higher number may be elected
-//! after one with a lower. So a term may see two leaders, one after the other, and that is no reason to complain.
+//! after one with a lower. So a term may see two leaders, one after the other, and that is no reason to complain. But once an
+//! entry of the later one was applied, none of the earlier one is accepted behind it.
 
 use super::{Checker, Look};
 use std::collections::BTreeMap;
@@ -37,6 +38,12 @@ impl Checker for Elections {
         for entry in &look.applied {
             let applied = self.applied.entry(entry.group).or_insert(entry.position);
             if entry.position.index > applied.index {
+                if (entry.position.term, entry.position.node) < (applied.term, applied.node) {
+                    return Err(format!(
+                        "{}: {:?} was accepted behind {applied:?}, whose leader came later",
+                        entry.group, entry.position
+                    ));
+                }
                 *applied = entry.position;
             }
         }
@@ -55,10 +62,32 @@ mod tests {
     const GROUP: GroupId = GroupId(1);
 
     fn leading(node: NodeId, term: u64, last: u64) -> Look {
-        let view = GroupView { term, is_leader: true, committed: None, applied: None, voters: [1, 2, 3].into() };
+        let view = GroupView {
+            term,
+            is_leader: true,
+            committed: None,
+            applied: None,
+            voters: [1, 2, 3].into(),
+            promised: None,
+        };
         let last = [(GROUP, LogPosition { term: 1, node: 1, index: last })].into();
         let now = NodeLook { life: 1, groups: [(GROUP, view)].into(), last };
         Look { nodes: [(node, now)].into(), ..Look::default() }
+    }
+
+    #[test]
+    fn two_leaders_that_get_entries_accepted_at_a_time_are_noticed() {
+        let accepted = |term, node, index| {
+            let position = LogPosition { term, node, index };
+            let applied = vec![AppliedEntry { node: 1, group: GROUP, position, body: EntryBody::Blank }];
+            Look { applied, ..Look::default() }
+        };
+        let mut checker = Elections::default();
+        for look in [accepted(3, 1, 10), accepted(3, 2, 11), accepted(3, 1, 10), accepted(3, 2, 12), accepted(4, 1, 13)]
+        {
+            checker.observe(&look).expect("one after the other");
+        }
+        checker.observe(&accepted(3, 2, 14)).expect_err("the leader of term 4 had taken over");
     }
 
     #[test]

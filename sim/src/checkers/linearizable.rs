@@ -1,15 +1,15 @@
 //! Linearizability of single seats and holds, by search: from calls and returns alone, trusting nothing that the server says
 //! about order.
 //!
-//! For a sample of the seats the calls that touch a seat are taken as operations on one register: nobody's, or some hold's
-//! until it is over. The search is that of Wing and Gong with Lowe's memory of the states it has been in: J. M. Wing and
+//! The calls that touch a seat are taken as operations on one register: nobody's, or some hold's until it is over. The search is that of Wing and Gong with Lowe's memory of the states it has been in: J. M. Wing and
 //! C. Gong, "Testing and Verifying Concurrent Objects", J. Parallel Distrib. Comput. 17 (1993); G. Lowe, "Testing for
 //! linearizability", Concurrency Computat. Pract. Exper. 29 (2017). Seats are searched one by one, as linearizability is
 //! local (Herlihy and Wing, 1990).
 //!
 //! What the server does by itself, when a time is over, is a call that nobody made: it may come at any moment from when the
-//! hold was granted on. A call of unknown outcome may take effect at any moment after it was made, or never. A search that gives
-//! up has failed.
+//! hold was granted on. A call of unknown outcome may take effect at any moment after it was made, or never. Who asked for
+//! seats and heard nothing, or was offered some and did not look, is a stranger: a seat may be refused because of one, once
+//! for each. A search that gives up has failed.
 
 use super::{Checker, Look};
 use crate::clock::EPOCH;
@@ -18,12 +18,11 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use vestibule_engine::{
-    ExtendHold, HoldId, OrderId, OrderState, Outcome, PlaceOrder, Refusal, Reply, SeatChoice, SeatId, ShardCommand,
-    ShowtimeId, Timestamp, UserId,
+    ExtendHold, HoldAnswer, HoldId, LeaveQueue, LeaveWaitlist, Millis, OfferId, OrderId, OrderState, Outcome,
+    PlaceOrder, Refusal, Reply, SeatChoice, SeatId, ShardAnswer, ShardCommand, ShowtimeId, Timestamp, UserId,
 };
+use vestibule_raft::cluster::Consistency;
 
-/// The seats of each showtime that are searched, besides those that most buyers want.
-const SAMPLE: u32 = 12;
 /// How far clocks of nodes may be ahead of the time of clients.
 const SKEW_MAX: Duration = Duration::from_millis(1_500);
 /// A deadline so much later than its span from now on tells that log time has jumped.
@@ -40,6 +39,8 @@ enum Effect {
     See(HoldId),
     /// It was sold to this hold, or to the order made of it: no time is over any more.
     Sell(HoldId),
+    /// It was sold to an order whose time may have been over. Such an order is booked once more if its seats are still free.
+    SellLate(HoldId),
     /// Somebody saw that it was not free.
     SeeTaken,
     /// This hold or what was sold with it gave it up.
@@ -66,68 +67,81 @@ enum Register {
     Blocked,
     Held(HoldId),
     Sold(HoldId),
+    /// A stranger has it, or had it and gave it up: no client can tell.
+    Stranger,
 }
 
 impl Register {
     /// What it becomes; nothing if this cannot happen now.
     fn after(self, effect: Effect) -> Option<Self> {
         match (effect, self) {
-            (Effect::Take(hold), Self::Free) => Some(Self::Held(hold)),
+            (Effect::Take(hold), Self::Free | Self::Stranger) => Some(Self::Held(hold)),
             (Effect::See(hold), Self::Held(owner)) | (Effect::See(hold), Self::Sold(owner)) if hold == owner => {
                 Some(self)
             }
-            (Effect::Sell(hold), Self::Held(owner)) | (Effect::Sell(hold), Self::Sold(owner)) if hold == owner => {
+            (Effect::Sell(hold) | Effect::SellLate(hold), Self::Held(owner) | Self::Sold(owner)) if hold == owner => {
                 Some(Self::Sold(hold))
             }
-            // An order whose time was over is booked once more, where its seats are still free.
-            (Effect::Sell(hold), Self::Free) => Some(Self::Sold(hold)),
-            (Effect::SeeTaken, Self::Held(_) | Self::Sold(_) | Self::Blocked) => Some(self),
+            (Effect::SellLate(hold), Self::Free | Self::Stranger) => Some(Self::Sold(hold)),
+            (Effect::SeeTaken, Self::Held(_) | Self::Sold(_) | Self::Blocked | Self::Stranger) => Some(self),
             (Effect::Free(hold), Self::Held(owner)) | (Effect::Free(hold), Self::Sold(owner)) if hold == owner => {
                 Some(Self::Free)
             }
-            (Effect::Block, Self::Free | Self::Blocked) => Some(Self::Blocked),
+            (Effect::Block, Self::Free | Self::Blocked | Self::Stranger) => Some(Self::Blocked),
             (Effect::Unblock, Self::Blocked) => Some(Self::Free),
-            (Effect::Unblock, Self::Free | Self::Held(_) | Self::Sold(_)) => Some(self),
+            (Effect::Unblock, Self::Free | Self::Held(_) | Self::Sold(_) | Self::Stranger) => Some(self),
             _ => None,
         }
     }
 }
 
-/// Searches for an order of the operations that a register allows and that keeps real time.
-fn search(operations: &[Operation], states_max: usize) -> Result<(), String> {
+/// Which operations are done, what the register is then, and how many strangers have been there.
+type State = (Vec<u64>, Register, usize);
+
+/// Searches for an order of the operations that a register allows and that keeps real time. Strangers come at these
+/// happenings or later, each once at most.
+fn search(operations: &[Operation], strangers: &[usize], states_max: usize) -> Result<(), String> {
     let count = operations.len();
     let has = |done: &[u64], index: usize| done[index / 64] >> (index % 64) & 1 == 1;
-    let mut seen: HashSet<(Vec<u64>, Register), BuildFixed> = HashSet::default();
-    let mut stack = vec![(vec![0u64; count.div_ceil(64)], Register::Free)];
-    while let Some((done, register)) = stack.pop() {
+    let mut seen: HashSet<State, BuildFixed> = HashSet::default();
+    let mut stack = vec![(vec![0u64; count.div_ceil(64)], Register::Free, 0)];
+    while let Some((done, register, used)) = stack.pop() {
         let open: Vec<usize> = (0..count).filter(|&index| !has(&done, index)).collect();
         let must = || open.iter().map(|&index| &operations[index]).filter(|operation| !operation.is_optional);
         // Nothing can come after an operation that had returned before it was called.
         let Some(bound) = must().map(|operation| operation.returned).min() else { return Ok(()) };
-        let mut next: Vec<(bool, usize, Vec<u64>, Register)> = Vec::new();
+        let mut next: Vec<(bool, usize, State)> = Vec::new();
         for &index in open.iter().filter(|&&index| operations[index].called <= bound) {
             let operation = &operations[index];
-            let Some(after) = register.after(operation.effect) else { continue };
+            // The earliest stranger excludes least.
+            let stranger = strangers.get(used).filter(|&&called| called <= bound && register == Register::Free);
+            let (after, called, used) = match (register.after(operation.effect), stranger) {
+                (Some(after), _) => (after, operation.called, used),
+                (None, Some(&stranger)) if operation.effect == Effect::SeeTaken => {
+                    (Register::Stranger, operation.called.max(stranger), used + 1)
+                }
+                _ => continue,
+            };
             let mut with = done.clone();
             with[index / 64] |= 1 << (index % 64);
             let mut forfeits = false;
-            for &other in open.iter().filter(|&&other| operations[other].returned < operation.called) {
+            for &other in open.iter().filter(|&&other| operations[other].returned < called) {
                 // It had returned, so it has not taken effect and cannot do so any more.
                 with[other / 64] |= 1 << (other % 64);
                 forfeits = true;
             }
             if after == register && !operation.is_optional && !forfeits {
                 // What changes nothing and excludes nothing may as well come now: no other order is easier to complete.
-                next = vec![(false, 0, with, after)];
+                next = vec![(false, 0, (with, after, used))];
                 break;
             }
-            next.push((operation.is_optional, operation.returned, with, after));
+            next.push((operation.is_optional, operation.returned, (with, after, used)));
         }
         // What has to be, and was over first, is tried first.
-        next.sort_by_key(|&(is_optional, returned, ..)| std::cmp::Reverse((is_optional, returned)));
-        for (.., with, after) in next {
-            if seen.insert((with.clone(), after)) {
-                stack.push((with, after));
+        next.sort_by_key(|&(is_optional, returned, _)| std::cmp::Reverse((is_optional, returned)));
+        for (.., state) in next {
+            if seen.insert(state.clone()) {
+                stack.push(state);
             }
         }
         if seen.len() > states_max {
@@ -149,6 +163,18 @@ pub struct Linearizable {
     /// When each happening was.
     times: Vec<Duration>,
     calls: BTreeMap<usize, Asked>,
+    /// Questions that were answered, with the happenings at which they began and ended.
+    reads: Vec<(Arc<Call>, usize, usize, ShardAnswer)>,
+    /// The shortest and the longest life that a showtime ever gave to holds or orders.
+    spans: BTreeMap<ShowtimeId, (Millis, Millis)>,
+}
+
+/// What happens to a seat.
+#[derive(Default)]
+struct Doings {
+    operations: Vec<Operation>,
+    /// When strangers may have begun to take it, in order.
+    strangers: Vec<usize>,
 }
 
 /// What clients learnt of a hold.
@@ -168,30 +194,68 @@ impl Linearizable {
         self.times.partition_point(|&at| at < since)
     }
 
-    /// Whether a client was given a deadline that is later than any span of the sale allows. A leader whose clock has jumped
-    /// stamps commands until its peers tell it: what it then makes the time be, ends holds before their time. That
-    /// is known, and this search does not judge it.
-    fn time_jumped(&self) -> bool {
-        let spans = self.calls.values().filter_map(|(call, ..)| match &call.ask {
-            Ask::Shard(command) => match &**command {
-                ShardCommand::CreateShowtime(ask) => Some(ask.sale.hold_ttl.max(ask.sale.payment_ttl)),
-                _ => None,
-            },
-            _ => None,
-        });
-        let longest = spans.max().unwrap_or_default();
-        let deadlines = self.calls.values().filter_map(|(_, _, answer)| {
+    /// The life of holds as the showtime now has it, or is about to.
+    fn note_span(&mut self, showtime: ShowtimeId, span: Millis) {
+        let (shortest, longest) = self.spans.entry(showtime).or_insert((span, span));
+        (*shortest, *longest) = (span.min(*shortest), span.max(*longest));
+    }
+
+    fn note_call(&mut self, call: &Call) {
+        let Ask::Shard(command) = &call.ask else { return };
+        match &**command {
+            ShardCommand::CreateShowtime(ask) => {
+                self.note_span(ask.showtime, ask.sale.hold_ttl);
+                self.note_span(ask.showtime, ask.sale.payment_ttl);
+            }
+            ShardCommand::UpdateSale(ask) => {
+                let spans = [ask.patch.hold_ttl, ask.patch.payment_ttl];
+                spans.into_iter().flatten().for_each(|span| self.note_span(ask.showtime, span));
+            }
+            _ => {}
+        }
+    }
+
+    /// Deadlines that clients were given, with the happenings of call and return.
+    fn deadlines(&self) -> impl Iterator<Item = (ShowtimeId, Timestamp, usize, usize)> {
+        self.calls.values().filter_map(|(_, called, answer)| {
             let (reply, at) = answer.as_ref()?;
             match reply.result.as_ref().ok()? {
-                Outcome::Held { hold } => Some((hold.expires_at, *at)),
-                Outcome::Ordered { order } => Some((order.pay_by, *at)),
+                Outcome::Held { hold } => Some((hold.showtime, hold.expires_at, *called, *at)),
+                Outcome::Ordered { order } => Some((order.showtime, order.pay_by, *called, *at)),
                 _ => None,
             }
-        });
-        deadlines.into_iter().any(|(until, at)| {
+        })
+    }
+
+    /// Whether a client was given a deadline that is later than any span of the sale allows. A leader whose clock has jumped
+    /// stamps commands until its peers tell it: what it then makes the time be, ends holds before their time.
+    fn time_jumped(&self) -> bool {
+        self.deadlines().any(|(showtime, until, _, at)| {
+            let longest = self.spans.get(&showtime).map_or(Millis(0), |(_, longest)| *longest);
             let latest = EPOCH + self.times[at] + JUMP_MIN + Duration::from_millis(longest.0);
             Duration::from_millis(until.0) > latest
         })
+    }
+
+    /// From which happening on a time may be over. Where log time has jumped, what it was is told by other deadlines: a hold
+    /// that was granted while log time was still before `until` was not called after that was over.
+    fn over_from(&self, showtime: ShowtimeId, until: Timestamp, time_jumped: bool) -> usize {
+        let usually = self.happening_at(until);
+        if !time_jumped {
+            return usually;
+        }
+        let granted = self.calls.values().filter_map(|(call, called, answer)| {
+            let (Ask::Shard(command), (reply, _)) = (&call.ask, answer.as_ref()?) else { return None };
+            match (&**command, reply.result.as_ref().ok()?) {
+                (ShardCommand::HoldSeats(ask), Outcome::Held { hold }) if ask.showtime.group() == showtime.group() => {
+                    let shortest = self.spans.get(&ask.showtime).map_or(Millis(0), |(shortest, _)| *shortest);
+                    Some((*called, Timestamp(hold.expires_at.0.saturating_sub(shortest.0))))
+                }
+                _ => None,
+            }
+        });
+        let before = granted.filter(|(_, latest)| *latest < until).map(|(called, _)| called);
+        usually.min(before.max().unwrap_or(0))
     }
 
     /// The holds that clients heard of, and the holds that orders were made of.
@@ -199,7 +263,7 @@ impl Linearizable {
         let (mut holds, mut orders) = (BTreeMap::new(), BTreeMap::new());
         let time_jumped = self.time_jumped();
         let mut learn = |id, showtime, user, seats: &[SeatId], until| {
-            let (seats, over_from) = (seats.iter().copied(), if time_jumped { 0 } else { self.happening_at(until) });
+            let (seats, over_from) = (seats.iter().copied(), self.over_from(showtime, until, time_jumped));
             let fresh = Hold { showtime, user, seats: BTreeSet::new(), over_from, is_granted: false };
             let hold: &mut Hold = holds.entry(id).or_insert(fresh);
             hold.seats.extend(seats);
@@ -215,6 +279,11 @@ impl Linearizable {
                     orders.insert(order.order, order.hold);
                 }
                 _ => {}
+            }
+        }
+        for (.., answer) in &self.reads {
+            if let ShardAnswer::Hold(HoldAnswer::Live(hold)) = answer {
+                learn(hold.hold, hold.showtime, hold.user, &hold.places.seats, hold.expires_at);
             }
         }
         for (call, called, answer) in self.calls.values() {
@@ -237,15 +306,56 @@ impl Linearizable {
         (holds, orders)
     }
 
-    /// The operations on each seat of the sample.
-    fn operations(&self) -> BTreeMap<(ShowtimeId, SeatId), Vec<Operation>> {
-        let (holds, orders) = self.holds();
-        let mut all: BTreeMap<(ShowtimeId, SeatId), Vec<Operation>> = BTreeMap::new();
-        let mut put = |showtime: ShowtimeId, seats: &mut dyn Iterator<Item = SeatId>, operation: Operation| {
-            for seat in seats.filter(|seat| seat.0 < SAMPLE) {
-                all.entry((showtime, seat)).or_default().push(operation);
+    /// When strangers may have begun to take a seat, in order.
+    fn strangers(&self, holds: &BTreeMap<HoldId, Hold>) -> Vec<(ShowtimeId, Option<&[SeatId]>, usize)> {
+        // An entry whose offer clients know of is no stranger.
+        let known: BTreeSet<OfferId> = self
+            .reads
+            .iter()
+            .filter_map(|(.., answer)| match answer {
+                ShardAnswer::Waitlist(Some(view)) => {
+                    view.hold.filter(|hold| holds.contains_key(hold)).map(|_| view.entry)
+                }
+                _ => None,
+            })
+            .collect();
+        let strangers = self.calls.values().filter_map(|(call, called, answer)| {
+            let Ask::Shard(command) = &call.ask else { return None };
+            match (&**command, answer.as_ref().map(|(reply, _)| &reply.result)) {
+                (ShardCommand::HoldSeats(ask), None) => match &ask.choice {
+                    SeatChoice::Named(seats) => Some((ask.showtime, Some(&**seats), *called)),
+                    _ => Some((ask.showtime, None, *called)),
+                },
+                (ShardCommand::JoinWaitlist(ask), None) => Some((ask.showtime, None, *called)),
+                (ShardCommand::JoinWaitlist(ask), Some(Ok(Outcome::Waitlisted { entry, .. })))
+                    if !known.contains(entry) =>
+                {
+                    Some((ask.showtime, None, *called))
+                }
+                _ => None,
             }
+        });
+        let mut strangers: Vec<_> = strangers.collect();
+        strangers.sort_by_key(|&(.., called)| called);
+        strangers
+    }
+
+    /// What happens to each seat that clients have heard of.
+    fn doings(&self) -> BTreeMap<(ShowtimeId, SeatId), Doings> {
+        let (holds, orders) = self.holds();
+        let mut all: BTreeMap<(ShowtimeId, SeatId), Doings> = BTreeMap::new();
+        let mut put = |showtime: ShowtimeId, seats: &mut dyn Iterator<Item = SeatId>, operation: Operation| {
+            seats.for_each(|seat| all.entry((showtime, seat)).or_default().operations.push(operation));
         };
+        for (call, called, returned, answer) in &self.reads {
+            if let (Ask::Read(_, Consistency::Linearizable), ShardAnswer::Hold(HoldAnswer::Live(hold))) =
+                (&call.ask, answer)
+            {
+                let effect = Effect::See(hold.hold);
+                let seen = Operation { effect, called: *called, returned: *returned, is_optional: false };
+                put(hold.showtime, &mut hold.places.seats.iter().copied(), seen);
+            }
+        }
         for (call, called, answer) in self.calls.values() {
             let Ask::Shard(command) = &call.ask else { continue };
             let result = answer.as_ref().map(|(reply, _)| &reply.result);
@@ -273,8 +383,11 @@ impl Linearizable {
                         put(hold.showtime, &mut hold.seats.iter().copied(), certain(Effect::Free(ask.hold)));
                     }
                 }
-                (ShardCommand::LeaveQueue(ask), _) if is_done => {
-                    for (&id, hold) in holds.iter().filter(|(_, hold)| hold.user == ask.user) {
+                (ShardCommand::LeaveQueue(LeaveQueue { user, .. }), _)
+                | (ShardCommand::LeaveWaitlist(LeaveWaitlist { user, .. }), _)
+                    if is_done =>
+                {
+                    for (&id, hold) in holds.iter().filter(|(_, hold)| hold.user == *user) {
                         put(hold.showtime, &mut hold.seats.iter().copied(), maybe(Effect::Free(id)));
                     }
                 }
@@ -324,6 +437,21 @@ impl Linearizable {
                 put(hold.showtime, &mut hold.seats.iter().copied(), taken);
             }
         }
+        let strangers = self.strangers(&holds);
+        for (&(showtime, seat), doings) in &mut all {
+            let theirs = strangers
+                .iter()
+                .filter(|(id, seats, _)| *id == showtime && seats.is_none_or(|seats| seats.contains(&seat)));
+            doings.strangers = theirs.map(|&(.., called)| called).collect();
+            let frees = doings.operations.clone();
+            for sold in &mut doings.operations {
+                let Effect::Sell(hold) = sold.effect else { continue };
+                let may_be_over = |free: &Operation| free.effect == Effect::Free(hold) && free.called <= sold.returned;
+                if frees.iter().any(may_be_over) {
+                    sold.effect = Effect::SellLate(hold);
+                }
+            }
+        }
         all
     }
 }
@@ -339,6 +467,7 @@ impl Checker for Linearizable {
             match happening {
                 Happening::Called(call) => {
                     self.times.push(call.at);
+                    self.note_call(call);
                     self.calls.insert(call.number, (call.clone(), now, None));
                 }
                 Happening::Answered { call, answer, at } => {
@@ -350,7 +479,12 @@ impl Checker for Linearizable {
                             }
                         }
                         Answer::NotDone(_) => drop(self.calls.remove(&call.number)),
-                        Answer::Unknown | Answer::Read(..) => {}
+                        Answer::Read(answer, _) => {
+                            if let Some((call, called, _)) = self.calls.remove(&call.number) {
+                                self.reads.push((call, called, now, (**answer).clone()));
+                            }
+                        }
+                        Answer::Unknown | Answer::LookUp(..) => {}
                     }
                 }
             }
@@ -359,9 +493,9 @@ impl Checker for Linearizable {
     }
 
     fn finish(&mut self, _last: &Look) -> Result<(), String> {
-        let sample = self.operations();
-        sample.iter().try_for_each(|((showtime, seat), operations)| {
-            search(operations, STATES_MAX).map_err(|what| format!("seat {} of {showtime}: {what}", seat.0))
+        self.doings().iter().try_for_each(|((showtime, seat), doings)| {
+            let searched = search(&doings.operations, &doings.strangers, STATES_MAX);
+            searched.map_err(|what| format!("seat {} of {showtime}: {what}", seat.0))
         })
     }
 }
@@ -370,7 +504,7 @@ impl Checker for Linearizable {
 mod tests {
     use super::super::stage::{Stage, joined};
     use super::*;
-    use vestibule_engine::ReleaseHold;
+    use vestibule_engine::{JoinWaitlist, ReleaseHold};
 
     const ANN: UserId = UserId(7);
     const BOB: UserId = UserId(8);
@@ -380,7 +514,7 @@ mod tests {
     }
 
     fn explain(operations: &[Operation]) -> Result<(), String> {
-        search(operations, 1_000)
+        search(operations, &[], 1_000)
     }
 
     #[test]
@@ -412,6 +546,31 @@ mod tests {
         assert!(error.contains("gave up"), "{error}");
     }
 
+    #[test]
+    fn who_heard_nothing_may_stand_in_the_way_once() {
+        let refused = |called| operation(Effect::SeeTaken, called, called + 1);
+        let one = operation(Effect::Take(HoldId(1)), 6, 7);
+        let explain = |operations: &[Operation], strangers: &[usize]| search(operations, strangers, 1_000);
+        explain(&[refused(2)], &[]).expect_err("nobody had it");
+        explain(&[refused(2)], &[1]).expect("unknown hold, then refused");
+        explain(&[refused(2)], &[4]).expect_err("they came later");
+        explain(&[refused(2), refused(4), one], &[1]).expect("they may have given it up");
+        let free = operation(Effect::Free(HoldId(1)), 8, 9);
+        explain(&[refused(2), one, free, refused(10)], &[1]).expect_err("they come once");
+        explain(&[refused(2), one, free, refused(10)], &[1, 3]).expect("one each");
+        explain(&[one, operation(Effect::Take(HoldId(2)), 8, 9)], &[1]).expect_err("a stranger frees nothing");
+    }
+
+    #[test]
+    fn what_was_nobodys_is_sold_only_where_a_time_was_over() {
+        let (take, free) = (operation(Effect::Take(HoldId(1)), 0, 1), operation(Effect::Free(HoldId(1)), 2, 3));
+        let sold = |effect| operation(effect, 4, 5);
+        explain(&[take, free, sold(Effect::Sell(HoldId(1)))]).expect_err("it had been released");
+        explain(&[take, free, sold(Effect::SellLate(HoldId(1)))]).expect("it was still free");
+        let other = operation(Effect::Take(HoldId(2)), 3, 3);
+        explain(&[take, free, other, sold(Effect::SellLate(HoldId(1)))]).expect_err("it was another's");
+    }
+
     fn check(looks: Vec<Look>) -> Result<(), String> {
         let mut checker = Linearizable::default();
         checker.observe(&joined(looks))?;
@@ -431,5 +590,67 @@ mod tests {
         let all = vec![opened.clone(), first.clone(), refused, released, second.clone()];
         check(all).expect("as it was");
         check(vec![opened, first, second]).expect_err("nobody had released it");
+    }
+
+    /// Ann holds seat 4 for her 120 s; then Bob is refused, but nobody has heard of her hold.
+    fn refused(answer: impl FnOnce(&mut Vec<Happening>)) -> Result<(), String> {
+        let mut stage = Stage::without_line();
+        stage.set_time(EPOCH.as_millis() as u64);
+        let opened = stage.open();
+        let mut first = stage.hold(ANN, &[SeatId(4)]);
+        answer(&mut first.happenings);
+        check(vec![opened, first, stage.hold(BOB, &[SeatId(4)])])
+    }
+
+    #[test]
+    fn a_hold_of_which_nobody_heard_explains_a_refusal() {
+        refused(|_| {}).expect("as it was");
+        refused(Vec::clear).expect_err("nobody had asked for it");
+        refused(|happenings| drop(happenings.pop())).expect("it was asked for, and nobody heard what came of it");
+    }
+
+    #[test]
+    fn an_offer_of_which_nobody_heard_explains_a_refusal() {
+        let waiting = |happenings: &mut Vec<Happening>| {
+            let Some(Happening::Called(call)) = happenings.first() else { return };
+            let showtime = ShowtimeId::new(call.group, 1);
+            let ask = JoinWaitlist { showtime, user: ANN, quantity: 3, category: None, together: true };
+            let ask = Ask::Shard(Box::new(ShardCommand::JoinWaitlist(ask)));
+            *happenings = vec![Happening::Called(Arc::new(Call { ask, ..(**call).clone() }))];
+        };
+        refused(waiting).expect("she may have been offered it");
+    }
+
+    /// The same, but clients heard of it all in the first moment.
+    fn at_once(mut look: Look) -> Look {
+        for happening in &mut look.happenings {
+            match happening {
+                Happening::Called(call) => Arc::make_mut(call).at = Duration::ZERO,
+                Happening::Answered { at, .. } => *at = Duration::ZERO,
+            }
+        }
+        look
+    }
+
+    #[test]
+    fn where_log_time_jumps_only_what_it_passed_is_over() {
+        let epoch = EPOCH.as_millis() as u64;
+        let mut stage = Stage::without_line();
+        stage.set_time(epoch);
+        let mut looks = vec![stage.open(), stage.hold(ANN, &[SeatId(4)])];
+        stage.set_time(epoch + 3_600_000);
+        looks.extend([stage.hold(BOB, &[SeatId(4)]), stage.hold(ANN, &[SeatId(5)])]);
+        looks.extend([stage.hold(BOB, &[SeatId(6)]), stage.hold(BOB, &[SeatId(7)])]);
+        let mut all = at_once(joined(looks));
+        check(vec![all.clone()]).expect("the first hold was over, as the deadlines tell");
+        for happening in &mut all.happenings {
+            if let Happening::Answered { answer: Answer::Reply(reply, _), .. } = happening
+                && let Ok(Outcome::Held { hold }) = &mut reply.result
+                && hold.places.seats.contains(&SeatId(6))
+            {
+                hold.places.seats = vec![SeatId(5)].into();
+            }
+        }
+        check(vec![all]).expect_err("log time had jumped before the hold on seat 5 was made");
     }
 }

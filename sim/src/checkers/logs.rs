@@ -121,8 +121,14 @@ mod tests {
     fn with_log(node: NodeId, leads: Option<u64>, log: Vec<(LogPosition, EntryBody)>) -> Look {
         let last = log.last().map(|(position, _)| (GROUP, *position)).into_iter().collect();
         let term = leads.unwrap_or(0);
-        let view =
-            GroupView { term, is_leader: leads.is_some(), committed: None, applied: None, voters: [1, 2, 3].into() };
+        let view = GroupView {
+            term,
+            is_leader: leads.is_some(),
+            committed: None,
+            applied: None,
+            voters: [1, 2, 3].into(),
+            promised: None,
+        };
         let now = NodeLook { life: 1, groups: [(GROUP, view)].into(), last };
         let puppet: Rc<dyn super::super::Replica> = Rc::new(Puppet { log, ..Puppet::default() });
         Look { nodes: [(node, now)].into(), replicas: [((node, GROUP), puppet)].into(), ..Look::default() }

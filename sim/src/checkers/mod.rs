@@ -3,29 +3,40 @@
 //! A checker is shown a [`Look`] after every step of the simulation. To add one, write a file with a type that
 //! implements [`Checker`], and name it in [`all`].
 
+pub mod admitted;
 pub mod agreement;
 pub mod audits;
 pub mod chains;
+pub mod contract;
 pub mod draw;
 pub mod durability;
 pub mod elections;
 pub mod inventory;
+pub mod kept;
 pub mod line;
 pub mod linearizable;
 pub mod logs;
 pub mod money;
 pub mod monotony;
+pub mod one_answer;
+pub mod one_holder;
 pub mod outcomes;
 pub mod owners;
 pub mod reads;
 pub mod replay;
 pub mod replica;
 pub mod seats;
+pub mod served;
+pub mod tickets;
+pub mod views;
+
 #[cfg(test)]
 mod stage;
+pub mod waitlist;
 
 use crate::history::Happening;
 use crate::player::{Played, Player};
+use crate::web::visits;
 use replica::Replica;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -85,6 +96,8 @@ pub struct Look {
     pub digests: Vec<StateDigest>,
     /// What clients asked and heard in this step, in order.
     pub happenings: Vec<Happening>,
+    /// What those asked and heard who come over HTTP, in order.
+    pub visits: Vec<visits::Event>,
     /// The groups on running nodes, to be asked anything.
     pub replicas: BTreeMap<(NodeId, GroupId), Rc<dyn Replica>>,
     /// What the entries did that were first applied by anybody, in the order of each group's log.
@@ -140,8 +153,17 @@ pub fn all() -> Panel {
         Box::new(money::MoneyAtRest::default()),
         Box::new(line::Lines::default()),
         Box::new(draw::Draw::default()),
+        Box::new(waitlist::Waitlist::default()),
         Box::new(linearizable::Linearizable::default()),
         Box::new(durability::Durability::default()),
+        Box::new(contract::Contract),
+        Box::new(served::Served),
+        Box::new(one_answer::OneAnswer::default()),
+        Box::new(one_holder::OneHolder::default()),
+        Box::new(tickets::Tickets::default()),
+        Box::new(admitted::Admitted::default()),
+        Box::new(views::Views::default()),
+        Box::new(kept::Kept::default()),
     ];
     Panel { player: Player::default(), checkers }
 }

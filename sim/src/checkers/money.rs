@@ -1,5 +1,6 @@
 //! Money comes out, at every moment: what was captured, less what went back and what is due to go back, is the price of the
-//! seats sold; no payment counts twice, no order completes twice, and what was captured in excess is due to go back.
+//! seats sold; no payment counts twice, no order completes twice, and what was captured in excess is due to go back. At rest
+//! nothing is due any more.
 
 use super::{Checker, Look};
 use crate::history::Ask;
@@ -135,6 +136,13 @@ impl Checker for MoneyAtRest {
     }
 
     fn finish(&mut self, last: &Look) -> Result<(), String> {
+        for (id, order) in &self.orders {
+            for (currency, account) in &order.accounts {
+                if account.due != 0 || account.captured - account.refunded != account.sold {
+                    return Err(format!("{id} is not at rest: {account:?} of {currency:?}"));
+                }
+            }
+        }
         for (&id, order) in &self.orders {
             let account = order.accounts.get(&order.currency).copied().unwrap_or_default();
             for ((node, _), replica) in last.replicas.iter().filter(|((_, group), _)| *group == id.group()) {
@@ -166,15 +174,15 @@ mod tests {
 
     const ANN: UserId = UserId(7);
 
-    /// An order that is paid twice and once wrongly, refunded, and half of what is due goes back.
-    fn sale() -> (Stage, Look) {
+    /// An order that is paid twice and once wrongly, and refunded; all of it goes back, but for `left`.
+    fn sale(left: i64) -> (Stage, Look) {
         let mut stage = Stage::without_line();
         let mut looks = vec![stage.open(), stage.hold(ANN, &[SeatId(4)]), stage.place(ANN, 1)];
         looks.extend([stage.pay(1, 1, 7), stage.pay(1, 2, 2_500), stage.pay(1, 2, 2_500), stage.pay(1, 3, 2_500)]);
         let (order, reason) = (OrderId::new(stage.group(), 1), String::new());
         looks.push(stage.run(ShardCommand::RefundOrder(RefundOrder { order, seats: None, reason })));
         let (refund, outcome) = (PaymentId(4), PaymentOutcome::Succeeded);
-        let amount = Money { amount: 2_500, ..super::super::stage::PRICE };
+        let amount = Money { amount: 5_007 - left, ..super::super::stage::PRICE };
         looks.push(stage.run(ShardCommand::RecordRefund(RecordRefund { order, refund, outcome, amount })));
         let look = joined(looks);
         (stage, look)
@@ -182,18 +190,18 @@ mod tests {
 
     #[test]
     fn money_that_does_not_come_out_is_noticed() {
-        let (_, look) = sale();
+        let (_, look) = sale(0);
         MoneyAtRest::default().observe(&look).expect("as it was");
         let kinds = ["payments.succeeded", "payments.refund.due", "orders.completed"];
         for kind in kinds {
-            let (_, mut look) = sale();
+            let (_, mut look) = sale(0);
             let commands = look.played.iter_mut().flat_map(|played| &mut played.commands);
             let told = { commands }.find(|told| told.events.iter().any(|record| record.event.kind() == kind));
             told.expect("it is part of the sale").events.retain(|record| record.event.kind() != kind);
             MoneyAtRest::default().observe(&look).expect_err(kind);
         }
         for kind in ["payments.succeeded", "orders.completed"] {
-            let (_, mut look) = sale();
+            let (_, mut look) = sale(0);
             let commands = look.played.iter_mut().flat_map(|played| &mut played.commands);
             let told = { commands }.find(|told| told.events.iter().any(|record| record.event.kind() == kind));
             let told = told.expect("it is part of the sale");
@@ -203,15 +211,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_due_at_rest_is_noticed() {
+        let (stage, look) = sale(7);
+        let mut checker = MoneyAtRest::default();
+        checker.observe(&look).expect("it is due");
+        let last = Look { replicas: stage.replicas(&[1]), ..Look::default() };
+        checker.finish(&last).expect_err("it is still due");
+    }
+
+    #[test]
     fn accounts_of_a_replica_that_are_not_those_of_the_log_are_noticed() {
-        let (mut stage, look) = sale();
+        let (mut stage, look) = sale(0);
         let mut checker = MoneyAtRest::default();
         checker.observe(&look).expect("as it was");
         let last = Look { replicas: stage.replicas(&[1]), ..Look::default() };
         checker.finish(&last).expect("as it was");
         stage.pay(1, 9, 5);
         checker.finish(&last).expect_err("the replica has taken more");
-        let (stage, mut look) = sale();
+        let (stage, mut look) = sale(0);
         for told in look.played.iter_mut().flat_map(|played| &mut played.commands) {
             told.events.retain(|record| record.event.kind() != "payments.refunded");
         }

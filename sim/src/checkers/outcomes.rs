@@ -11,7 +11,8 @@ use vestibule_engine::{Event, GroupId, Outcome, Refusal, RequestId};
 #[derive(Default)]
 pub struct Outcomes {
     first: BTreeMap<(GroupId, RequestId), (Ask, Result<Outcome, Refusal>)>,
-    heard: BTreeMap<(GroupId, RequestId), Result<Outcome, Refusal>>,
+    /// What clients were told, the first time.
+    heard: BTreeMap<(GroupId, RequestId), (Ask, Result<Outcome, Refusal>)>,
 }
 
 /// Whether this can happen by itself when its time has come, whatever is asked meanwhile.
@@ -70,8 +71,10 @@ impl Checker for Outcomes {
         }
         for happening in &look.happenings {
             let Happening::Answered { call, answer: Answer::Reply(reply, _), .. } = happening else { continue };
-            let heard = self.heard.entry((call.group, call.request)).or_insert_with(|| reply.result.clone());
-            if *heard != reply.result {
+            let first = || (call.ask.clone(), reply.result.clone());
+            let (ask, heard) = self.heard.entry((call.group, call.request)).or_insert_with(first);
+            // Something else under the same id is refused, which says nothing of the first.
+            if *ask == call.ask && *heard != reply.result {
                 return Err(format!(
                     "call #{} was told {:?}; the same request had been told {heard:?}",
                     call.number, reply.result

@@ -1,10 +1,14 @@
-//! A linearizable read shows at least what anybody had heard of when it began.
+//! A linearizable read shows at least what anybody had heard of when it began; and every read shows what the log, played once
+//! more, makes of the state as of the position that it names.
 
 use super::{Checker, Look};
-use crate::history::{Answer, Ask, Happening};
+use crate::history::{Answer, Ask, Call, Happening};
 use std::collections::BTreeMap;
-use vestibule_engine::GroupId;
-use vestibule_raft::cluster::Consistency;
+use std::sync::Arc;
+use vestibule_engine::{Envelope, GroupId, Shard, ShardAnswer, ShardCommand, StateMachine, codec};
+use vestibule_raft::cluster::{Consistency, Position};
+use vestibule_raft::types::Batch;
+use vestibule_raft::wal::{EntryBody, LogPosition};
 
 /// See the file's head.
 #[derive(Default)]
@@ -13,6 +17,51 @@ pub struct Reads {
     heard: BTreeMap<GroupId, u64>,
     /// What had been heard of when a read began.
     floors: BTreeMap<usize, u64>,
+    /// The log of each group.
+    log: BTreeMap<GroupId, BTreeMap<u64, (LogPosition, EntryBody)>>,
+    /// Answers by the position that they name.
+    answers: BTreeMap<GroupId, BTreeMap<u64, Vec<Read>>>,
+}
+
+struct Read {
+    call: Arc<Call>,
+    term: u64,
+    answer: ShardAnswer,
+}
+
+impl Reads {
+    /// Plays the log of a group from its beginning, and asks again what was asked.
+    fn ask_again(&self, group: GroupId, answers: &BTreeMap<u64, Vec<Read>>) -> Result<(), String> {
+        let nothing = BTreeMap::new();
+        let log = self.log.get(&group).unwrap_or(&nothing);
+        let mut shard = Shard::new(group);
+        let mut next = 0;
+        for (&index, reads) in answers {
+            while next <= index {
+                let said = |what: &str| format!("{group}: entry {next}, as of which something was read, {what}");
+                let (_, body) = log.get(&next).ok_or_else(|| said("was applied by nobody"))?;
+                if let EntryBody::Batch(bytes) = body {
+                    let (at, commands) =
+                        Batch::from_bytes(bytes.clone()).unpack().map_err(|error| said(&error.to_string()))?;
+                    let commands: Result<Vec<Envelope<ShardCommand>>, _> =
+                        commands.iter().map(|command| codec::decode(command)).collect();
+                    shard.apply(at, &commands.map_err(|error| said(&error.to_string()))?);
+                }
+                next += 1;
+            }
+            for Read { call, term, answer } in reads {
+                let Ask::Read(query, _) = &call.ask else { continue };
+                let right = shard.query(query);
+                if *answer != right || log[&index].0.term != *term {
+                    return Err(format!(
+                        "call #{} read {answer:?} as of {term}.{index}, where the log gives {right:?}",
+                        call.number
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Checker for Reads {
@@ -21,19 +70,29 @@ impl Checker for Reads {
     }
 
     fn observe(&mut self, look: &Look) -> Result<(), String> {
+        for entry in &look.applied {
+            let log = self.log.entry(entry.group).or_default();
+            log.entry(entry.position.index).or_insert_with(|| (entry.position, entry.body.clone()));
+        }
         for happening in &look.happenings {
             match happening {
                 Happening::Called(call) => {
-                    if let Ask::Read(_, Consistency::Linearizable) = call.ask {
+                    if let Ask::Read(_, Consistency::Linearizable) | Ask::LookUp(_, Consistency::Linearizable) =
+                        call.ask
+                    {
                         let heard = self.heard.get(&call.group).copied().unwrap_or(0);
                         self.floors.insert(call.number, heard);
                     }
                 }
                 Happening::Answered { call, answer, .. } => {
                     let floor = self.floors.remove(&call.number);
+                    if let Answer::Read(answer, Position { term, index }) = answer {
+                        let read = Read { call: call.clone(), term: *term, answer: (**answer).clone() };
+                        self.answers.entry(call.group).or_default().entry(*index).or_default().push(read);
+                    }
                     let at = match (answer, floor) {
                         (Answer::Reply(_, at), _) => *at,
-                        (Answer::Read(_, at), Some(floor)) => {
+                        (Answer::Read(_, at) | Answer::LookUp(_, at), Some(floor)) => {
                             if at.index < floor {
                                 return Err(format!(
                                     "call #{} was read as of {}.{}, though {floor} had been heard of before",
@@ -51,17 +110,18 @@ impl Checker for Reads {
         }
         Ok(())
     }
+
+    fn finish(&mut self, _last: &Look) -> Result<(), String> {
+        self.answers.iter().try_for_each(|(group, answers)| self.ask_again(*group, answers))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::stage::Stage;
     use super::*;
-    use crate::history::Call;
-    use std::sync::Arc;
     use std::time::Duration;
-    use vestibule_engine::{RequestId, ShardAnswer, ShardQuery};
-    use vestibule_raft::cluster::Position;
+    use vestibule_engine::{RequestId, SeatId, ShardQuery, UserId};
 
     #[test]
     fn a_stale_read_is_noticed() {
@@ -80,5 +140,35 @@ mod tests {
         checker.observe(&read(Consistency::Linearizable, 2)).expect("as of then");
         checker.observe(&read(Consistency::AppliedMin(0), 1)).expect("it may be behind");
         checker.observe(&read(Consistency::Linearizable, 1)).expect_err("it must not be behind");
+    }
+
+    #[test]
+    fn an_answer_that_never_was_the_right_one_is_noticed() {
+        let mut stage = Stage::without_line();
+        let query = ShardQuery::Seats(stage.showtime());
+        let mut checker = Reads::default();
+        let blank = crate::checkers::AppliedEntry {
+            node: 1,
+            group: stage.group(),
+            position: LogPosition { term: 1, node: 1, index: 0 },
+            body: EntryBody::Blank,
+        };
+        checker.observe(&Look { applied: vec![blank], ..Look::default() }).expect("a leader's first entry");
+        let opened = stage.open();
+        let index = opened.applied.last().expect("entries").position.index;
+        let before = stage.replicas(&[1])[&(1, stage.group())].ask(&query).expect("it answers");
+        checker.observe(&opened).expect("as it was");
+        checker.observe(&stage.hold(UserId(7), &[SeatId(4)])).expect("as it was");
+        let mut read = |index: u64| {
+            let ask = Ask::Read(query.clone(), Consistency::AppliedMin(0));
+            let (at, by, group) = (Duration::ZERO, String::new(), GroupId(1));
+            let call = Arc::new(Call { number: 99, by, group, request: RequestId(0), ask, at });
+            let answer = Answer::Read(Box::new(before.clone()), Position { term: 1, index });
+            let happenings = vec![Happening::Called(call.clone()), Happening::Answered { call, answer, at }];
+            checker.observe(&Look { happenings, ..Look::default() }).expect("nothing is compared yet");
+            checker.finish(&Look::default())
+        };
+        read(index).expect("it was so then");
+        read(index + 1).expect_err("a seat was held then");
     }
 }

@@ -4,7 +4,9 @@ use futures::FutureExt;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
-use vestibule_engine::{EventRecord, GroupId, Sequence, ShardAnswer, ShardQuery, codec};
+use vestibule_engine::{
+    DirectoryAnswer, DirectoryQuery, EventRecord, GroupId, Sequence, ShardAnswer, ShardQuery, codec,
+};
 use vestibule_raft::node::Node;
 use vestibule_raft::state::GroupState;
 use vestibule_raft::wal::{EntryBody, LogPosition, WalGroup};
@@ -13,6 +15,8 @@ use vestibule_raft::wal::{EntryBody, LogPosition, WalGroup};
 pub trait Replica {
     /// Asks its shard something.
     fn ask(&self, query: &ShardQuery) -> Result<ShardAnswer, String>;
+    /// Whether the directory knows what this question is about.
+    fn ask_directory(&self, query: &DirectoryQuery) -> Result<bool, String>;
     /// Has it recount its own invariants.
     fn audit(&self) -> Result<(), String>;
     /// The sequence of its last event.
@@ -49,6 +53,18 @@ impl Replica for Running {
         codec::decode(&answer).map_err(|error| error.to_string())
     }
 
+    fn ask_directory(&self, query: &DirectoryQuery) -> Result<bool, String> {
+        let (answer, _) = self.state.query(&codec::encode(query))?;
+        let answer = codec::decode(&answer).map_err(|error| error.to_string())?;
+        Ok(!matches!(
+            answer,
+            DirectoryAnswer::Organisation(None)
+                | DirectoryAnswer::Venue(None)
+                | DirectoryAnswer::Event(None)
+                | DirectoryAnswer::Showtime(None)
+        ))
+    }
+
     fn audit(&self) -> Result<(), String> {
         self.state.audit()
     }
@@ -63,7 +79,7 @@ impl Replica for Running {
     }
 
     fn log(&self, from: u64, to: u64) -> Vec<(LogPosition, EntryBody)> {
-        let read = self.log.read(from, to, usize::MAX).now_or_never();
+        let read = self.log.read_here(from, to, usize::MAX).now_or_never();
         read.expect("reading from a simulated disk never waits").unwrap_or_default()
     }
 }

@@ -4,15 +4,17 @@ use super::replica::Replica;
 use super::{AppliedEntry, Look};
 use crate::history::{Answer, Ask, Call, Happening};
 use crate::player::Player;
+use crate::web::visits::{Deed, Event, Said, Visit};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use vestibule_engine::{
-    CreateShowtime, Currency, Envelope, EventRecord, GroupId, HoldId, HoldSeats, Method, Money, OpenQueue, OrderId,
-    OrganisationId, PaymentId, PaymentOutcome, PlaceOrder, RecordPayment, RequestId, Sale, SeatChoice, SeatId,
-    Sequence, Shard, ShardAnswer, ShardCommand, ShardQuery, ShowtimeId, StateMachine, Timestamp, UserId, codec, plan,
+    CreateShowtime, Currency, DirectoryQuery, Envelope, EventRecord, GroupId, HoldId, HoldSeats, Method, Money,
+    OpenQueue, OrderId, OrganisationId, PaymentId, PaymentOutcome, PlaceOrder, RecordPayment, RequestId, Sale,
+    SeatChoice, SeatId, Sequence, Shard, ShardAnswer, ShardCommand, ShardQuery, ShowtimeId, StateMachine, Timestamp,
+    UserId, codec, plan,
 };
 use vestibule_raft::cluster::Position;
 use vestibule_raft::types::{Batch, NodeId};
@@ -151,9 +153,33 @@ pub(super) fn joined(looks: impl IntoIterator<Item = Look>) -> Look {
         all.at = look.at;
         all.applied.extend(look.applied);
         all.happenings.extend(look.happenings);
+        all.visits.extend(look.visits);
         all.played.extend(look.played);
     }
     all
+}
+
+/// Visits one after the other, each over before the next begins, a millisecond later: as whom, for what, and what was said.
+pub(super) fn visited(visits: &[(Option<UserId>, Deed, Said)]) -> Look {
+    let mut look = Look::default();
+    for (number, (user, deed, said)) in visits.iter().enumerate() {
+        let visit = Visit { number, user: *user, deed: deed.clone(), ..blank_visit() };
+        look.visits.extend(visit_of(visit, said.clone()));
+    }
+    look
+}
+
+/// A visit of nobody for nothing.
+pub(super) fn blank_visit() -> Visit {
+    let (by, deed) = ("visitor-11".to_owned(), Deed::SeeHealth);
+    Visit { number: 0, by, user: None, key: None, through: None, deed, at: Duration::ZERO }
+}
+
+/// The beginning and the end of a visit; its number gives the times.
+pub(super) fn visit_of(visit: Visit, said: Said) -> [Event; 2] {
+    let began = Duration::from_millis(2 * visit.number as u64);
+    let visit = Arc::new(Visit { at: began, ..visit });
+    [Event::Began(visit.clone()), Event::Ended { visit, said, at: began + Duration::from_millis(1) }]
 }
 
 /// A replica that is as it should be.
@@ -162,6 +188,10 @@ struct Faithful(Rc<RefCell<Shard>>);
 impl Replica for Faithful {
     fn ask(&self, query: &ShardQuery) -> Result<ShardAnswer, String> {
         Ok(self.0.borrow().query(query))
+    }
+
+    fn ask_directory(&self, query: &DirectoryQuery) -> Result<bool, String> {
+        Err(format!("this is no directory to be asked {query:?}"))
     }
 
     fn audit(&self) -> Result<(), String> {
@@ -187,17 +217,23 @@ pub(super) struct Puppet {
     pub(super) events: Vec<EventRecord>,
     pub(super) log: Vec<(LogPosition, EntryBody)>,
     pub(super) answer: Option<ShardAnswer>,
+    /// Whether, as the directory, it knows what it is asked about.
+    pub(super) knows: bool,
 }
 
 impl Default for Puppet {
     fn default() -> Self {
-        Self { audit: Ok(()), events: Vec::new(), log: Vec::new(), answer: None }
+        Self { audit: Ok(()), events: Vec::new(), log: Vec::new(), answer: None, knows: false }
     }
 }
 
 impl Replica for Puppet {
     fn ask(&self, query: &ShardQuery) -> Result<ShardAnswer, String> {
         self.answer.clone().ok_or_else(|| format!("nobody told the puppet about {query:?}"))
+    }
+
+    fn ask_directory(&self, _query: &DirectoryQuery) -> Result<bool, String> {
+        Ok(self.knows)
     }
 
     fn audit(&self) -> Result<(), String> {

@@ -7,6 +7,8 @@ mod mutants;
 mod play;
 mod run;
 mod sweep;
+#[cfg(feature = "planted")]
+mod verdict;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

@@ -6,28 +6,32 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rustix::time::{ClockId, clock_gettime};
 use std::backtrace::Backtrace;
+use std::fmt::Display;
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use vestibule_engine::planted;
 use vestibule_sim::options::Options;
 use vestibule_sim::trace::{Journal, Trace};
 use vestibule_sim::world::{Failure, Summary, World};
 
 /// Plays one run here. Only once in a process: some of what libraries count is never reset. If the code under test falls
-/// over, this says so, writes the trace, and ends the process: what is left of the run must not be touched any more.
-pub(super) fn here(options: Options, trace: &Trace, file: Option<&PathBuf>) -> Result<Summary, Failure> {
+/// over, the trace goes to `show`, this says how it failed and ends the process: what is left of the run must not be
+/// touched any more.
+pub(super) fn here(
+    options: Options,
+    trace: &Trace,
+    show: impl Fn(&Trace) + Send + Sync + 'static,
+) -> Result<Summary, Failure> {
     tracing_subscriber::registry().with(Journal::new(trace.clone())).init();
-    let (replay, seen, file) = (replay_of(&options), trace.clone(), file.cloned());
+    let (replay, seen) = (replay_of(&options), trace.clone());
     std::panic::set_hook(Box::new(move |panic| {
-        println!("FAILED panic: {panic}");
         eprintln!("{}", Backtrace::force_capture());
-        if let Some(Err(error)) = file.as_ref().map(|file| write(&seen, file)) {
-            eprintln!("the trace cannot be written: {error}");
-        }
-        println!("replay: {replay}");
+        show(&seen);
+        tell_failure(&replay, format_args!("panic: {panic}"));
         std::process::exit(1);
     }));
     // What comes from the operating system comes from the seed, and time is the simulation's.
@@ -48,6 +52,13 @@ pub(super) fn elsewhere(seed: u64) -> io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["run", "--seed", &seed.to_string()]).stdin(Stdio::null());
     Ok(command)
+}
+
+/// Says how a run has failed, what it was a run of, and how it is played again. Its options were printed before.
+pub(super) fn tell_failure(replay: &str, failure: impl Display) {
+    println!("FAILED {failure}");
+    println!("commit: {}", commit());
+    println!("replay: {replay}");
 }
 
 /// The time, of which the simulation knows nothing.
@@ -102,9 +113,36 @@ impl Playing {
 /// How long to wait before the next look at processes.
 pub(super) const PAUSE: Duration = Duration::from_millis(20);
 
-/// How a seed is played again.
+/// How a seed is played again, with what is planted now.
 pub(super) fn replay(seed: u64) -> String {
-    format!("cargo run -p vestibule-sim -- run --seed {seed}")
+    match planted::planted() {
+        Some(known) => {
+            format!("cargo run -p vestibule-sim --features planted -- run --seed {seed} --plant {}", known.name)
+        }
+        None => format!("cargo run -p vestibule-sim -- run --seed {seed}"),
+    }
+}
+
+/// A bug to be planted before a run.
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct Planting {
+    /// Switches a bug on, which is to be caught.
+    #[cfg(feature = "planted")]
+    #[arg(long)]
+    plant: Option<String>,
+}
+
+impl Planting {
+    /// Plants it, if there is one. `Err` says that nobody knows it.
+    pub(super) fn apply(&self) -> Result<(), String> {
+        #[cfg(feature = "planted")]
+        if let Some(name) = &self.plant {
+            let known = planted::BUGS.iter().find(|known| known.name == name);
+            planted::plant(known.ok_or_else(|| format!("there is no bug called {name}"))?.bug);
+            println!("planted: {name}");
+        }
+        Ok(())
+    }
 }
 
 /// How a run is played again.

@@ -20,10 +20,8 @@ pub(crate) struct Args {
     /// Writes everything that happened to this file.
     #[arg(long)]
     trace: Option<PathBuf>,
-    /// Switches a bug on, which is to be caught.
-    #[cfg(feature = "planted")]
-    #[arg(long)]
-    plant: Option<String>,
+    #[command(flatten)]
+    planting: play::Planting,
 }
 
 pub(crate) fn main(args: &Args) -> ExitCode {
@@ -43,18 +41,17 @@ pub(crate) fn main(args: &Args) -> ExitCode {
     };
     let replay = play::replay_of(&options);
     println!("{options}");
-    #[cfg(feature = "planted")]
-    if let Some(name) = &args.plant {
-        use vestibule_engine::planted::{BUGS, plant};
-        let Some((bug, _)) = BUGS.iter().find(|(_, known)| known == name) else {
-            eprintln!("there is no bug called {name}");
-            return ExitCode::FAILURE;
-        };
-        plant(*bug);
-        println!("planted: {name}");
+    if let Err(error) = args.planting.apply() {
+        eprintln!("{error}");
+        return ExitCode::FAILURE;
     }
     let trace = Trace::default();
-    let outcome = play::here(options, &trace, args.trace.as_ref());
+    let file = args.trace.clone();
+    let outcome = play::here(options, &trace, move |trace| {
+        if let Some(Err(error)) = file.as_ref().map(|file| play::write(trace, file)) {
+            eprintln!("the trace cannot be written: {error}");
+        }
+    });
     if let Some(path) = &args.trace
         && let Err(error) = play::write(&trace, path)
     {
@@ -73,9 +70,7 @@ pub(crate) fn main(args: &Args) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(failure) => {
-            println!("FAILED {failure}");
-            println!("commit: {}", play::commit());
-            println!("replay: {replay}");
+            play::tell_failure(&replay, failure);
             ExitCode::FAILURE
         }
     }
@@ -89,6 +84,8 @@ fn report(summary: &Summary) {
     }
     println!("answered:{}", list(&summary.operations));
     println!("unanswered: calls={}", summary.unanswered.len());
+    println!("visits:{}", list(&summary.visits));
+    println!("visits unanswered: calls={}", summary.visits_unanswered);
     println!("faults:{}", list(&summary.faults));
     println!("edges:{}", list(&summary.edges));
 }

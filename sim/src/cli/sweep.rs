@@ -67,7 +67,7 @@ const OPERATIONS: &[&str] = &[
 ];
 
 /// What is counted, by the word that `run` prints before it.
-const COUNTED: [&str; 4] = ["answered", "unanswered", "faults", "edges"];
+const COUNTED: [&str; 6] = ["answered", "unanswered", "visits", "visits unanswered", "faults", "edges"];
 
 /// What all seeds came to, together.
 struct Totals {

@@ -91,6 +91,10 @@ pub enum Kind {
     Overload,
     /// A gateway dies.
     GatewayDeath,
+    /// Some send a gateway their requests a byte at a time, or do not read its answers.
+    SlowClients,
+    /// A gateway is asked more at once than it has room for.
+    GatewayRush,
 }
 
 /// Every kind, its name, and how often it comes where it comes at all.
@@ -131,6 +135,8 @@ pub const KINDS: &[(Kind, &str, u64)] = &[
     (Kind::RollingRestart, "rolling-restart", 1),
     (Kind::Overload, "overload", 2),
     (Kind::GatewayDeath, "gateway-death", 2),
+    (Kind::SlowClients, "slow-clients", 3),
+    (Kind::GatewayRush, "gateway-rush", 2),
 ];
 
 /// How long a kind that was to come may take to come, before it is tried again.

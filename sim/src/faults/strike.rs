@@ -6,6 +6,7 @@ use crate::gateway::gateway_name;
 use crate::host::{Machine, Standing, host_name};
 use crate::plant::{Effect, Plant};
 use crate::power::{EDGES, End, Fuse};
+use crate::web::visits::Offence;
 use std::ops::RangeInclusive;
 use vestibule_engine::GroupId;
 use vestibule_raft::types::NodeId;
@@ -189,6 +190,15 @@ impl Faults {
                 }
                 self.note(kind, "every node in turn");
                 self.rolling = Some(Rolling { left: plant.members(), turn: None });
+            }
+            Kind::SlowClients | Kind::GatewayRush => {
+                let number = 1 + self.dice.index(plant.gateways.len());
+                let slow = [Offence::SlowHead, Offence::SlowBody, Offence::DeafEar];
+                let offence = if kind == Kind::GatewayRush { Offence::Rush } else { *self.dice.pick(&slow) };
+                if !plant.web.want(offence, number) {
+                    return false;
+                }
+                self.note(kind, &format!("{}: {offence:?}", gateway_name(number)));
             }
             Kind::GatewayDeath => {
                 let number = 1 + self.dice.index(plant.gateways.len());

@@ -15,6 +15,9 @@ use vestibule_engine::{
 /// The price of every seat.
 pub(super) const PRICE: Money = Money { amount: 2_500, currency: Currency(*b"EUR") };
 
+/// The organisation that sells.
+pub const ORGANISATION: &str = "The House";
+
 /// What is on sale.
 #[derive(Debug)]
 pub struct House {
@@ -30,7 +33,7 @@ pub(super) async fn open_house(client: Client, options: Options, shop: Shop) {
     let seat_map = Arc::new(plan::import(plan.as_bytes()).expect("a plan that was drawn by rule"));
     let by = UserId(1);
     let organisation = loop {
-        let ask = CreateOrganisation { by, name: "The House".to_owned() };
+        let ask = CreateOrganisation { by, name: ORGANISATION.to_owned() };
         if let Some(Ok(Outcome::OrganisationCreated { organisation })) =
             client.directory(DirectoryCommand::CreateOrganisation(ask)).await
         {

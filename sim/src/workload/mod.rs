@@ -1,18 +1,21 @@
 //! What the clients of a run do, through the real client of the cluster.
 
 mod buyers;
+mod closing;
 mod crowd;
 mod house;
 mod market;
 mod organiser;
 
 pub use buyers::buy;
-pub use house::House;
+pub use closing::close;
+pub use house::{House, ORGANISATION};
 pub use market::Market;
 pub use organiser::organise;
 
 use crate::dice::Dice;
 use crate::history::{Answer, Ask, Call, History};
+use crate::web::Web;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -43,6 +46,8 @@ pub enum Stage {
 pub struct Shop {
     /// What they know.
     pub history: History,
+    /// What those share who come over HTTP.
+    pub web: Web,
     house: Arc<Mutex<Option<Arc<House>>>>,
     stage: Arc<AtomicU8>,
     /// A hold that somebody has.
@@ -52,7 +57,8 @@ pub struct Shop {
 impl Shop {
     /// One that is about to open.
     pub fn new(history: History) -> Self {
-        Self { history, house: Arc::default(), stage: Arc::default(), some_hold: Arc::default() }
+        let web = Web::new(history.trace());
+        Self { history, web, house: Arc::default(), stage: Arc::default(), some_hold: Arc::default() }
     }
 
     /// How far the run has come.

@@ -2,6 +2,7 @@
 
 use super::ticket::Flag;
 use super::{Line, Segment};
+use crate::planted::{self, Bug};
 use crate::{Millis, QueueState, Sale, TicketNumber, Timestamp};
 
 /// The least time between two steps of admission: keeps a line that trickles from being all ticks.
@@ -74,6 +75,7 @@ impl Line {
             return None;
         }
         let room = u64::from(sale.admission.active_max) - self.head.active;
+        let room = room + u64::from(planted::is(Bug::IgnoreRoom));
         let count = (self.head.credit / CALL_COST).min(room).min(self.waiting());
         assert!(count > 0, "a step was due and calls nobody");
 
@@ -88,7 +90,7 @@ impl Line {
             to += 1;
         }
 
-        self.head.credit -= count * CALL_COST;
+        self.head.credit -= if planted::is(Bug::CallTooFast) { count * CALL_COST / 2 } else { count * CALL_COST };
         self.head.stepped_at = Some(now);
         self.sample(now);
         self.head.cursor = to;

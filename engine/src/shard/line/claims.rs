@@ -33,13 +33,13 @@ impl Line {
         self.ticket(number).is_some_and(|ticket| ticket.flag() == Flag::ShoppingBought)
     }
 
-    /// Ends a session with a purchase.
+    /// Ends a session in which something was bought.
     pub(crate) fn finish(&mut self, number: TicketNumber) {
         self.end_session(number, Flag::Done);
         self.head.report.done += 1;
     }
 
-    /// Ends a session whose time is over.
+    /// Ends a session whose time is over and in which nothing was bought.
     pub(crate) fn expire_session(&mut self, number: TicketNumber) {
         self.end_session(number, Flag::Expired);
         self.head.report.expired += 1;

@@ -4,6 +4,7 @@ use super::admission::burst;
 use super::{Drawn, Line, PAGE_LEN};
 use crate::draw::{self, Shuffle};
 use crate::merkle::{self, Hash};
+use crate::planted::{self, Bug};
 use crate::{Method, QueueState, Receipt, Sale, TicketNumber, Timestamp, UserId};
 
 /// The leaf of an entrant.
@@ -16,6 +17,7 @@ impl Line {
     pub(crate) fn open(&mut self, now: Timestamp, sale: &Sale, secret: &[u8; 32], beacon: Option<&Vec<u8>>) {
         if !self.head.awaits_beacon {
             self.head.entrants = self.head.joined;
+            self.head.entrants -= u64::from(planted::is(Bug::DrawWithoutLast)).min(self.head.joined);
         }
         if sale.method == Method::Draw {
             let merkle_root = self.head.frontier.root();

@@ -18,6 +18,7 @@ mod ticket;
 
 use crate::draw::Shuffle;
 use crate::merkle::{Frontier, Hash};
+use crate::planted::{self, Bug};
 use crate::table::Table;
 use crate::{Method, QueueReport, QueueState, TicketNumber, TicketState, Timestamp, UserId};
 use hashbrown::HashTable;
@@ -205,7 +206,7 @@ impl Line {
     /// The place of a ticket; it must exist. Before the opening it is not final.
     fn place_of(&self, number: TicketNumber) -> u64 {
         let drawn = self.shuffle.as_ref().and_then(|shuffle| shuffle.position_of(number.0.checked_sub(1)?));
-        drawn.map_or(number.0, |position| position + 1)
+        drawn.map_or_else(|| self.undrawn(number.0), |position| position + 1)
     }
 
     /// Whether places may be told. A line that was closed before its draw has none that anybody drew.
@@ -225,7 +226,18 @@ impl Line {
         }
         let position = place.checked_sub(1)?;
         let drawn = self.shuffle.as_ref().and_then(|shuffle| shuffle.index_at(position));
-        Some(TicketNumber(drawn.map_or(place, |index| index + 1)))
+        Some(TicketNumber(drawn.map_or_else(|| self.undrawn(place), |index| index + 1)))
+    }
+
+    /// The place of a ticket that was not drawn, and the ticket at such a place: tickets are numbered as they come.
+    fn undrawn(&self, number: u64) -> u64 {
+        let bug = if self.shuffle.is_some() { Bug::LateOvertake } else { Bug::PlaceByArrival };
+        let first = self.shuffle.as_ref().map_or(0, |_| self.head.entrants);
+        if !planted::is(bug) || number <= first {
+            return number;
+        }
+        let other = first + ((number - first - 1) ^ 1) + 1;
+        if other <= self.head.joined { other } else { number }
     }
 
     /// Where a ticket stands; it must exist.

@@ -5,6 +5,7 @@ use super::{Line, PAGE_LEN};
 use crate::TicketNumber;
 use crate::draw::Shuffle;
 use crate::group_state::TICKETS_MAX;
+use crate::planted::{self, Bug};
 use crate::row::{CorruptRow, ROW_VERSION, Row, RowWriter, row_key};
 use hashbrown::HashTable;
 use std::collections::BTreeSet;
@@ -106,6 +107,9 @@ impl Line {
             self.add_root_above(page, root);
         }
         self.check_segments()?;
+        if planted::is(Bug::ResetAdmissions) {
+            (self.head.credit, self.head.active) = (u64::MAX, 0);
+        }
         self.head_dirty = false;
         self.dirty.clear();
         Ok(())

@@ -80,6 +80,29 @@ fn a_session_ends_by_time_and_its_holds_live_on() {
 }
 
 #[test]
+fn a_session_with_a_purchase_that_runs_out_is_done() {
+    check(expect![[r#"
+        0s org sale fifo room=1 session=60s => created 1
+        0s ann join                         => #1 called, place 1, 0 ahead, claim by 120s
+        0s bob join                         => #2 waiting, place 2, 1 ahead, eta 1s
+        0s ann claim                        => #1 shopping until 60s, place 1, 0 ahead
+        1s ann hold A1                      => h1 of ann: A1, 5000 until 301s
+        1s ann hold A2                      => h2 of ann: A2, 5000 until 301s
+        1s ann order h1                     => o1 pendingPayment until 601s: A1, 5000
+        1s ann pay o1 p1 ok 5000            => o1 completed: A1, 5000, captured 5000
+        59s ann show ticket                 => #1 shopping until 60s, place 1, 0 ahead
+        60s ann show ticket                 => #1 done, place 1, 0 ahead
+        60s bob show ticket                 => #2 called, place 2, 0 ahead, claim by 180s
+        60s ann show h2                     => h2 of ann: A2, 5000 until 301s
+        60s ann hold A3                     => refused: the ticket has not been admitted
+        61s ann release h2                  => done
+        61s ann show ticket                 => #1 done, place 1, 0 ahead
+        61s org show report                 => revenue 5000, captured 5000, due 0, refunded 0, 0 holds, orders: 1 completed
+        61s ann show events                 => showtimes.created queue.opened queue.joined queue.admitted queue.joined queue.claimed inventory.hold.created inventory.hold.created orders.created payments.succeeded inventory.seats.purchased orders.completed queue.done queue.admitted inventory.hold.released
+    "#]]);
+}
+
+#[test]
 fn a_purchase_ends_the_admission_unless_something_is_left_to_pay() {
     check(expect![[r#"
         0s org sale fifo room=1  => created 1
@@ -259,9 +282,9 @@ fn after_a_purchase_the_last_hold_to_go_ends_the_admission() {
         0s ann hold A2                       => h2 of ann: A2, 5000 until 300s
         1s ann order h1                      => o1 pendingPayment until 601s: A1, 5000
         1s ann pay o1 p1 ok 5000             => o1 completed: A1, 5000, captured 5000
-        100s ann show ticket                 => #1 expired, place 1, 0 ahead
+        100s ann show ticket                 => #1 done, place 1, 0 ahead
         101s ann release h2                  => done
-        101s ann show ticket                 => #1 expired, place 1, 0 ahead
+        101s ann show ticket                 => #1 done, place 1, 0 ahead
     "#]]);
 }
 

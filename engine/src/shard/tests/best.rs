@@ -70,6 +70,39 @@ fn a_pick_that_leaves_a_seat_alone_is_refused() {
     "#]]);
 }
 
+/// What is kept for a channel is free to those who hold through it, and to nobody else.
+#[test]
+fn seats_of_a_channel_are_left_alone_by_its_own_buyers_only() {
+    check(expect![[r#"
+        0s org sale passthrough orphans=refused perbuyer=100 => created 1
+        0s org block A1 A2 A3 A4 via=press                   => done
+        0s org block B1 B2 B3                                => done
+        0s ann hold A2 via=press                             => refused: would leave A1 alone
+        0s ann hold A3 via=press                             => refused: would leave A4 alone
+        0s ann hold A6                                       => refused: would leave A5 alone
+        0s ann hold A6 via=fans                              => refused: would leave A5 alone
+        0s ann hold A6 via=press                             => refused: would leave A5 alone
+        0s ann hold A2 A3 via=press                          => refused: would leave A1 A4 alone
+        0s ann hold A5 via=press                             => h1 of ann: A5, 5000 until 300s
+    "#]]);
+}
+
+#[test]
+fn a_channel_that_cannot_avoid_it_may_leave_a_seat_alone() {
+    check(expect![[r#"
+        0s org sale passthrough orphans=refused perbuyer=100 => created 1
+        0s org block A1 A2 A3 via=press                      => done
+        0s org block A5 A6 A7 A8 B1 B2 B3 B4 B5 B6 B7 B8     => done
+        0s ann hold A4                                       => h1 of ann: A4, 5000 until 300s
+        0s ann release h1                                    => done
+        0s ann hold A1 A2 A3 via=press                       => h2 of ann: A1 A2 A3, 15000 until 300s
+        0s ann hold A2 A3 A4 via=press                       => refused: A2 A3 not available
+        0s org unblock B1 B2 B3                              => done
+        0s ann release h2                                    => done
+        0s ann hold A1 A2 A3 via=press                       => refused: would leave A4 alone
+    "#]]);
+}
+
 #[test]
 fn where_no_pick_can_avoid_it_it_is_allowed() {
     check(expect![[r#"

@@ -90,6 +90,26 @@ fn limits_hold_per_hold_and_per_buyer() {
 }
 
 #[test]
+fn an_unblocked_seat_that_is_held_does_not_fall_under_its_block_again() {
+    check(expect![[r#"
+        0s org sale passthrough         => created 1
+        0s org block A1 A2 A3 via=press => done
+        0s ann hold A1 A2 via=press     => h1 of ann: A1 A2, 10000 until 300s
+        1s org unblock A1 A3            => done
+        1s org show seats               => A hh...... B ........ floor 0 held 0 sold of 10
+        1s org show events              => showtimes.created queue.opened inventory.seats.blocked inventory.hold.created inventory.seats.released
+        2s org unblock A1 A3            => done
+        2s org unblock A4               => done
+        2s org show events              => 
+        2s org restart                  => restarted
+        3s ann release h1               => done
+        3s org show seats               => A .#...... B ........ floor 0 held 0 sold of 10
+        3s org show events              => inventory.hold.released inventory.seats.blocked
+        4s bob hold A1                  => h2 of bob: A1, 5000 until 304s
+    "#]]);
+}
+
+#[test]
 fn blocked_seats_are_for_their_channel_alone() {
     check(expect![[r#"
         0s org sale passthrough      => created 1

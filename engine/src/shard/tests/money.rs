@@ -1,8 +1,7 @@
 //! Orders, payments and refunds.
 
-use super::{World, check};
-use crate::Event;
-use crate::StateMachine;
+use super::{GROUP, World, check};
+use crate::{Event, OrderId, ShardAnswer, ShardQuery, StateMachine, codec};
 use expect_test::expect;
 
 #[test]
@@ -180,28 +179,130 @@ fn money_is_booked_after_any_number_of_failures() {
 }
 
 #[test]
-fn an_order_that_ended_was_not_paid_already() {
+fn a_late_success_books_again_when_wrong_money_is_owed() {
+    check(expect![[r#"
+        0s org sale passthrough payment=60s => created 1
+        0s ann hold A1 A2                   => h1 of ann: A1 A2, 10000 until 300s
+        1s ann order h1                     => o1 pendingPayment until 61s: A1 A2, 10000
+        2s ann pay o1 p1 ok 9999            => o1 pendingPayment until 61s: A1 A2, 10000, captured 9999, due 9999
+        3s ann pay o1 p2 ok 10000 USD       => o1 pendingPayment until 61s: A1 A2, 10000, captured 9999, due 9999, foreign 10000 USD refunded 0
+        61s ann show o1                     => o1 refundDue: A1 A2, 10000, captured 9999, due 9999, foreign 10000 USD refunded 0
+        62s ann pay o1 p3 ok 10000          => o1 completed: A1 A2, 10000, captured 19999, due 9999, foreign 10000 USD refunded 0
+        62s ann show seats                  => A SS...... B ........ floor 0 held 0 sold of 10
+        63s org repay o1 r4 ok 9999         => o1 completed: A1 A2, 10000, captured 19999, refunded 9999, foreign 10000 USD refunded 0
+        64s org refund o1                   => o1 refundDue: , 10000, captured 19999, due 10000, refunded 9999, foreign 10000 USD refunded 0
+        65s ann pay o1 p5 ok 10000          => o1 refundDue: , 10000, captured 29999, due 20000, refunded 9999, foreign 10000 USD refunded 0
+        66s bob hold B1                     => h2 of bob: B1, 3000 until 366s
+        66s bob order h2                    => o2 pendingPayment until 126s: B1, 3000
+        66s bob pay o2 p6 ok 1              => o2 pendingPayment until 126s: B1, 3000, captured 1, due 1
+        66s bob cancel o2                   => o2 refundDue: B1, 3000, captured 1, due 1
+        66s org repay o2 r7 ok 1            => o2 refunded: B1, 3000, captured 1, refunded 1
+        67s bob pay o2 p8 ok 3000           => o2 completed: B1, 3000, captured 3001, refunded 1
+        67s bob show report                 => revenue 3000, captured 33000, due 20000, refunded 10000, 0 holds, orders: 1 completed, 1 refundDue
+    "#]]);
+}
+
+/// Whoever reads why money has to go back reads what was so.
+#[test]
+fn money_that_has_to_go_back_says_why() {
     let mut world = World::new();
-    for line in [
-        "0s org sale passthrough",
-        "0s ann hold A1",
-        "0s ann order h1",
-        "1s ann pay o1 p1 ok 4999",
-        "1s ann cancel o1",
-        "2s ann pay o1 p2 ok 5000",
+    let mut told = Vec::new();
+    for (line, reason) in [
+        ("0s org sale passthrough perbuyer=2", ""),
+        ("0s ann hold A1", ""),
+        ("0s ann order h1", ""),
+        ("1s ann pay o1 p1 ok 4999", "the amount is not that of the order"),
+        ("1s ann cancel o1", ""),
+        ("2s bob hold A1", ""),
+        ("2s ann pay o1 p2 ok 5000", "the seats were gone"),
+        ("3s bob release h2", ""),
+        ("3s ann hold B1 B2", ""),
+        ("3s ann pay o1 p3 ok 5000", "the buyer has as many seats as the sale allows"),
+        // The seats first: who may have no more would not get them anyway.
+        ("4s bob hold A1", ""),
+        ("4s ann pay o1 p4 ok 5000", "the seats were gone"),
+        ("4s bob release h4", ""),
+        ("4s ann release h3", ""),
+        ("5s ann pay o1 p5 ok 5000", ""),
+        ("5s ann pay o1 p6 ok 5000", "the order was paid already"),
+        ("6s org refund o1", "asked"),
+        ("6s ann pay o1 p7 ok 5000", "the order was refunded"),
     ] {
         let answer = world.run(line);
         assert!(!answer.starts_with("refused"), "{line}: {answer}");
+        let events = world.shard.events(1, 100).unwrap();
+        let reasons = events.into_iter().filter_map(|record| match record.event {
+            Event::RefundDue { reason, .. } => Some(reason),
+            _ => None,
+        });
+        told.extend((!reason.is_empty()).then_some(reason));
+        assert_eq!(reasons.collect::<Vec<_>>(), told, "{line}");
     }
-    let events = world.shard.events(1, 100).unwrap();
-    let reasons = events.into_iter().filter_map(|record| match record.event {
-        Event::RefundDue { reason, .. } => Some(reason),
-        _ => None,
-    });
-    assert_eq!(reasons.collect::<Vec<_>>(), ["the amount is not that of the order", "the order has ended"]);
     let nothing = "refused: amount is out of bounds: 0 is not between 1 and 1000000000000000";
-    assert_eq!(world.run("3s ann repay o1 r3 ok 0"), nothing);
-    assert_eq!(world.run("3s ann repay o1 r3 no 0"), nothing);
+    assert_eq!(world.run("7s ann repay o1 r8 ok 0"), nothing);
+    assert_eq!(world.run("7s ann repay o1 r8 no 0"), nothing);
+}
+
+/// An order names few of its payments. The others are known all the same, up to a number that no provider reaches.
+#[test]
+fn an_order_that_is_paid_without_end_stays_small() {
+    check(expect![[r#"
+        0s org sale passthrough                    => created 1
+        0s ann hold A1                             => h1 of ann: A1, 5000 until 300s
+        0s ann order h1                            => o1 pendingPayment until 600s: A1, 5000
+        1s ann pay o1 p6 no 5000                   => o1 pendingPayment until 600s: A1, 5000
+        1s ann repeat 249 pay o1 p1000{} ok 5000   => o1 completed: A1, 5000, captured 1245000, due 1240000
+        1s ann pay o1 p6 ok 5000                   => o1 completed: A1, 5000, captured 1250000, due 1245000
+        1s ann pay o1 p7 ok 5000                   => refused: payments of the order are at their bound
+        1s ann pay o1 p7 no 5000                   => o1 completed: A1, 5000, captured 1250000, due 1245000
+        1s ann pay o1 p6 ok 5000                   => p6 known, o1 completed: A1, 5000, captured 1250000, due 1245000
+        2s org restart                             => restarted
+        2s ann pay o1 p10001 ok 5000               => p10001 known, o1 completed: A1, 5000, captured 1250000, due 1245000
+        2s ann pay o1 p10001 no 7                  => p10001 known, o1 completed: A1, 5000, captured 1250000, due 1245000
+        2s ann pay o1 p10001 ok 4999               => refused: the payment id was used before with another content
+        2s org repay o1 p10001 ok 5000             => refused: the payment id was used before with another content
+        3s org repeat 250 repay o1 p2000{} ok 4000 => o1 completed: A1, 5000, captured 1250000, due 245000, refunded 1000000
+        3s org repay o1 p8 ok 4000                 => refused: refunds of the order are at their bound
+        3s org repay o1 p8 no 4000                 => o1 completed: A1, 5000, captured 1250000, due 245000, refunded 1000000
+        3s org repay o1 p20001 ok 4000             => p20001 known, o1 completed: A1, 5000, captured 1250000, due 245000, refunded 1000000
+        3s org repay o1 p20001 ok 4001             => refused: the payment id was used before with another content
+        3s ann pay o1 p20001 ok 4000               => refused: the payment id was used before with another content
+        3s org show report                         => revenue 5000, captured 1250000, due 245000, refunded 1000000, 0 holds, orders: 1 completed
+    "#]]);
+
+    let mut world = World::new();
+    for line in ["0s org sale passthrough", "0s ann hold A1", "0s ann order h1"] {
+        world.run(line);
+    }
+    let (mut lens, mut order_lens) = (Vec::new(), Vec::new());
+    for number in 100..300 {
+        world.run(&format!("1s ann pay o1 p{number} ok 5000"));
+        let query = ShardQuery::Order(OrderId::new(GROUP, 1));
+        let ShardAnswer::Order(Some(order)) = world.shard.query(&query) else { panic!("it was made") };
+        order_lens.push(order.payments.len());
+        lens.push(codec::encode(&order).len());
+    }
+    assert_eq!(order_lens.iter().max(), Some(&3));
+    // But for the sums, which have more digits.
+    assert!(lens[199] <= lens[2] + 12, "{lens:?}");
+}
+
+#[test]
+fn an_order_is_paid_in_so_many_currencies_and_no_more() {
+    let mut world = World::new();
+    for line in ["0s org sale passthrough", "0s ann hold A1", "0s ann order h1"] {
+        world.run(line);
+    }
+    let currency = |number: u8| format!("X{}{}", char::from(b'A' + number / 26), char::from(b'A' + number % 26));
+    for number in 0..200 {
+        let answer = world.run(&format!("1s ann pay o1 p1{number} ok 5 {}", currency(number)));
+        assert!(answer.starts_with("o1 "), "{answer}");
+    }
+    let full = "refused: currencies of the order are at their bound";
+    assert_eq!(world.run(&format!("1s ann pay o1 p2000 ok 5 {}", currency(200))), full);
+    for line in ["p2000 ok 5 XAA", "p2001 ok 4999", "p2002 ok 5000"] {
+        assert!(world.run(&format!("2s ann pay o1 {line}")).starts_with("o1 "), "{line}");
+    }
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Every sequence of payment news up to five long, against the table in `docs/engine/payments.md`.
+//! Every sequence of payment news up to five long, and of news of refunds of an order that was paid, against the table in
+//! `docs/engine/payments.md`.
 
 use super::*;
 
@@ -19,6 +20,8 @@ enum News {
     RefundOfOtherCurrency,
     RefundFailed,
     SeatTaken,
+    /// Of so much, under this id, whatever is owed.
+    Refund(u64, PaymentOutcome, i64),
 }
 
 const ALL: [News; 13] = [
@@ -35,6 +38,22 @@ const ALL: [News; 13] = [
     News::RefundOfOtherCurrency,
     News::RefundFailed,
     News::SeatTaken,
+];
+
+/// What is told of refunds, under ids that come again: of one of them in two amounts, one that is the payment's, and one
+/// that a payment can have as well.
+const REFUNDS: [News; 11] = [
+    News::Refund(20, PaymentOutcome::Succeeded, SEAT_PRICE),
+    News::Refund(20, PaymentOutcome::Succeeded, PRICE),
+    News::Refund(20, PaymentOutcome::Failed, SEAT_PRICE),
+    News::Refund(20, PaymentOutcome::Failed, PRICE),
+    News::Refund(21, PaymentOutcome::Succeeded, SEAT_PRICE),
+    News::Refund(21, PaymentOutcome::Failed, SEAT_PRICE),
+    News::Refund(1, PaymentOutcome::Succeeded, SEAT_PRICE),
+    News::Success(2),
+    News::Success(20),
+    News::OrganiserRefunds,
+    News::OrganiserRefundsSeat,
 ];
 
 /// Of the whole order: two seats.
@@ -63,6 +82,8 @@ enum Reply {
     WrongState(String),
     /// So much does not have to go back.
     MoreThanDue,
+    /// The id stands for something else.
+    IdReused,
     /// The table is not about it: another buyer, or seats that nobody can name any more.
     OfNoConcern,
 }
@@ -75,6 +96,7 @@ impl Reply {
             Ok(Outcome::Done) => Self::Done,
             Err(Refusal::WrongOrderState { state }) => Self::WrongState(state.as_str().to_owned()),
             Err(Refusal::MoreThanDue { .. }) => Self::MoreThanDue,
+            Err(Refusal::PaymentIdReused) => Self::IdReused,
             other => panic!("the table knows no such answer: {other:?}"),
         }
     }
@@ -93,6 +115,8 @@ struct Expected {
     other_has_it: bool,
     succeeded: Vec<u64>,
     failed: Vec<u64>,
+    /// What was told last of each refund that is told by its id.
+    refunds: BTreeMap<u64, (PaymentOutcome, i64)>,
 }
 
 impl Expected {
@@ -108,6 +132,20 @@ impl Expected {
             other_has_it: false,
             succeeded: Vec::new(),
             failed: Vec::new(),
+            refunds: BTreeMap::new(),
+        }
+    }
+
+    /// Why a refund is no news, if it is none.
+    fn no_news(&self, id: u64, outcome: PaymentOutcome, amount: i64) -> Option<Reply> {
+        if self.succeeded.contains(&id) || self.failed.contains(&id) {
+            return Some(Reply::IdReused);
+        }
+        match (self.refunds.get(&id), outcome) {
+            (None, _) | (Some((PaymentOutcome::Failed, _)), PaymentOutcome::Succeeded) => None,
+            (Some((PaymentOutcome::Succeeded, _)), PaymentOutcome::Failed) => Some(Reply::Known),
+            (Some((_, known)), _) if *known == amount => Some(Reply::Known),
+            _ => Some(Reply::IdReused),
         }
     }
 
@@ -117,9 +155,10 @@ impl Expected {
             // For the other buyer's hold too.
             self.seat_is_free |= std::mem::take(&mut self.other_has_it);
         }
-        let is_lost = matches!(self.state.as_str(), "canceled" | "expired");
+        let is_lost = !matches!(self.state.as_str(), "pendingPayment" | "completed");
         let (text, amount) = match news {
             News::Success(id) if self.succeeded.contains(&id) => return Reply::Known,
+            News::Success(id) if self.refunds.contains_key(&id) => return Reply::IdReused,
             News::Success(id) => {
                 self.succeeded.push(id);
                 let text = match (is_lost, self.seat_is_free) {
@@ -155,6 +194,16 @@ impl Expected {
             News::RefundOfOtherCurrency if self.foreign_owed == 0 => return Reply::MoreThanDue,
             News::RefundOfOtherCurrency => ("refund confirmed", 0),
             News::RefundFailed => ("refund failed", 0),
+            News::Refund(id, outcome, amount) => {
+                if let Some(reply) = self.no_news(id, outcome, amount) {
+                    return reply;
+                }
+                if outcome == PaymentOutcome::Succeeded && amount > self.owed {
+                    return Reply::MoreThanDue;
+                }
+                self.refunds.insert(id, (outcome, amount));
+                if outcome == PaymentOutcome::Succeeded { ("refund confirmed", amount) } else { ("refund failed", 0) }
+            }
             News::SeatTaken => {
                 self.other_has_it |= std::mem::take(&mut self.seat_is_free);
                 return Reply::OfNoConcern;
@@ -197,6 +246,8 @@ impl Expected {
         } else if then == "completed" {
             self.seat_is_free = false;
         }
+        // Of an order that was refunded no seats are left to be free.
+        self.seat_is_free &= self.seats_left > 0;
         self.state = then.to_owned();
         if news == News::TimeRunsOut { Reply::Done } else { Reply::Order(self.state.clone()) }
     }
@@ -304,6 +355,7 @@ impl Played {
             News::RefundConfirmed => repay(20 + step, PaymentOutcome::Succeeded, before.refund_due),
             News::RefundOfOtherCurrency => repay(30 + step, PaymentOutcome::Succeeded, usd(PRICE)),
             News::RefundFailed => repay(40 + step, PaymentOutcome::Failed, eur(PRICE)),
+            News::Refund(id, outcome, amount) => repay(id, outcome, eur(amount)),
             News::SeatTaken => {
                 self.hold(UserId(2), vec![SeatId(0)]);
                 return Reply::OfNoConcern;
@@ -335,12 +387,14 @@ fn play(table: &BTreeMap<(String, String), (String, String)>, sequence: &[News],
     assert_eq!((played.order(), played.shard.last_sequence()), (order, sequence_len), "{sequence:?}");
 }
 
-fn play_all(len_max: u32, channel: Option<&'static str>) {
+/// Plays every sequence of these, each after a beginning.
+fn play_all(beginning: &[News], news: &[News], len_max: u32, channel: Option<&'static str>) {
     let table = table();
     assert!(table.len() > 30, "the table was not found");
     for len in 1..=len_max {
-        for code in 0..ALL.len().pow(len) {
-            let sequence: Vec<News> = (0..len).map(|place| ALL[code / ALL.len().pow(place) % ALL.len()]).collect();
+        for code in 0..news.len().pow(len) {
+            let rest = (0..len).map(|place| news[code / news.len().pow(place) % news.len()]);
+            let sequence: Vec<News> = beginning.iter().copied().chain(rest).collect();
             play(&table, &sequence, channel);
         }
     }
@@ -348,11 +402,16 @@ fn play_all(len_max: u32, channel: Option<&'static str>) {
 
 #[test]
 fn every_sequence_up_to_five_ends_as_the_table_says() {
-    play_all(5, None);
+    play_all(&[], &ALL, 5, None);
 }
 
 /// Seats that are kept for a channel are free to the orders that were held through it.
 #[test]
 fn every_sequence_up_to_four_through_a_channel_ends_as_the_table_says() {
-    play_all(4, Some("press"));
+    play_all(&[], &ALL, 4, Some("press"));
+}
+
+#[test]
+fn every_sequence_of_refunds_up_to_five_ends_as_the_table_says() {
+    play_all(&[News::Success(1)], &REFUNDS, 5, None);
 }

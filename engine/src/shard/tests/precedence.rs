@@ -294,7 +294,14 @@ fn rows(command: &ShardCommand) -> Vec<ShardRow> {
             row!(RecordRefund, "OutOfBounds", |ask| ask.amount.currency = Currency(*b"eur")),
             row!(RecordRefund, "NoSuchOrder", |ask| ask.order = OrderId::new(GROUP, 9)),
             row!(RecordRefund, "PaymentIdReused", |ask| ask.refund = PaymentId(1)),
-            row!(RecordRefund, "MoreThanDue", |ask| ask.amount.amount = 10_000),
+            row!(RecordRefund, "MoreThanDue", |ask| ask.amount.amount = 100_000),
+            // A refund that is known needs no room.
+            apart(
+                prepared(row!(RecordRefund, "AtCapacity", |_ask| {}), |world| {
+                    script(world, "5s eve pay o1 p900 ok 10000; 5s org repeat 250 repay o1 p1000{} ok 1");
+                }),
+                &["PaymentIdReused"],
+            ),
         ],
         ShardCommand::BlockSeats(_) => vec![
             row!(BlockSeats, "OutOfBounds", |ask| ask.reason.clear()),

@@ -350,7 +350,11 @@ fn half(number: u64) {
     assert_eq!(tally.granted.len(), variants::<DirectoryCommand>().len(), "commands granted: {:?}", tally.granted);
     assert!(tally.granted.values().all(|&count| count >= 100), "some were hardly granted: {:?}", tally.granted);
     assert_eq!(tally.questions.len(), variants::<DirectoryQuery>().len(), "questions: {:?}", tally.questions);
-    // Whatever the table of precedence knows, has happened.
+    // Whatever happened, the table of precedence knows.
+    let refused: BTreeSet<_> = tally.refused.keys().cloned().collect();
+    let unknown = crate::precedence::unknown(&refused, &precedence::reasons());
+    assert!(unknown.is_empty(), "refused for what the table of precedence does not know: {unknown:?}");
+    // And whatever that knows, has happened.
     let reused = tally.refused.iter().filter(|((_, refusal), _)| refusal == "RequestIdReused");
     assert!(reused.map(|(_, count)| count).sum::<u64>() >= 50, "{:?}", tally.refused);
     let hardly: Vec<_> = precedence::reasons()

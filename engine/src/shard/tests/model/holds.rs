@@ -157,7 +157,7 @@ impl Model {
                 places.seats = self.best(id, &wanted, ask.channel.as_ref()).ok_or(Refusal::NoSeatsFit)?.into();
             }
             SeatChoice::Named(_) if sale.prevent_orphans => {
-                let is_open = |seat: u32| self.seat_state(id, SeatId(seat)) == SeatState::Available;
+                let is_open = |seat: u32| self.is_free(id, SeatId(seat), ask.channel.as_ref());
                 let pick: Vec<u32> = places.seats.iter().map(|seat| seat.0).collect();
                 let alone = show.house.alone_after(&pick, &is_open);
                 if !alone.is_empty() && show.house.can_spare(pick.len(), &is_open) {
@@ -299,9 +299,11 @@ impl Model {
     pub(super) fn unblock(&mut self, ask: &UnblockSeats) -> Result<Outcome, Refusal> {
         let mut seats = distinct(&ask.seats)?;
         self.check_seats(ask.showtime, &seats)?;
+        let all = seats.clone();
         seats.retain(|seat| self.seat_state(ask.showtime, *seat) == SeatState::Blocked);
+        // Not only over those: a seat that is held has none to fall under, either.
+        self.show_mut(ask.showtime).lift(&all);
         if !seats.is_empty() {
-            self.show_mut(ask.showtime).lift(&seats);
             let places = Places { seats: seats.into(), areas: Vec::new() };
             self.tell_of(ask.showtime, Event::SeatsReleased { places, reason: "unblocked".into() });
         }

@@ -34,6 +34,8 @@ pub(crate) struct Model {
     holds_made: u64,
     /// All orders: number n is at n - 1.
     pub(crate) orders: Vec<OrderView>,
+    /// Payments that they no longer name.
+    older_payments: Vec<(OrderId, PaymentView)>,
     entries: Vec<ModelEntry>,
     entries_made: u64,
     /// Remembered requests, oldest first.
@@ -91,6 +93,7 @@ impl Model {
             holds: BTreeMap::new(),
             holds_made: 0,
             orders: Vec::new(),
+            older_payments: Vec::new(),
             entries: Vec::new(),
             entries_made: 0,
             answered: Vec::new(),
@@ -189,8 +192,15 @@ impl Model {
                 ModelDue::Order(id) => self.expire_order(id),
                 ModelDue::Hold(id) => self.expire_hold(id),
                 ModelDue::Session(id, number) => {
-                    self.show_mut(id).tickets[number as usize - 1].at = At::Expired;
-                    self.tell_of(id, Event::AdmissionExpired { ticket: TicketNumber(number) });
+                    let ticket = &mut self.show_mut(id).tickets[number as usize - 1];
+                    let number = TicketNumber(number);
+                    if ticket.has_bought {
+                        ticket.at = At::Done;
+                        self.tell_of(id, Event::AdmissionDone { ticket: number });
+                    } else {
+                        ticket.at = At::Expired;
+                        self.tell_of(id, Event::AdmissionExpired { ticket: number });
+                    }
                 }
                 ModelDue::Claims(id, from) => self.expire_claims(id, from),
                 ModelDue::Admission(id) if self.shows[&id].state == QueueState::Closed => self.end_waiting(id),

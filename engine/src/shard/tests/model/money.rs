@@ -25,15 +25,20 @@ fn check_amount(amount: Money, least: i64) -> Result<(), Refusal> {
 /// Where news of a payment is kept; nothing if it is no news.
 fn slot(
     order: &OrderView,
+    older: &[(OrderId, PaymentView)],
     id: PaymentId,
     outcome: PaymentOutcome,
     amount: Money,
     refund: bool,
 ) -> Result<Option<usize>, Refusal> {
-    let Some(index) = order.payments.iter().position(|payment| payment.payment == id) else {
-        return Ok(Some(order.payments.len()));
+    let index = order.payments.iter().position(|payment| payment.payment == id);
+    let older = older.iter().find(|(of, payment)| (*of, payment.payment) == (order.order, id));
+    let (known, index) = match (index, older) {
+        (Some(index), _) => (&order.payments[index], index),
+        // A success: whatever is told, it is no news.
+        (None, Some((_, older))) => (older, usize::MAX),
+        (None, None) => return Ok(Some(order.payments.len())),
     };
-    let known = &order.payments[index];
     if known.refund != refund || known.outcome == outcome && known.amount != amount {
         return Err(Refusal::PaymentIdReused);
     }
@@ -48,12 +53,18 @@ fn is_ignored(order: &OrderView, slot: usize, outcome: PaymentOutcome) -> bool {
     is_failure(outcome) && slot == order.payments.len() && failures >= 100
 }
 
-fn keep(order: &mut OrderView, slot: usize, payment: PaymentView) {
+/// Keeps what was told. An order names its last three successes.
+fn keep(order: &mut OrderView, older: &mut Vec<(OrderId, PaymentView)>, slot: usize, payment: PaymentView) {
     order.payments.truncate(order.payments.len().max(slot));
     if slot == order.payments.len() {
         order.payments.push(payment);
     } else {
         order.payments[slot] = payment;
+    }
+    let is_success = |payment: &PaymentView| payment.outcome == PaymentOutcome::Succeeded;
+    if order.payments.iter().filter(|payment| is_success(payment)).count() > 3 {
+        let oldest = order.payments.iter().position(is_success).unwrap();
+        older.push((order.order, order.payments.remove(oldest)));
     }
 }
 
@@ -160,32 +171,48 @@ impl Model {
         if ask.outcome == PaymentOutcome::Succeeded && ask.amount.amount == 0 && !costs_nothing {
             return Err(bounds("amount", "0 pays for nothing but a free order, in its currency"));
         }
-        let Some(slot) = slot(&order, ask.payment, ask.outcome, ask.amount, false)? else {
+        let Some(slot) = slot(&order, &self.older_payments, ask.payment, ask.outcome, ask.amount, false)? else {
             return Ok(Outcome::PaymentKnown { payment: ask.payment, order: Box::new(order) });
         };
         if is_ignored(&order, slot, ask.outcome) {
             return Ok(Outcome::Ordered { order: Box::new(order) });
         }
         let is_nothing = ask.outcome == PaymentOutcome::Succeeded && ask.amount.amount == 0;
-        let succeeded = order.payments.iter().filter(|known| {
-            known.outcome == PaymentOutcome::Succeeded && !known.refund && known.amount.currency == ask.amount.currency
-        });
-        let taken: i128 = succeeded.map(|known| i128::from(known.amount.amount)).sum();
+        let taken: i128 = self
+            .successes(&order)
+            .into_iter()
+            .filter(|known| !known.refund && known.amount.currency == ask.amount.currency)
+            .map(|known| i128::from(known.amount.amount))
+            .sum();
         let is_too_much = taken + i128::from(ask.amount.amount) > 10_i128.pow(17);
         if ask.outcome == PaymentOutcome::Succeeded && is_too_much {
             return Err(Refusal::AtCapacity { what: "amounts of the order".into() });
         }
+        let is_new = order.foreign.iter().all(|foreign| foreign.captured.currency != ask.amount.currency);
+        let is_foreign = ask.amount.currency != order.total.currency;
+        if ask.outcome == PaymentOutcome::Succeeded && is_foreign && is_new && order.foreign.len() == 200 {
+            return Err(Refusal::AtCapacity { what: "currencies of the order".into() });
+        }
+        let count = self.successes(&order).iter().filter(|known| !known.refund).count();
+        if ask.outcome == PaymentOutcome::Succeeded && count == 250 {
+            return Err(Refusal::AtCapacity { what: "payments of the order".into() });
+        }
         let showtime = order.showtime;
         let is_right = ask.amount == order.total;
-        let is_lost = matches!(order.state, OrderState::Canceled | OrderState::Expired);
-        let completes = is_right && (order.state == OrderState::PendingPayment || is_lost && self.can_rebook(&order));
+        let is_lost = !matches!(order.state, OrderState::PendingPayment | OrderState::Completed);
+        let is_refunded = order.places.seats.is_empty() && order.places.areas.is_empty();
+        let is_free = !is_refunded && self.is_all_free(&order);
+        let is_allowed = self.may_have_more(&order);
+        let rebooks = is_lost && is_free && is_allowed;
+        let completes = is_right && (order.state == OrderState::PendingPayment || rebooks);
         if is_nothing && !completes {
             return Ok(Outcome::Ordered { order: Box::new(order) });
         }
 
         let (payment, outcome, amount) = (ask.payment, ask.outcome, ask.amount);
         let stored = &mut self.orders[index];
-        keep(stored, slot, PaymentView { payment, outcome, amount, at: self.now, refund: false });
+        let told = PaymentView { payment, outcome, amount, at: self.now, refund: false };
+        keep(stored, &mut self.older_payments, slot, told);
         if ask.outcome == PaymentOutcome::Failed {
             self.tell_of(showtime, Event::PaymentFailed { order: ask.order, payment, amount });
             return Ok(Outcome::Ordered { order: Box::new(self.orders[index].clone()) });
@@ -208,23 +235,36 @@ impl Model {
             if !matches!(stored.state, OrderState::PendingPayment | OrderState::Completed) {
                 stored.state = without_seats(stored, stored.state);
             }
-            let reason = match order.state {
+            let reason = match () {
                 _ if !is_right => "the amount is not that of the order",
-                OrderState::Canceled | OrderState::Expired => "the seats were gone",
-                OrderState::RefundDue | OrderState::Refunded => "the order has ended",
-                _ => "the order was paid already",
+                _ if !is_lost => "the order was paid already",
+                _ if is_refunded => "the order was refunded",
+                _ if !is_free => "the seats were gone",
+                _ => "the buyer has as many seats as the sale allows",
             };
             self.tell_of(showtime, Event::RefundDue { order: ask.order, amount, reason: reason.into() });
         }
         Ok(Outcome::Ordered { order: Box::new(self.orders[index].clone()) })
     }
 
-    /// Whether the seats of an order that lost them can be sold to it all the same.
-    fn can_rebook(&self, order: &OrderView) -> bool {
+    /// Every payment and refund of an order that succeeded.
+    fn successes(&self, order: &OrderView) -> Vec<PaymentView> {
+        let older = self.older_payments.iter().filter(|(of, _)| *of == order.order).map(|(_, payment)| payment);
+        let all = older.chain(&order.payments);
+        all.filter(|payment| payment.outcome == PaymentOutcome::Succeeded).cloned().collect()
+    }
+
+    /// Whether the seats of an order that lost them are free to it.
+    fn is_all_free(&self, order: &OrderView) -> bool {
         let id = order.showtime;
         self.in_the_way(id, &order.places.seats, order.channel.as_ref()).is_empty()
             && order.places.areas.iter().all(|(area, count)| *count <= self.area(id, *area).available())
-            && self.taken(id, order.user) + size(&order.places) <= self.shows[&id].sale.seats_per_buyer_max
+    }
+
+    /// Whether its buyer may have so many seats more.
+    fn may_have_more(&self, order: &OrderView) -> bool {
+        let id = order.showtime;
+        self.taken(id, order.user) + size(&order.places) <= self.shows[&id].sale.seats_per_buyer_max
     }
 
     /// The seats of an order are sold.
@@ -295,7 +335,7 @@ impl Model {
         check_amount(ask.amount, 1)?;
         let index = self.order_index(ask.order)?;
         let order = self.orders[index].clone();
-        let Some(slot) = slot(&order, ask.refund, ask.outcome, ask.amount, true)? else {
+        let Some(slot) = slot(&order, &self.older_payments, ask.refund, ask.outcome, ask.amount, true)? else {
             return Ok(Outcome::PaymentKnown { payment: ask.refund, order: Box::new(order) });
         };
         let foreign = order.foreign.iter().position(|f| f.captured.currency == ask.amount.currency);
@@ -307,12 +347,17 @@ impl Model {
         if ask.outcome == PaymentOutcome::Succeeded && ask.amount.amount > due {
             return Err(Refusal::MoreThanDue { due });
         }
+        let count = self.successes(&order).iter().filter(|known| known.refund).count();
+        if ask.outcome == PaymentOutcome::Succeeded && count == 250 {
+            return Err(Refusal::AtCapacity { what: "refunds of the order".into() });
+        }
         if is_ignored(&order, slot, ask.outcome) {
             return Ok(Outcome::Ordered { order: Box::new(order) });
         }
         let (refund, outcome, amount) = (ask.refund, ask.outcome, ask.amount);
         let stored = &mut self.orders[index];
-        keep(stored, slot, PaymentView { payment: refund, outcome, amount, at: self.now, refund: true });
+        let told = PaymentView { payment: refund, outcome, amount, at: self.now, refund: true };
+        keep(stored, &mut self.older_payments, slot, told);
         if ask.outcome == PaymentOutcome::Failed {
             self.tell_of(order.showtime, Event::RefundFailed { order: ask.order, refund, amount });
         } else {

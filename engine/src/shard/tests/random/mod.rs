@@ -8,11 +8,12 @@ mod commands;
 mod kinds;
 
 use super::model::Model;
-use super::{GROUP, seat_names, time};
+use super::{GROUP, precedence, seat_names, time};
 use crate::dice::Dice;
+use crate::precedence::name_of;
 use crate::*;
 use kinds::{CommandKind, EventKind, RefusalKind};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
 /// A command of a log, with its time.
@@ -35,6 +36,8 @@ struct Tally {
     commands: BTreeMap<CommandKind, u64>,
     done: BTreeMap<CommandKind, u64>,
     refusals: BTreeMap<RefusalKind, u64>,
+    /// What each command was refused for, by name.
+    reasons: BTreeSet<(String, String)>,
     events: BTreeMap<EventKind, u64>,
     replayed: u64,
     restarts: u64,
@@ -89,7 +92,10 @@ impl Pair {
         *tally.commands.entry(kind).or_default() += 1;
         match &reply.result {
             Ok(_) => *tally.done.entry(kind).or_default() += 1,
-            Err(refusal) => *tally.refusals.entry(RefusalKind::of(refusal)).or_default() += 1,
+            Err(refusal) => {
+                *tally.refusals.entry(RefusalKind::of(refusal)).or_default() += 1;
+                tally.reasons.insert((name_of(&envelope.command), name_of(refusal)));
+            }
         }
         for record in self.model.events(from).unwrap_or_default() {
             *tally.events.entry(EventKind::of(&record.event)).or_default() += 1;
@@ -361,6 +367,9 @@ fn half(number: u64) {
         played += count;
         seed += 2;
     }
+    // Whatever happened is in the table of precedence, and so held to it.
+    let unknown = crate::precedence::unknown(&tally.reasons, &precedence::reasons());
+    assert!(unknown.is_empty(), "refused for what the table of precedence does not know: {unknown:?}");
     if wanted < COMMANDS / 2 {
         // Too few to meet everything.
         return;

@@ -1,0 +1,172 @@
+//! Payments and refunds that succeeded and that their orders no longer name.
+//!
+//! What was told of an order is never forgotten: told again, it must not be booked again. But an order is in every answer
+//! about it and its page is written whole, so it names its last successes alone. The others are here, by id.
+
+use super::Shard;
+use crate::row::{CorruptRow, Row, RowWriter};
+use crate::table::Table;
+use crate::{OrderId, OrderView, PaymentId, PaymentOutcome, PaymentView};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The most successes that an order names, of payments and refunds together. Lower under test, so that tests meet more.
+const NAMED_MAX: usize = if cfg!(test) { 3 } else { 100 };
+
+/// The most payments of an order that succeed, and the most refunds. Money that moved has to be booked, and what is booked
+/// has to be known when it is told again; a provider that takes money for one order so often does not do what it should,
+/// and somebody has to be told. Lower under test, so that a test reaches it.
+pub(super) const SUCCESSES_MAX: u64 = if cfg!(test) { 250 } else { 10_000 };
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct OlderPayment {
+    pub(super) order: OrderId,
+    pub(super) payment: PaymentView,
+}
+
+/// All of them, numbered from 1 as they came, and where to find each.
+#[derive(Debug, Default)]
+pub(super) struct OlderPayments {
+    table: Table<OlderPayment>,
+    /// Derived.
+    of_orders: BTreeMap<OrderId, OfOrder>,
+}
+
+/// Where to find those of an order.
+#[derive(Debug, Default)]
+struct OfOrder {
+    numbers: BTreeMap<PaymentId, u64>,
+    /// How many of them are refunds.
+    refunds: u64,
+}
+
+impl OlderPayments {
+    fn number(&self, order: OrderId, payment: PaymentId) -> Option<u64> {
+        self.of_orders.get(&order)?.numbers.get(&payment).copied()
+    }
+
+    fn get(&self, order: OrderId, payment: PaymentId) -> Option<&PaymentView> {
+        Some(&self.table.get(self.number(order, payment)?)?.payment)
+    }
+
+    fn push(&mut self, order: OrderId, payment: PaymentView) {
+        let number = self.table.len() + 1;
+        assert_eq!(self.number(order, payment.payment), None, "{} of {order} is here already", payment.payment);
+        let older = OlderPayment { order, payment };
+        self.find(number, &older);
+        self.table.insert(number, older);
+    }
+
+    /// Has one found by its id.
+    fn find(&mut self, number: u64, older: &OlderPayment) {
+        let of_order = self.of_orders.entry(older.order).or_default();
+        of_order.numbers.insert(older.payment.payment, number);
+        of_order.refunds += u64::from(older.payment.refund);
+    }
+
+    /// How many payments of an order are here, or refunds.
+    fn count(&self, order: OrderId, refund: bool) -> u64 {
+        let Some(of_order) = self.of_orders.get(&order) else { return 0 };
+        if refund { of_order.refunds } else { of_order.numbers.len() as u64 - of_order.refunds }
+    }
+
+    /// Those of an order.
+    pub(super) fn of(&self, order: OrderId) -> impl Iterator<Item = &PaymentView> {
+        let numbers = self.of_orders.get(&order).into_iter().flat_map(|of_order| of_order.numbers.values());
+        numbers.filter_map(|&number| self.table.get(number)).map(|older| &older.payment)
+    }
+
+    pub(super) fn write_all(&self, table: u8, rows: &mut RowWriter) {
+        self.table.write_all(table, &[], rows);
+    }
+
+    pub(super) fn write_dirty(&mut self, table: u8, rows: &mut RowWriter) {
+        self.table.write_dirty(table, &[], rows);
+    }
+
+    pub(super) fn load_page(&mut self, page: u64, row: &Row) -> Result<(), CorruptRow> {
+        self.table.load_page(page, row)
+    }
+
+    /// Finds them anew.
+    pub(super) fn finish_load(&mut self) {
+        let table = std::mem::take(&mut self.table);
+        table.iter().for_each(|(number, older)| self.find(number, older));
+        self.table = table;
+    }
+
+    /// Recounts: they are numbered without gaps, each is found and is a success, and the orders are those given.
+    pub(super) fn audit(&self, orders: &Table<OrderView>) -> Result<(), String> {
+        for ((number, older), wanted) in self.table.iter().zip(1..) {
+            let OlderPayment { order, payment } = older;
+            if number != wanted || self.number(*order, payment.payment) != Some(number) {
+                return Err(format!("older payment {wanted} is not where it should be"));
+            }
+            if payment.outcome != PaymentOutcome::Succeeded {
+                return Err(format!("older payment {number} is a failure"));
+            }
+            let named = orders.get(order.counter()).filter(|found| found.order == *order).map(|order| &order.payments);
+            let Some(named) = named else { return Err(format!("{order} has older payments and is missing")) };
+            if successes(named).count() != NAMED_MAX || named.iter().any(|other| other.payment == payment.payment) {
+                return Err(format!("{order} names what is older, or not all that is newer"));
+            }
+        }
+        let (mut found, mut refunds) = (0, 0);
+        for of_order in self.of_orders.values() {
+            (found, refunds) = (found + of_order.numbers.len() as u64, refunds + of_order.refunds);
+        }
+        let counted = self.table.iter().filter(|(_, older)| older.payment.refund).count() as u64;
+        if (found, refunds) != (self.table.len(), counted) {
+            return Err(format!("{found} older payments are found, {refunds} of them refunds"));
+        }
+        Ok(())
+    }
+}
+
+/// The successes among the payments that an order names, and where they stand.
+fn successes(payments: &[PaymentView]) -> impl Iterator<Item = (usize, &PaymentView)> {
+    payments.iter().enumerate().filter(|(_, payment)| payment.outcome == PaymentOutcome::Succeeded)
+}
+
+/// Refuses an order that names more successes than it may.
+pub(super) fn check_named(order: &OrderView) -> Result<(), String> {
+    if successes(&order.payments).count() > NAMED_MAX { Err("it names too many payments".into()) } else { Ok(()) }
+}
+
+impl Shard {
+    /// What is known of an id: where the order names it, if it does, and what was told.
+    pub(super) fn known_payment<'a>(
+        &'a self,
+        order: &'a OrderView,
+        id: PaymentId,
+    ) -> Option<(Option<usize>, &'a PaymentView)> {
+        let named = order.payments.iter().position(|payment| payment.payment == id);
+        match named {
+            Some(index) => Some((named, &order.payments[index])),
+            None => Some((None, self.older_payments.get(order.order, id)?)),
+        }
+    }
+
+    /// Whether one more success of an order, of a payment or of a refund, would be more than there may be.
+    pub(super) fn has_many_successes(&self, order: &OrderView, refund: bool) -> bool {
+        let named = successes(&order.payments).filter(|(_, payment)| payment.refund == refund).count() as u64;
+        named + self.older_payments.count(order.order, refund) >= SUCCESSES_MAX
+    }
+
+    /// Notes what was told of an order: in the place where it names the same id, or as the last. The oldest of too many
+    /// successes is named no longer.
+    pub(super) fn note_payment(&mut self, id: OrderId, known: Option<usize>, payment: PaymentView) {
+        let order = self.order_mut(id);
+        match known {
+            Some(index) => order.payments[index] = payment,
+            None => order.payments.push(payment),
+        }
+        let mut named = successes(&order.payments);
+        let oldest = named.next().map(|(index, _)| index).filter(|_| named.count() >= NAMED_MAX);
+        if let Some(index) = oldest {
+            let payment = order.payments.remove(index);
+            self.older_payments.push(id, payment);
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Readers that are too slow, and a log that is always late.
+
+use super::*;
+use crate::seams::{StoredRows, ThreadSpawner};
+use crate::snapshot;
+use crate::std_disk::StdDisk;
+use crate::types::{Batch, Entry, SnapshotMeta, to_entry};
+use crate::wal::{EntryBody, LogPosition, Wal, WalConfig};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use std::sync::Mutex;
+use vestibule_engine::{CreateOrganisation, DirectoryCommand, Envelope, RequestId, Timestamp, UserId, codec};
+
+const OWNER: Owner = Owner { cluster: 7, node: 1, incarnation: 77 };
+const GROUP: GroupId = GroupId::DIRECTORY;
+const INTERVAL: Duration = Duration::from_millis(10);
+
+/// A store in memory.
+#[derive(Default)]
+struct MemoryStore(Mutex<BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>>>);
+
+impl CheckpointStore for MemoryStore {
+    fn write<'a>(&'a self, namespace: &'a str, changes: StoredChanges) -> BoxFuture<'a, io::Result<()>> {
+        let mut all = self.0.lock().expect("no holder of this lock panics");
+        let rows = all.entry(namespace.to_owned()).or_default();
+        for (key, value) in changes {
+            match value {
+                Some(value) => drop(rows.insert(key, value)),
+                None => drop(rows.remove(&key)),
+            }
+        }
+        std::future::ready(Ok(())).boxed()
+    }
+    fn get<'a>(&'a self, namespace: &'a str, key: &'a [u8]) -> BoxFuture<'a, io::Result<Option<Vec<u8>>>> {
+        let all = self.0.lock().expect("no holder of this lock panics");
+        std::future::ready(Ok(all.get(namespace).and_then(|rows| rows.get(key).cloned()))).boxed()
+    }
+    fn scan<'a>(
+        &'a self,
+        name: &'a str,
+        after: Option<&'a [u8]>,
+        bytes: usize,
+    ) -> BoxFuture<'a, io::Result<StoredRows>> {
+        let all = self.0.lock().expect("no holder of this lock panics");
+        let mut left = bytes;
+        let rows =
+            all.get(name).into_iter().flatten().filter(|(key, _)| after.is_none_or(|after| key.as_slice() > after));
+        let page = rows.take_while(|(key, value)| {
+            let goes_on = left > 0;
+            left = left.saturating_sub(key.len() + value.len());
+            goes_on
+        });
+        std::future::ready(Ok(page.map(|(key, value)| (key.clone(), value.clone())).collect())).boxed()
+    }
+    fn flush(&self) -> BoxFuture<'_, io::Result<()>> {
+        std::future::ready(Ok(())).boxed()
+    }
+    fn clear<'a>(&'a self, namespace: &'a str) -> BoxFuture<'a, io::Result<()>> {
+        self.0.lock().expect("no holder of this lock panics").remove(namespace);
+        std::future::ready(Ok(())).boxed()
+    }
+    fn begin_anew(&self) -> BoxFuture<'_, io::Result<()>> {
+        std::future::ready(Ok(())).boxed()
+    }
+    fn commit_anew(&self) -> BoxFuture<'_, io::Result<()>> {
+        std::future::ready(Ok(())).boxed()
+    }
+}
+
+fn position(index: u64) -> LogPosition {
+    LogPosition { term: 1, node: 1, index }
+}
+
+/// An entry that makes an organisation.
+fn entry(index: u64) -> Entry {
+    let ask = CreateOrganisation { by: UserId(7), name: format!("House {index} {}", "x".repeat(100)) };
+    let envelope =
+        Envelope { request: Some(RequestId(index.into())), command: DirectoryCommand::CreateOrganisation(ask) };
+    let batch = Batch::new(Timestamp(1_000 + index), &[codec::encode(&envelope).into()]);
+    to_entry(position(index), EntryBody::Batch(batch.bytes().clone())).expect("a batch makes an entry")
+}
+
+struct World {
+    checkpoints: Checkpoints,
+    state: Arc<GroupState>,
+    _wal: Wal,
+    _dir: tempfile::TempDir,
+}
+
+impl World {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let config = WalConfig { segment_len: 256 << 10, ballast_len: 0, ..WalConfig::default() };
+        let disk = Arc::new(StdDisk::open(dir.path()).expect("it can be opened"));
+        let (wal, _) = Wal::open(disk, OWNER, config, &ThreadSpawner).await.expect("an empty log");
+        let (checkpoints, task) = Checkpoints::new(Arc::new(MemoryStore::default()), OWNER, INTERVAL);
+        tokio::spawn(task);
+        let state = Arc::new(GroupState::open(GROUP, &checkpoints).await.expect("it is empty"));
+        checkpoints.attach(state.clone(), wal.group(GROUP)).await.expect("it attaches");
+        Self { checkpoints, state, _wal: wal, _dir: dir }
+    }
+
+    fn apply(&self, indexes: std::ops::Range<u64>) {
+        indexes.for_each(|index| drop(self.state.apply(&entry(index)).expect("it applies")));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_is_too_slow_is_given_up() {
+    let world = World::new().await;
+    world.apply(0..5_000);
+    world.checkpoints.save(GROUP).await.expect("it is saved");
+    let reading = world.checkpoints.begin_read(GROUP).await.expect("it can be read");
+    let header = snapshot::header(GROUP, None, &SnapshotMeta::default());
+    let (chunks, mut taken) = mpsc::channel(1);
+    let begun = Instant::now();
+    // Never silent for as long as it may be.
+    let reader = async {
+        let mut count = 0;
+        while taken.recv().await.is_some() {
+            count += 1;
+            tokio::time::sleep(Duration::from_secs(25)).await;
+        }
+        count
+    };
+    let (sent, count) = tokio::join!(
+        async {
+            let sent = snapshot::send(&reading, header, &chunks).await;
+            drop(chunks);
+            sent
+        },
+        reader
+    );
+    let refused = sent.expect_err("it is too slow");
+    assert_eq!(refused.code(), tonic::Code::DeadlineExceeded, "{refused}");
+    assert!(count > 1, "it took something");
+    assert!(begun.elapsed() < Duration::from_secs(120), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_is_taken_from_its_readers_goes_on() {
+    let world = World::new().await;
+    world.apply(0..50);
+    world.checkpoints.save(GROUP).await.expect("it is saved");
+    let reading = world.checkpoints.begin_read(GROUP).await.expect("it can be read");
+    world.apply(50..100);
+    let saved = world.checkpoints.save(GROUP).await.expect("the older one is the answer");
+    assert_eq!(next_index(&saved), 50, "what is read does not change");
+    assert!(world.checkpoints.unpin(GROUP).await.expect("it is an answer"), "somebody read it");
+    assert!(reading.page(None).await.is_err(), "the reader is told");
+    let saved = world.checkpoints.save(GROUP).await.expect("it is saved");
+    assert_eq!(next_index(&saved), 100);
+    assert!(!world.checkpoints.unpin(GROUP).await.expect("it is an answer"), "nobody reads it");
+    // What gathered meanwhile is all there.
+    let loaded = GroupState::open(GROUP, &world.checkpoints).await.expect("it loads");
+    assert_eq!(loaded.digest(), world.state.digest());
+}

@@ -1,0 +1,118 @@
+//! One idempotency key, one outcome: whoever sends the same again under its key, through whatever gateway, hears what was said
+//! the first time; and a key does for one thing only.
+
+use super::{Checker, Look};
+use crate::web::visits::{Deed, Event, Said};
+use std::collections::BTreeMap;
+use vestibule_engine::UserId;
+
+/// See the file's head.
+#[derive(Default)]
+pub struct OneAnswer {
+    /// For each key of each buyer what was asked under it, and the first answer that settles anything.
+    keys: BTreeMap<(UserId, String), Vec<(Deed, Said)>>,
+}
+
+/// Whether something was done.
+fn is_done(said: &Said) -> bool {
+    matches!(said, Said::Hold(_) | Said::Order(_) | Said::Payment(..) | Said::Done)
+}
+
+/// Whether this answer is for ever.
+fn settles(deed: &Deed, said: &Said) -> bool {
+    match said {
+        // A token that has run out says nothing of what was asked.
+        Said::Refused(status, _) => {
+            // The state of an order is looked at before its payment is made, while an earlier attempt may still be under way.
+            *status != 401 && !matches!(deed, Deed::Pay(..))
+        }
+        said => is_done(said),
+    }
+}
+
+impl OneAnswer {
+    fn note(&mut self, user: UserId, key: &str, deed: &Deed, said: &Said) -> Result<(), String> {
+        let all = self.keys.entry((user, key.to_owned())).or_default();
+        let known = all.iter().find(|(known, _)| known == deed);
+        if let Some((_, first)) = known {
+            let is_denied = matches!(said, Said::Refused(status, _) if *status != 401) && is_done(first);
+            if (settles(deed, said) || is_denied) && first != said {
+                return Err(format!("the same under {key} was answered with {first:?}, then {said:?}"));
+            }
+            return Ok(());
+        }
+        if is_done(said)
+            && let Some((other, first)) = all.iter().find(|(_, first)| is_done(first))
+        {
+            return Err(format!("under {key} {other:?} was done ({first:?}), then {deed:?} ({said:?})"));
+        }
+        if settles(deed, said) {
+            all.push((deed.clone(), said.clone()));
+        }
+        Ok(())
+    }
+}
+
+impl Checker for OneAnswer {
+    fn name(&self) -> &'static str {
+        "one answer"
+    }
+
+    fn observe(&mut self, look: &Look) -> Result<(), String> {
+        for event in &look.visits {
+            let Event::Ended { visit, said, .. } = event else { continue };
+            if let (Some(user), Some(key)) = (visit.user, &visit.key) {
+                self.note(user, key, &visit.deed, said).map_err(|what| format!("visit @{}: {what}", visit.number))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stage::{blank_visit, visit_of};
+    use super::*;
+    use crate::web::visits::{HoldSeen, Visit};
+    use vestibule_engine::{GroupId, HoldId, SeatId, ShowtimeId, Timestamp};
+
+    const SHOWTIME: ShowtimeId = ShowtimeId::new(GroupId(1), 1);
+
+    fn held(number: u64) -> Said {
+        let (hold, showtime) = (HoldId::new(GroupId(1), number), SHOWTIME);
+        Said::Hold(HoldSeen { hold, showtime, seats: vec![SeatId(4)], total: 1, expires_at: Timestamp(5) })
+    }
+
+    fn refused(status: u16) -> Said {
+        Said::Refused(status, "no".to_owned())
+    }
+
+    fn check(asked: &[(u128, &str, &str, Said)]) -> Result<(), String> {
+        let mut look = Look::default();
+        for (number, (user, key, wish, said)) in asked.iter().enumerate() {
+            let (user, key) = (Some(UserId(*user)), Some((*key).to_owned()));
+            let deed = Deed::Hold(SHOWTIME, (*wish).to_owned());
+            look.visits.extend(visit_of(Visit { number, user, key, deed, ..blank_visit() }, said.clone()));
+        }
+        OneAnswer::default().observe(&look)
+    }
+
+    #[test]
+    fn a_second_answer_under_one_key_is_noticed() {
+        check(&[(1, "k", "A", held(1)), (1, "k", "A", held(1))]).expect("the same again");
+        check(&[(1, "k", "A", held(1)), (1, "k", "A", held(2))]).expect_err("another hold");
+        check(&[(1, "k", "A", held(1)), (2, "k", "A", held(2))]).expect("another buyer's key");
+        check(&[(1, "k", "A", held(1)), (1, "l", "A", held(2))]).expect("another key");
+        check(&[(1, "k", "A", refused(409)), (1, "k", "A", held(1))]).expect_err("it had been refused");
+        check(&[(1, "k", "A", held(1)), (1, "k", "A", refused(409))]).expect_err("it had been done");
+        check(&[(1, "k", "A", held(1)), (1, "k", "A", refused(401))]).expect("the token ran out");
+        check(&[(1, "k", "A", Said::Unknown(String::new())), (1, "k", "A", held(1))]).expect("now it is known");
+    }
+
+    #[test]
+    fn a_key_that_does_for_two_things_is_noticed() {
+        check(&[(1, "k", "A", held(1)), (1, "k", "B", refused(422)), (1, "k", "A", held(1))]).expect("it was refused");
+        check(&[(1, "k", "A", held(1)), (1, "k", "B", held(2))]).expect_err("both were done");
+        check(&[(1, "k", "A", held(1)), (1, "k", "B", held(1))]).expect_err("something else was asked");
+    }
+}

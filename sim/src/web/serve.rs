@@ -1,0 +1,45 @@
+//! A gateway's process: what `vestibule gateway` runs, over simulated seams.
+
+use super::Web;
+use super::net::HttpListener;
+use super::recorder::Recorder;
+use crate::clock::{SimClock, SimIds};
+use crate::dice::Dice;
+use crate::options::Options;
+use crate::trace::Trace;
+use crate::workload::{ORGANISATION, Shop};
+use std::sync::Arc;
+use std::time::Duration;
+use vestibule_client::Token;
+use vestibule_gateway::{Gateway, serve};
+use vestibule_raft::cluster::Cluster;
+
+/// Serves HTTP until the machine is taken down.
+pub async fn run(number: usize, life: u64, cluster: Arc<dyn Cluster>, options: &Options, shop: &Shop, trace: &Trace) {
+    let name = crate::gateway::gateway_name(number);
+    let mut dice = Dice::new(options.seed, &format!("web of {name} in life {life}"));
+    let clock = SimClock::new(trace.clone());
+    let skew = dice.within(0..=2 * options.web.skew_max_ms) as i64 - options.web.skew_max_ms as i64;
+    clock.set_skew(skew);
+    let cluster = Recorder::new(name, cluster, shop.history.clone());
+    let ids = SimIds::new(dice);
+    let gateway = Gateway::new(options.web.gateway.clone(), Arc::new(cluster), Arc::new(clock), Arc::new(ids));
+    let listener = HttpListener::bind(trace.clone()).await.expect("nobody else listens there");
+    let _here = shop.web.enter(number);
+    tokio::join!(
+        serve(listener, gateway.clone(), std::future::pending()),
+        make_token(gateway, shop.web.clone(), shop.clone())
+    );
+}
+
+/// Gives the organiser a token, as whoever runs the cluster does.
+async fn make_token(gateway: Gateway, web: Web, shop: Shop) {
+    while web.token().is_none() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        if shop.house().is_some()
+            && let Ok(made) = gateway.organizer_token(ORGANISATION).await
+        {
+            web.set_token(Token::new(made.token));
+        }
+    }
+}
