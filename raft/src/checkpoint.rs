@@ -90,7 +90,7 @@ enum Request {
     Install { receiving: Receiving, meta: Box<CheckpointMeta>, answer: Answer<()> },
     Unpin { group: GroupId, answer: Answer<bool> },
     Forget { group: GroupId, answer: Answer<()> },
-    SetAside { group: GroupId, answer: Answer<()> },
+    SetAside { group: GroupId, is_kept: bool, answer: Answer<()> },
     Close { answer: Answer<()> },
 }
 
@@ -296,9 +296,10 @@ impl Checkpoints {
         self.ask(|answer| Request::Forget { group, answer }).await
     }
 
-    /// Removes the checkpoint of a group that is damaged, and leaves those of the others alone.
-    pub(crate) async fn set_aside(&self, group: GroupId) -> io::Result<()> {
-        self.ask_while_it_gets_on(|answer| Request::SetAside { group, answer }).await
+    /// Begins the checkpoint of a group anew because it is damaged, and leaves those of the others alone. What there is of it
+    /// may be kept for as long as there is no other copy here.
+    pub(crate) async fn set_aside(&self, group: GroupId, is_kept: bool) -> io::Result<()> {
+        self.ask(|answer| Request::SetAside { group, is_kept, answer }).await
     }
 
     /// Writes everything that changed and stops.
@@ -542,7 +543,9 @@ impl Checkpointer {
                 }
                 drop(answer.send(forgotten));
             }
-            Request::SetAside { group, answer } => drop(answer.send(self.set_aside(group).await)),
+            Request::SetAside { group, is_kept, answer } => {
+                drop(answer.send(self.set_aside(group, is_kept).await));
+            }
             Request::Close { .. } => unreachable!("handled where requests are received"),
         }
     }
@@ -565,20 +568,23 @@ impl Checkpointer {
         Ok(())
     }
 
+    /// Which slot holds the group's checkpoint, by the catalog.
+    async fn slot_in_catalog(&self, group: GroupId) -> io::Result<u8> {
+        let key = group.to_string().into_bytes();
+        let Some(sealed) = self.store.get(CATALOG, &key).await? else { return Ok(0) };
+        match unseal(group, &key, &sealed)? {
+            [number @ (0 | 1)] => Ok(*number),
+            _ => Err(damaged(group, "its row in the catalog makes no sense")),
+        }
+    }
+
     /// The slot that holds the group's checkpoint, looked up in the catalog once.
     async fn slot(&mut self, group: GroupId) -> io::Result<&mut Slot> {
         if !self.slots.contains_key(&group) {
             if !self.is_claimed {
                 self.claim().await?;
             }
-            let key = group.to_string().into_bytes();
-            let number = match self.store.get(CATALOG, &key).await? {
-                None => 0,
-                Some(sealed) => match unseal(group, &key, &sealed)? {
-                    [number @ (0 | 1)] => *number,
-                    _ => return Err(damaged(group, "its row in the catalog makes no sense")),
-                },
-            };
+            let number = self.slot_in_catalog(group).await?;
             let meta = match self.store.get(&namespace(group, number), &META_KEY).await? {
                 None => CheckpointMeta::default(),
                 Some(sealed) => CheckpointMeta::decode(group, &sealed, self.owner)?,
@@ -857,15 +863,21 @@ impl Checkpointer {
         self.store.flush().await
     }
 
-    /// Nothing of what is stored of the group is believed, neither which slot it is in nor what is there. A crash on the way
-    /// leaves a checkpoint that is damaged, too, or an empty one.
-    async fn set_aside(&mut self, group: GroupId) -> io::Result<()> {
-        self.slots.remove(&group);
-        for slot in [0, 1] {
-            self.store.clear(&namespace(group, slot)).await?;
-        }
+    /// The other slot, made empty, takes the place of the damaged one. What is in that stays if it is kept: until a peer sends
+    /// its checkpoint of the group, which goes there.
+    async fn set_aside(&mut self, group: GroupId, is_kept: bool) -> io::Result<()> {
+        let damaged = self.slot_in_catalog(group).await?;
+        self.store.clear(&namespace(group, 1 - damaged)).await?;
         self.store.flush().await?;
-        self.store.write(CATALOG, vec![(group.to_string().into_bytes(), None)]).await?;
+        let key = group.to_string().into_bytes();
+        let sealed = seal(&key, &[1 - damaged]);
+        self.store.write(CATALOG, vec![(key, Some(sealed))]).await?;
+        self.store.flush().await?;
+        self.slots.remove(&group);
+        if is_kept {
+            return Ok(());
+        }
+        self.store.clear(&namespace(group, damaged)).await?;
         self.store.flush().await
     }
 }

@@ -127,13 +127,14 @@ impl Host {
         Ok(false)
     }
 
-    /// The state of a group as its checkpoint has it. One that is damaged is put aside, and those of the other groups stay:
-    /// the log has what this one had, or a peer does.
+    /// The state of a group as its checkpoint has it. One that is damaged is begun anew, and those of the other groups stay:
+    /// the log has what this one had, or a peer does. Until the peer's has come, the damaged one is the only copy here.
     async fn open_state(&self, group: GroupId) -> Result<Arc<GroupState>, StartError> {
         let opened = match GroupState::open(group, &self.checkpoints).await {
             Err(error) if is_damage_of_group(&error) => {
-                tracing::error!(node = self.config.id, %group, %error, "the checkpoint is made again from the log");
-                self.checkpoints.set_aside(group).await.map_err(StartError::of_checkpoint)?;
+                let is_only_copy = self.wal.group(group).purged().is_some();
+                self.checkpoints.set_aside(group, is_only_copy).await.map_err(StartError::of_checkpoint)?;
+                tracing::error!(node = self.config.id, %group, %error, is_only_copy, "the checkpoint is made again");
                 GroupState::open(group, &self.checkpoints).await
             }
             opened => opened,

@@ -177,6 +177,14 @@ impl NodeConfig {
         if self.groups == 0 || self.groups > GROUPS_MAX {
             return bad(format!("{} groups: from 1 to {GROUPS_MAX} are possible", self.groups));
         }
+        let Bounds { len_max, bytes_max, batch_len_max, .. } = self.proposals;
+        if len_max == 0 || batch_len_max == 0 || bytes_max < self.wal.entry_len_max() {
+            let entry_len_max = self.wal.entry_len_max();
+            return bad(format!(
+                "a command of {entry_len_max} bytes, which the log takes, would never get into a queue of {len_max} \
+                 commands and {bytes_max} bytes, or out of it {batch_len_max} at a time"
+            ));
+        }
         Ok(())
     }
 
@@ -542,5 +550,22 @@ async fn keep_log_short(host: Host) {
                 tracing::warn!(group = %id, %fatal, "the group cannot purge");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_takes_whatever_the_log_takes() {
+        let node = NodeConfig::new(1, "test", BTreeMap::from([(1, "a:1".to_owned())]), 1);
+        assert!(node.check().is_ok());
+        let with = |proposals: Bounds| NodeConfig { proposals, ..node.clone() }.check();
+        let bytes_max = node.wal.entry_len_max();
+        assert!(with(Bounds { bytes_max, ..node.proposals }).is_ok());
+        assert!(with(Bounds { bytes_max: bytes_max - 1, ..node.proposals }).is_err());
+        assert!(with(Bounds { len_max: 0, ..node.proposals }).is_err());
+        assert!(with(Bounds { batch_len_max: 0, ..node.proposals }).is_err());
     }
 }

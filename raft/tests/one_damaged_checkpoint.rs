@@ -13,7 +13,7 @@ async fn a_damaged_checkpoint_of_one_group_costs_the_others_nothing() {
     let mut world = World::of(3).await;
     let cluster = world.client_of_all();
     // Long enough for the log to be purged: without its checkpoint the directory could not be made again by one node alone.
-    for request in 1..200 {
+    for request in 1..400 {
         assert!(create(&*cluster, request).await.result.is_ok());
     }
     eventually("a purged log", || async {

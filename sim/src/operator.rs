@@ -186,7 +186,7 @@ impl Operator {
             }
         }
         self.note(format!("{answered} were answered, {refused} refused because it is too much"));
-        if refused > 0 || answered > 0 {
+        if refused > 0 {
             self.tally.happened(Kind::Overload);
         }
     }

@@ -1,7 +1,7 @@
 //! What a run is made of: everything that its seed decides beforehand.
 
 use crate::dice::Dice;
-use crate::faults::Mix;
+use crate::faults::{Kind, Mix};
 use crate::web::options::WebOptions;
 use crate::workload::Market;
 use std::collections::BTreeMap;
@@ -50,7 +50,7 @@ impl Default for Tuning {
 }
 
 impl Tuning {
-    fn draw(dice: &mut Dice) -> Self {
+    fn draw(dice: &mut Dice, longest: usize) -> Self {
         let mut tuning = Self::default();
         let mut is_tight = || dice.percent(30);
         let tight: [bool; 9] = std::array::from_fn(|_| is_tight());
@@ -58,7 +58,8 @@ impl Tuning {
             tuning.proposals.len_max = *dice.pick(&[2, 5, 20]);
         }
         if tight[1] {
-            tuning.proposals.bytes_max = *dice.pick(&[2 << 10, 20 << 10]);
+            // Room for the longest command that the log takes.
+            tuning.proposals.bytes_max = longest;
         }
         if tight[2] {
             tuning.proposals.batch_len_max = dice.within(1..=3) as usize;
@@ -169,7 +170,7 @@ impl Options {
         let mut options = Self {
             seed,
             scenario: None,
-            tuning: Tuning::draw(&mut Dice::new(seed, "tuning")),
+            tuning: Tuning::default(),
             demands: Demands::default(),
             nodes: *dice.weighted(&[(3, 6), (4, 1), (5, 3)]),
             spares: 0,
@@ -202,6 +203,12 @@ impl Options {
             calm_max: Duration::from_secs(60),
         };
         options.market.methods.truncate(options.showtimes);
+        let longest = usize::try_from(options.segment_len / 2).unwrap_or(usize::MAX);
+        options.tuning = Tuning::draw(&mut Dice::new(seed, "tuning"), longest);
+        if options.faults.kinds().any(|kind| kind == Kind::Overload) {
+            // Otherwise nothing is too much.
+            options.tuning.proposals.len_max = options.tuning.proposals.len_max.min(20);
+        }
         let mut dice = Dice::new(seed, "spares");
         let takers = options.faults.kinds().filter(|kind| kind.takes_spare()).count() as u64;
         options.spares = takers + if takers > 0 { dice.within(0..=1) } else { 0 };

@@ -249,6 +249,8 @@ impl SimStore {
             .image
             .durable
             .iter()
+            // What is being received, or cleared, is no checkpoint.
+            .filter(|(namespace, rows)| *namespace == CATALOG || rows.contains_key(META_KEY))
             .flat_map(|(namespace, rows)| rows.iter().map(move |(key, value)| (namespace, key, value)))
             .filter(|(.., value)| !value.is_empty())
             .map(|(namespace, key, _)| (namespace.clone(), key.clone()))
