@@ -284,31 +284,91 @@ async fn a_slow_store_is_waited_for_as_long_as_page_follows_page() {
     assert!(waited > Duration::from_secs(100), "it did not have to wait: {waited:?}");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_late_log_stops_neither_a_node_nor_the_checkpoints_of_other_groups() {
-    const OTHER: GroupId = GroupId(5);
-    let disk = SimDisk::new(1);
-    let config = WalConfig { segment_len: 24 << 10, ballast_len: 0, ..WalConfig::default() };
-    let (wal, _) = Wal::open(Arc::new(disk.clone()), OWNER, config, &TaskSpawner).await.expect("a log");
-    let (checkpoints, task) = Checkpoints::new(Arc::new(SimStore::new(7)), OWNER, INTERVAL);
-    tokio::spawn(task);
-    let state = Arc::new(GroupState::open(GROUP, &checkpoints).await.expect("it is empty"));
-    checkpoints.attach(state.clone(), wal.group(GROUP)).await.expect("it attaches");
-    disk.set_sync_delay(Duration::from_secs(3_600));
-    let position = |index| LogPosition { term: 1, node: 1, index };
-    let body = |index: u64| {
+/// A group whose entries are agreed on elsewhere, and applied before the own disk has them.
+struct LateLog {
+    disk: SimDisk,
+    wal: Wal,
+    checkpoints: Checkpoints,
+    state: Arc<GroupState>,
+    next: u64,
+}
+
+impl LateLog {
+    async fn open() -> Self {
+        let disk = SimDisk::new(1);
+        let config = WalConfig { segment_len: 1 << 20, ballast_len: 0, ..WalConfig::default() };
+        let (wal, _) = Wal::open(Arc::new(disk.clone()), OWNER, config, &TaskSpawner).await.expect("a log");
+        let (checkpoints, task) = Checkpoints::new(Arc::new(SimStore::new(7)), OWNER, INTERVAL);
+        tokio::spawn(task);
+        let state = Arc::new(GroupState::open(GROUP, &checkpoints).await.expect("it is empty"));
+        checkpoints.attach(state.clone(), wal.group(GROUP)).await.expect("it attaches");
+        Self { disk, wal, checkpoints, state, next: 0 }
+    }
+
+    /// Appends an entry, and applies it at once.
+    async fn apply_next(&mut self) {
+        let index = self.next;
+        self.next += 1;
         let ask = CreateOrganisation { by: UserId(7), name: format!("House {index}") };
         let command = DirectoryCommand::CreateOrganisation(ask);
         let envelope = Envelope { request: Some(RequestId(index.into())), command };
-        EntryBody::Batch(Batch::new(Timestamp(1_000 + index), &[codec::encode(&envelope).into()]).bytes().clone())
-    };
-    let entries = (0..10).map(|index| (position(index), body(index))).collect();
-    wal.group(GROUP).append(entries, Box::new(|_| {})).await.expect("the log takes entries");
-    // Agreed on elsewhere, and applied before the own disk has it.
-    let mut machine = MachineStore::new(state.clone(), checkpoints.clone());
-    let entries: Vec<_> =
-        (0..10).map(|index| to_entry(position(index), body(index)).map(|entry| (entry, None))).collect();
-    machine.apply(stream::iter(entries)).await.expect("entries apply");
+        let batch = Batch::new(Timestamp(1_000 + index), &[codec::encode(&envelope).into()]);
+        let body = EntryBody::Batch(batch.bytes().clone());
+        let position = LogPosition { term: 1, node: 1, index };
+        let log = self.wal.group(GROUP);
+        log.append(vec![(position, body.clone())], Box::new(|_| {})).await.expect("the log takes entries");
+        let mut machine = MachineStore::new(self.state.clone(), self.checkpoints.clone());
+        let entry = to_entry(position, body).map(|entry| (entry, None));
+        machine.apply(stream::iter([entry])).await.expect("the entry applies");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn checkpoints_keep_up_with_a_log_that_never_catches_up() {
+    const SYNC_TAKES: Duration = Duration::from_millis(200);
+    // Some thirty entries for each sync: the newest one applied is never on disk.
+    const PERIOD: Duration = Duration::from_millis(7);
+    const LAG_MAX: u64 = 150;
+    let mut here = LateLog::open().await;
+    here.disk.set_sync_delay(SYNC_TAKES);
+    for _ in 0..500 {
+        here.apply_next().await;
+        tokio::time::sleep(PERIOD).await;
+    }
+    for _ in 0..2_000 {
+        here.apply_next().await;
+        assert!(here.wal.group(GROUP).is_pending(here.next - 1), "the disk is too fast for this test");
+        let saved = here.checkpoints.saved_next_index(GROUP);
+        assert!(saved + LAG_MAX > here.next, "{saved} of {} entries are saved", here.next);
+        tokio::time::sleep(PERIOD).await;
+    }
+
+    // Whoever asks for a checkpoint waits for what is applied now, and for nothing that comes after it.
+    let wanted = here.next;
+    let checkpoints = here.checkpoints.clone();
+    let asked = tokio::spawn(async move {
+        let begun = tokio::time::Instant::now();
+        (checkpoints.save(GROUP).await, begun.elapsed())
+    });
+    while !asked.is_finished() {
+        here.apply_next().await;
+        tokio::time::sleep(PERIOD).await;
+    }
+    let (saved, took) = asked.await.expect("it does not panic");
+    let saved = saved.expect("a late log is no failure").last.expect("there are entries").index;
+    assert!(saved + 1 >= wanted && took < 4 * SYNC_TAKES, "{saved} of {wanted} after {took:?}");
+    assert!(futures::FutureExt::now_or_never(here.checkpoints.failed()).is_none(), "the node goes on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_log_stops_neither_a_node_nor_the_checkpoints_of_other_groups() {
+    const OTHER: GroupId = GroupId(5);
+    let mut here = LateLog::open().await;
+    here.disk.set_sync_delay(Duration::from_secs(3_600));
+    for _ in 0..10 {
+        here.apply_next().await;
+    }
+    let checkpoints = &here.checkpoints;
 
     let (saved, other) = tokio::join!(checkpoints.save(GROUP), async {
         tokio::time::sleep(Duration::from_secs(1)).await;

@@ -15,9 +15,11 @@ const OWNER: Owner = Owner { cluster: 7, node: 1, incarnation: 77 };
 const GROUP: GroupId = GroupId::DIRECTORY;
 const INTERVAL: Duration = Duration::from_millis(10);
 
+type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+
 /// A store in memory.
 #[derive(Default)]
-struct MemoryStore(Mutex<BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>>>);
+struct MemoryStore(Mutex<BTreeMap<String, Rows>>);
 
 impl CheckpointStore for MemoryStore {
     fn write<'a>(&'a self, namespace: &'a str, changes: StoredChanges) -> BoxFuture<'a, io::Result<()>> {
