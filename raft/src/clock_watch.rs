@@ -7,6 +7,9 @@
 //! With only one other clock known nobody can tell which of two is wrong. The lower of the middle two counts as the
 //! median, so that it is the clock that is ahead that is distrusted: a time that is too late can never be taken back,
 //! one that is too early expires nothing.
+//!
+//! The answers to the beats of groups at rest say the time, too ([`crate::pacemaker`]): only nodes that no such answer came
+//! from lately are asked.
 
 use crate::seams::Clock;
 use crate::stop::Stop;
@@ -14,7 +17,7 @@ use crate::transport::Peers;
 use crate::types::NodeId;
 use futures::future::join_all;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -23,7 +26,7 @@ use tokio::time::Instant;
 pub(crate) const WILD_MS: i64 = 500;
 /// How near it must have come to be trusted again, in milliseconds.
 const TAME_MS: i64 = 250;
-/// How often the others are asked.
+/// How often the clock is judged, and how old a sample may be before another is asked for.
 const INTERVAL: Duration = Duration::from_millis(500);
 /// How long what another said counts.
 const SAMPLE_AGE_MAX: Duration = Duration::from_secs(10);
@@ -60,18 +63,38 @@ impl ClockWatch {
         self.verdict.subscribe()
     }
 
+    /// Notes by how much the clock of a node is ahead of ours, if that could be told.
+    pub(crate) fn note(&self, node: NodeId, ahead: Option<i64>) {
+        if let Some(ahead) = ahead {
+            self.lock_samples().insert(node, (ahead, Instant::now()));
+        }
+    }
+
+    fn lock_samples(&self) -> MutexGuard<'_, BTreeMap<NodeId, (i64, Instant)>> {
+        self.samples.lock().expect("no holder of this lock panics")
+    }
+
+    /// Those of whom nothing was heard lately.
+    fn overdue(&self, nodes: impl Iterator<Item = NodeId>) -> Vec<NodeId> {
+        let (samples, now) = (self.lock_samples(), Instant::now());
+        let is_fresh = |node: &NodeId| samples.get(node).is_some_and(|(_, seen)| now.duration_since(*seen) < INTERVAL);
+        nodes.filter(|node| !is_fresh(node)).collect()
+    }
+
     /// Asks the others for the time, again and again, until the node stops.
     pub(crate) async fn run(self: Arc<Self>, peers: Arc<Peers>, clock: Arc<dyn Clock>, mut stop: Stop) {
         loop {
             let others = peers.roster().present().into_keys().filter(|node| *node != peers.roster().own());
-            let asked = others.map(|node| ask(&peers, &*clock, node));
-            let answers = join_all(asked).await;
-            let now = Instant::now();
-            {
-                let mut samples = self.samples.lock().expect("no holder of this lock panics");
-                samples.extend(answers.into_iter().flatten().map(|(node, ahead)| (node, (ahead, now))));
-                samples.retain(|_, (_, seen)| now.duration_since(*seen) < SAMPLE_AGE_MAX);
+            let asked = self.overdue(others).into_iter().map(async |node| {
+                let reading = Reading::begin(&*clock);
+                let there = peers.ping(node).await;
+                (node, there.and_then(|there| reading.end(&*clock, there)))
+            });
+            for (node, ahead) in join_all(asked).await {
+                self.note(node, ahead);
             }
+            let now = Instant::now();
+            self.lock_samples().retain(|_, (_, seen)| now.duration_since(*seen) < SAMPLE_AGE_MAX);
             self.judge();
             tokio::select! {
                 () = tokio::time::sleep(INTERVAL) => {}
@@ -81,7 +104,7 @@ impl ClockWatch {
     }
 
     fn judge(&self) {
-        let samples = self.samples.lock().expect("no holder of this lock panics");
+        let samples = self.lock_samples();
         let others: Vec<i64> = samples.values().map(|(ahead, _)| *ahead).collect();
         drop(samples);
         self.verdict.send_if_modified(|verdict| {
@@ -99,16 +122,27 @@ impl ClockWatch {
     }
 }
 
-/// By how many milliseconds a node's clock is ahead of ours; `None` when it gave no answer that says so.
-async fn ask(peers: &Arc<Peers>, clock: &dyn Clock, node: NodeId) -> Option<(NodeId, i64)> {
-    let (started, sent) = (Instant::now(), clock.now().0);
-    let there = peers.ping(node).await?;
-    if started.elapsed() > ROUND_TRIP_MAX {
-        return None;
+/// A question for the time that is under way.
+pub(crate) struct Reading {
+    started: Instant,
+    sent: u64,
+}
+
+impl Reading {
+    /// It is about to be asked.
+    pub(crate) fn begin(clock: &dyn Clock) -> Self {
+        Self { started: Instant::now(), sent: clock.now().0 }
     }
-    let received = clock.now().0;
-    let here = sent / 2 + received / 2;
-    Some((node, there.cast_signed().saturating_sub(here.cast_signed())))
+
+    /// By how many milliseconds the clock that says `there` is ahead of ours; `None` when its answer took too long to say.
+    pub(crate) fn end(self, clock: &dyn Clock, there: u64) -> Option<i64> {
+        if self.started.elapsed() > ROUND_TRIP_MAX {
+            return None;
+        }
+        let received = clock.now().0;
+        let here = self.sent / 2 + received / 2;
+        Some(there.cast_signed().saturating_sub(here.cast_signed()))
+    }
 }
 
 /// Judges our clock by how far the others are ahead of it.
@@ -145,6 +179,16 @@ mod tests {
         ] {
             assert_eq!(judge(others, false).is_wild, is_wild, "{others:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_nodes_that_said_no_time_lately_are_asked_for_it() {
+        let watch = ClockWatch::new();
+        watch.note(2, Some(7));
+        watch.note(3, None);
+        assert_eq!(watch.overdue([2, 3, 4].into_iter()), [3, 4]);
+        tokio::time::advance(INTERVAL).await;
+        assert_eq!(watch.overdue([2, 3, 4].into_iter()), [2, 3, 4]);
     }
 
     #[test]

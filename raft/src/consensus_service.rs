@@ -118,7 +118,7 @@ impl Consensus for ConsensusService {
             group.is_ok_and(|group| group.hear_beat(now, from, beat.term, beat.last_index))
         };
         let agreed = request.into_inner().beats.iter().filter(|beat| agrees(beat)).map(|beat| beat.group).collect();
-        Ok(Response::new(v1::BeatResponse { agreed }))
+        Ok(Response::new(v1::BeatResponse { agreed, now: self.host.clock.now().0 }))
     }
 
     async fn vote(&self, request: Request<v1::VoteRequest>) -> Result<Response<v1::VoteResponse>, Status> {

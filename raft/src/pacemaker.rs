@@ -3,8 +3,9 @@
 //! openraft gives every group a clock that ticks every 20 ms on every node, and every heartbeat a call of its own: much for
 //! groups in which nothing happens. So once a heartbeat this node says to each of its peers, in one call, which quiet
 //! groups it leads that the peer is a member of. The peers answer which of these they agree on; [`crate::rest`] says what that
-//! means. The clocks of groups that are not at rest run as ever.
+//! means. They say what time they have as well, so that [`crate::clock_watch`] need not ask them. The clocks of groups that are not at rest run as ever.
 
+use crate::clock_watch::Reading;
 use crate::group::Group;
 use crate::hosting::Host;
 use crate::types::NodeId;
@@ -75,9 +76,13 @@ async fn round(host: &Host) {
     }
     let patience = host.config.timing.heartbeat * 9 / 10;
     let asked = beats.into_iter().map(|(node, beats)| async move {
+        let reading = Reading::begin(&*host.clock);
         // Whoever gives no answer in time agrees to nothing.
-        let agreed = timeout(patience, host.peers.beat(node, beats)).await.ok().flatten();
-        (node, agreed.unwrap_or_default().into_iter().map(GroupId).collect::<BTreeSet<_>>())
+        let answer = timeout(patience, host.peers.beat(node, beats)).await.ok().flatten().unwrap_or_default();
+        if answer.now > 0 {
+            host.clock_watch.note(node, reading.end(&*host.clock, answer.now));
+        }
+        (node, answer.agreed.into_iter().map(GroupId).collect::<BTreeSet<_>>())
     });
     let agreed: BTreeMap<NodeId, BTreeSet<GroupId>> = join_all(asked).await.into_iter().collect();
     for Quiet { group, others, .. } in quiet {

@@ -140,12 +140,12 @@ impl Peers {
         }
     }
 
-    /// Says to a node which quiet groups this one leads; gives those that it agrees on.
-    pub(crate) async fn beat(self: &Arc<Self>, node: NodeId, beats: Vec<v1::Beat>) -> Option<Vec<u32>> {
+    /// Says to a node which quiet groups this one leads; gives those that it agrees on, and its clock.
+    pub(crate) async fn beat(self: &Arc<Self>, node: NodeId, beats: Vec<v1::Beat>) -> Option<v1::BeatResponse> {
         let peer = self.peer(GroupId::DIRECTORY, node, String::new());
         let mut client = peer.client(Lane::Appends).ok()?;
         let asked = client.beat(peer.request(v1::BeatRequest { beats }));
-        Some(peer.within(asked).await.ok()?.agreed)
+        peer.within(asked).await.ok()
     }
 
     /// How a node is, and its groups.

@@ -14,6 +14,7 @@ use crate::hosting::{Host, ask_directory, read_plan};
 use crate::types::NodeId;
 use decide::{Decision, Step};
 use futures::future::join_all;
+use openraft::async_runtime::WatchReceiver;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,12 @@ use view::View;
 
 /// How long a round waits for the next when there was nothing to do.
 const IDLE_INTERVAL: Duration = Duration::from_millis(500);
+/// After so many such rounds in a row it is quiet: then looking costs more than it finds.
+const IDLE_ROUNDS: u32 = 10;
+/// How much longer the next round waits then, unless the directory changes.
+const QUIET_PAUSE: Duration = Duration::from_millis(1_500);
+/// How long a node that does not lead the directory waits before it looks whether it does, unless it hears that it does.
+const FOLLOWER_PAUSE: Duration = Duration::from_secs(1);
 /// How long when there was, or when something is awaited.
 const BUSY_INTERVAL: Duration = Duration::from_millis(50);
 /// How long the first placement waits for nodes that have not been heard of.
@@ -45,27 +52,52 @@ pub(crate) struct Controller {
     leading_since: Option<Instant>,
     /// Showtimes in the making, and when they were first seen.
     unfinished: BTreeMap<ShowtimeId, Instant>,
+    /// Rounds in a row in which there was nothing to do.
+    idle_rounds: u32,
 }
 
 impl Controller {
     /// The controller of `host`, which speaks to the groups through `cluster`; and where it says what holds it up.
     pub(crate) fn new(host: Host, cluster: Arc<GrpcCluster>) -> (Self, watch::Receiver<Vec<String>>) {
         let (obstacles, seen) = watch::channel(Vec::new());
-        (Self { host, cluster, obstacles, leading_since: None, unfinished: BTreeMap::new() }, seen)
+        (Self { host, cluster, obstacles, leading_since: None, unfinished: BTreeMap::new(), idle_rounds: 0 }, seen)
     }
 
     /// Controls while this node leads the directory, until the node stops.
     pub(crate) async fn run(mut self) {
         let mut stop = self.host.stop.clone();
         loop {
-            let pause = tokio::select! {
-                pause = self.round() => pause,
-                () = stop.stopped() => return,
+            let one = async {
+                let pause = self.round().await;
+                self.rest(pause).await;
             };
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                () = one => {}
                 () = stop.stopped() => return,
             }
+        }
+    }
+
+    /// Waits for the next round. Where nothing has been to do for a while, longer: until the directory changes.
+    async fn rest(&mut self, pause: Duration) {
+        let directory = self.host.groups.get(GroupId::DIRECTORY).ok();
+        let Some(directory) = directory else { return tokio::time::sleep(pause).await };
+        if self.leading_since.is_none() {
+            let mut leadership = directory.raft.server_metrics();
+            drop(directory);
+            if leadership.borrow_and_update().current_leader != Some(self.host.config.id) {
+                // An error means that the directory has stopped.
+                let _ = tokio::time::timeout(FOLLOWER_PAUSE, leadership.changed()).await;
+            }
+            return tokio::time::sleep(pause).await;
+        }
+        let mut progress = directory.state.watch();
+        drop(directory);
+        tokio::time::sleep(pause).await;
+        let is_idle = pause == IDLE_INTERVAL && self.unfinished.is_empty();
+        self.idle_rounds = if is_idle { self.idle_rounds.saturating_add(1) } else { 0 };
+        if self.idle_rounds >= IDLE_ROUNDS {
+            let _ = tokio::time::timeout(QUIET_PAUSE, progress.changed()).await;
         }
     }
 

@@ -45,7 +45,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use vestibule_engine::GroupId;
 use vestibule_engine::planted::{self, Bug};
 use vestibule_sync::distribution::Distribution;
@@ -127,6 +127,8 @@ struct Shared {
     failed: watch::Sender<bool>,
     stats: Mutex<WalStats>,
     full: watch::Sender<bool>,
+    /// A segment was begun, so that there may be no spare file now.
+    spare_taken: Notify,
     instruments: WalInstruments,
 }
 
@@ -189,6 +191,7 @@ impl Wal {
             stats: Mutex::default(),
             instruments: WalInstruments::default(),
             full: watch::Sender::new(false),
+            spare_taken: Notify::new(),
         });
         let syncer = syncer::Syncer::new(shared.clone(), recovered.head, recovered.manifest);
         spawner.spawn_blocking_task("wal-syncer", Box::pin(syncer.run())).map_err(OpenError::Io)?;

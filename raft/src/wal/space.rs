@@ -19,8 +19,12 @@ use std::time::Duration;
 
 /// A file that holds room for the day when there is none.
 pub(crate) const BALLAST_NAME: &str = "ballast";
-/// How often the room is looked at.
+/// How often the room is looked at when it may soon be short.
 const INTERVAL: Duration = Duration::from_millis(200);
+/// How often when there is [`PLENTY`] beyond what counts as room.
+const PLENTY_INTERVAL: Duration = Duration::from_secs(2);
+/// More than a fast disk takes in that time.
+const PLENTY: u64 = 16 << 30;
 
 impl Shared {
     fn set_full(&self, is_full: bool) {
@@ -53,38 +57,70 @@ async fn make_files(shared: &Shared) -> io::Result<()> {
     segment::keep_file(&*shared.disk, SPARE_NAME, segment_len).await
 }
 
-/// Looks at the room once, and does what is due.
-async fn tend(shared: &Shared) -> io::Result<()> {
+/// When to look again at a disk with so many bytes free.
+fn pause(free: u64, ballast_len: u64) -> Duration {
+    let is_plenty = free >= ballast_len.saturating_mul(3).saturating_add(PLENTY);
+    if is_plenty { PLENTY_INTERVAL } else { INTERVAL }
+}
+
+/// Looks at the room once, and does what is due. Gives when to look again.
+async fn tend(shared: &Shared) -> io::Result<Duration> {
     let free = shared.disk.free_bytes().await?;
     let ballast_len = shared.config.ballast_len;
     let is_full = *shared.full.borrow();
+    let pause = pause(free, ballast_len);
     if is_full && free < ballast_len.saturating_mul(3) {
-        return Ok(());
+        return Ok(pause);
     }
     if !is_full && free < ballast_len {
-        return give_up_ballast(shared).await;
+        return give_up_ballast(shared).await.map(|()| pause);
     }
     match make_files(shared).await {
         Ok(()) => {
             shared.set_full(false);
-            Ok(())
+            Ok(pause)
         }
-        Err(error) if error.kind() == io::ErrorKind::StorageFull => give_up_ballast(shared).await,
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => give_up_ballast(shared).await.map(|()| pause),
         Err(error) => Err(error),
     }
 }
 
-/// Keeps a zeroed spare file ready, so that beginning a segment stalls nobody, and watches the room on the disk.
+/// Keeps a zeroed spare file ready, so that beginning a segment stalls nobody, and watches the room on the disk. A spare
+/// that was taken is replaced soon.
 pub(crate) async fn keep_room(shared: Arc<Shared>) {
     let mut stopping = shared.stopping.subscribe();
     while !*stopping.borrow() {
-        if let Err(error) = tend(&shared).await {
-            shared.fail(&error);
-            return;
-        }
+        let pause = match tend(&shared).await {
+            Ok(pause) => pause,
+            Err(error) => {
+                shared.fail(&error);
+                return;
+            }
+        };
+        let taken = async {
+            shared.spare_taken.notified().await;
+            // A segment that is dropped meanwhile becomes the spare for nothing.
+            tokio::time::sleep(INTERVAL).await;
+        };
         tokio::select! {
-            _ = tokio::time::sleep(INTERVAL) => {}
+            () = tokio::time::sleep(pause) => {}
+            () = taken => {}
             _ = stopping.changed() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_is_looked_at_often_when_it_may_soon_be_full_and_seldom_when_not() {
+        const BALLAST: u64 = 32 << 20;
+        assert_eq!(pause(0, BALLAST), INTERVAL);
+        assert_eq!(pause(3 * BALLAST, BALLAST), INTERVAL);
+        assert_eq!(pause(8 << 30, BALLAST), INTERVAL, "a fast disk takes that in a few seconds");
+        assert_eq!(pause(100 << 30, BALLAST), PLENTY_INTERVAL);
+        assert_eq!(pause(u64::MAX, BALLAST), PLENTY_INTERVAL);
     }
 }

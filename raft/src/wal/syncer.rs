@@ -257,6 +257,7 @@ impl Syncer {
         self.head.segment = Some(segment);
         self.head.offset = SEGMENT_HEADER_LEN;
         lock(&self.shared.stats).segments += 1;
+        self.shared.spare_taken.notify_one();
         Ok(())
     }
 
