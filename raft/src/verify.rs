@@ -159,7 +159,12 @@ fn compare(report: &mut Report) {
     // long as the log has the rest.
     for (group, purged) in report.purged.clone() {
         let next = report.checkpoints.get(&group).copied().unwrap_or(0);
-        if next <= purged {
+        let is_empty = report.log_ends.get(&group).is_none_or(|end| *end <= purged + 1);
+        if !report.checkpoints.contains_key(&group) && is_empty {
+            // What a node leaves of a group that it gives up: it must not forget whom it voted for.
+            let reason = format!("there is nothing of it but its vote and that it was purged up to entry {purged}");
+            report.add(Finding { group: Some(group), ..Finding::note("checkpoint", reason) });
+        } else if next <= purged {
             let reason = format!("the checkpoint ends before entry {next}, and the log begins behind entry {purged}");
             report.add(Finding { group: Some(group), ..Finding::damage("checkpoint", reason) });
         }
@@ -246,5 +251,27 @@ fn verify_checkpoints(copy: &Path, owner: Option<wal::Owner>, patience: Duration
         Ok(report) => report,
         Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => failed("sled panicked while it was read"),
         Err(std::sync::mpsc::RecvTimeoutError::Timeout) => failed("sled hangs while it is read"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compared(checkpoint: Option<u64>, purged: u64, log_end: u64) -> bool {
+        let group = GroupId(1);
+        let mut report = Report { purged: [(group, purged)].into(), ..Report::default() };
+        report.checkpoints.extend(checkpoint.map(|next| (group, next)));
+        report.log_ends.insert(group, log_end);
+        compare(&mut report);
+        report.is_clean()
+    }
+
+    #[test]
+    fn what_was_given_up_is_no_damage() {
+        assert!(compared(None, 455, 456), "a group that lives elsewhere now");
+        assert!(!compared(None, 455, 457), "an entry is left that nothing comes before");
+        assert!(!compared(Some(100), 455, 456), "its checkpoint is behind");
+        assert!(compared(Some(456), 455, 456));
     }
 }
