@@ -36,21 +36,52 @@ fn kind(path: &Path) -> (&'static str, Expected) {
     }
 }
 
-/// Bytes of a file that are worth flipping: some of those that are not zero, if there are any.
-fn spots(path: &Path, bytes: &[u8], count: usize) -> Vec<usize> {
-    if path.extension().is_some_and(|extension| extension == "wal") {
-        // Within the first records: a byte of the last one may just as well be of a write that was cut off.
-        return (0..count).map(|at| 4096 + 200 + at).filter(|at| *at < bytes.len()).collect();
+/// Bytes of a file that are worth flipping, and what has to come of it: some of those that are not zero, if there are any.
+fn spots(expected: Expected, bytes: &[u8], count: usize) -> Vec<(usize, Expected)> {
+    if bytes.is_empty() {
+        // A lock is a file without content, and nobody reads what is written to it.
+        return vec![(0, expected)];
     }
     let mut used: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] != 0).collect();
-    if used.is_empty() && !bytes.is_empty() {
+    if used.is_empty() {
         used.push(bytes.len() / 2);
     }
-    used.iter().copied().step_by((used.len() / count).max(1)).take(count).collect()
+    let used = used.iter().copied().step_by((used.len() / count).max(1)).take(count);
+    used.map(|at| (at, expected)).collect()
+}
+
+/// The same of a segment of the log: of its first page, and of its first, a middle and the last frame.
+fn spots_of_segment(bytes: &[u8], is_newest: bool) -> Vec<(usize, Expected)> {
+    let frames = frames(bytes);
+    // In the page of the header there is nothing behind the header.
+    let mut spots = vec![(20, Expected::Refused), (2_048, Expected::MadeGood)];
+    if let (Some(first), Some(last)) = (frames.first(), frames.last()) {
+        // Of the last frame of all, damage may just as well be a write that was cut off when the power went.
+        let of_last = if is_newest { Expected::Either } else { Expected::Refused };
+        spots.extend([(*first, Expected::Refused), (frames[frames.len() / 2], Expected::Refused), (*last, of_last)]);
+    }
+    spots
+}
+
+/// Where the bodies of a segment's frames begin. What a segment that was used before has behind its last frame is of
+/// another number.
+fn frames(bytes: &[u8]) -> Vec<usize> {
+    const PAGE_LEN: usize = 4_096;
+    const HEADER_LEN: usize = 32;
+    let number = &bytes[48..56];
+    let (mut frames, mut at) = (Vec::new(), PAGE_LEN);
+    while let Some(header) = bytes.get(at..at + HEADER_LEN).filter(|header| &header[8..16] == number) {
+        frames.push(at + HEADER_LEN);
+        at += HEADER_LEN + u32::from_le_bytes(header[24..28].try_into().expect("four bytes")) as usize;
+    }
+    frames
 }
 
 fn flip(file: &Path, at: usize) {
     let mut bytes = std::fs::read(file).expect("it can be read");
+    if at == bytes.len() {
+        bytes.push(0);
+    }
     bytes[at] ^= 0x20;
     std::fs::write(file, &bytes).expect("it can be written");
 }
@@ -68,6 +99,15 @@ fn start(cluster: &mut Cluster) -> Result<(), String> {
         }
         cluster.has_reached(VICTIM, &targets).then_some(Ok(()))
     })
+}
+
+/// The segments of the log, oldest first.
+fn segments(data: &Path) -> impl DoubleEndedIterator<Item = PathBuf> {
+    files(data).into_iter().filter(|file| file.extension().is_some_and(|extension| extension == "wal"))
+}
+
+fn newest_segment(data: &Path) -> PathBuf {
+    segments(data).next_back().expect("there is a segment")
 }
 
 /// Whether `ctl verify-data` vouches for the victim's data.
@@ -101,11 +141,11 @@ fn a_flipped_byte_in_any_file_is_named_or_made_good() {
         }
         // A start may have done away with it, as with a spare that was needed.
         let Ok(bytes) = std::fs::read(&file) else { continue };
-        let spots = spots(&path, &bytes, often(1, 4));
-        if spots.is_empty() {
-            continue;
-        }
-        for at in spots {
+        let spots = match kind {
+            "segment" => spots_of_segment(&bytes, file == newest_segment(&data)),
+            _ => spots(expected, &bytes, often(1, 4)),
+        };
+        for (at, expected) in spots {
             flip(&file, at);
             let is_vouched_for = is_vouched_for(&cluster);
             let (_, refused, made_good) = seen.get_mut(kind).expect("it was entered");
@@ -131,12 +171,11 @@ fn a_flipped_byte_in_any_file_is_named_or_made_good() {
         seen.get_mut(kind).expect("it was entered").0 += 1;
     }
     eprintln!("(files, refused, made good) by kind: {seen:?}");
-    let kinds = ["checkpoint", "identity", "manifest", "reserve", "segment"];
+    let kinds = ["checkpoint", "identity", "lock", "manifest", "reserve", "segment"];
     assert!(kinds.iter().all(|kind| seen.get(kind).is_some_and(|(_, refused, good)| refused + good > 0)), "{seen:?}");
 
     // Whose log is damaged for good is replaced by another, which takes everything from its peers.
-    let is_segment = |file: &PathBuf| file.extension().is_some_and(|extension| extension == "wal");
-    let segment = files(&data).into_iter().find(is_segment).expect("there is a segment");
+    let segment = segments(&data).next().expect("there is a segment");
     flip(&segment, 4096 + 200);
     assert!(start(&mut cluster).is_err());
     let id = cluster.start_another(Origin::Joins);

@@ -13,6 +13,7 @@ mod killed;
 mod partition;
 mod power_cut;
 mod restarts;
+mod slow_disk;
 
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -5,7 +5,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
-use vestibule_engine::{ShardQuery, codec};
+use vestibule_engine::{Envelope, ShardCommand, ShardQuery, codec};
 use vestibule_proto::v1;
 use vestibule_proto::v1::access_client::AccessClient;
 use vestibule_proto::v1::query::Consistency;
@@ -49,6 +49,12 @@ impl Session {
         let consistency = Some(Consistency::Linearizable(true));
         let query = v1::Query { query: codec::encode(query).into(), consistency };
         self.send(group, v1::request::Body::Query(query));
+    }
+
+    /// Has the group apply a command.
+    pub(crate) fn propose(&mut self, group: u64, command: ShardCommand) {
+        let command = codec::encode(&Envelope { request: None, command });
+        self.send(group, v1::request::Body::Propose(command.into()));
     }
 
     /// The next answer, or refusal, of whatever was asked; `None` when the node says nothing more.

@@ -30,6 +30,16 @@ pub(crate) fn vestibule_in(namespace: &str, args: &[&str]) -> Command {
     command
 }
 
+/// The same on a disk of which every sync takes so much longer. The process is the binary's own, and `strace` watches it.
+pub(crate) fn vestibule_with_slow_disk(delay: Duration, args: &[&str]) -> Command {
+    let mut command = Command::new("strace");
+    command.args(["-D", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", "signal=none"]);
+    command.args(["-e", "trace=fsync,fdatasync,sync_file_range", "-e"]);
+    command.arg(format!("inject=fsync,fdatasync,sync_file_range:delay_enter={}", delay.as_micros()));
+    command.arg(env!("CARGO_BIN_EXE_vestibule")).args(args).env("VESTIBULE_LOG", "error,openraft=off");
+    command
+}
+
 /// A process that is killed when the test ends, however it ends.
 pub(crate) struct Process {
     child: Child,
@@ -346,10 +356,21 @@ impl Cluster {
     pub(crate) fn start_node(&mut self, id: usize) {
         let args = self.node_args(id);
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        let mut command = match self.namespaces.get(id - 1) {
+        let command = match self.namespaces.get(id - 1) {
             Some(namespace) => vestibule_in(namespace, &args),
             None => vestibule(&args),
         };
+        self.spawn_node(id, command);
+    }
+
+    /// The same on a disk of which every sync takes so much longer.
+    pub(crate) fn start_node_with_slow_disk(&mut self, id: usize, delay: Duration) {
+        let args = self.node_args(id);
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        self.spawn_node(id, vestibule_with_slow_disk(delay, &args));
+    }
+
+    fn spawn_node(&mut self, id: usize, mut command: Command) {
         if let Some(filter) = &self.node_log {
             let file = std::fs::File::options().create(true).append(true).open(self.node_log(id)).expect("a file");
             command.env("VESTIBULE_LOG", filter).env("VESTIBULE_LOG_FORMAT", "json").stderr(file);
