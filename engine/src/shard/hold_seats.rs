@@ -98,7 +98,7 @@ impl Shard {
         if ask.channel.is_some() {
             self.holds.get_mut(id.counter()).expect("it was made just now").channel.clone_from(&ask.channel);
         }
-        let hold = self.live_hold(id).expect("it was made just now").view(id);
+        let hold = Box::new(self.live_hold(id).expect("it was made just now").view(id));
         Ok(Outcome::Held { hold })
     }
 }

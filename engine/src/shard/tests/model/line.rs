@@ -14,7 +14,7 @@ impl Model {
             Method::Draw | Method::Fifo => {}
         }
         if let Some(index) = show.tickets.iter().position(|ticket| ticket.user == ask.user) {
-            return Ok(Outcome::Queued { ticket: self.ticket_view(id, index as u64 + 1), joined: false });
+            return Ok(Outcome::Queued { ticket: Box::new(self.ticket_view(id, index as u64 + 1)), joined: false });
         }
         if matches!(show.state, QueueState::Scheduled | QueueState::Closed) {
             return Err(show.wrong_state());
@@ -36,7 +36,7 @@ impl Model {
         if steps {
             self.admit(id);
         }
-        Ok(Outcome::Queued { ticket: self.ticket_view(id, number), joined: true })
+        Ok(Outcome::Queued { ticket: Box::new(self.ticket_view(id, number)), joined: true })
     }
 
     pub(super) fn leave(&mut self, ask: &LeaveQueue) -> Result<Outcome, Refusal> {
@@ -82,7 +82,7 @@ impl Model {
             At::Shopping(expires_at) => expires_at,
             At::Done | At::Left | At::Missed | At::Expired => return Err(Refusal::TicketOver),
         };
-        Ok(Outcome::Claimed { ticket: self.ticket_view(id, ask.ticket.0), expires_at })
+        Ok(Outcome::Claimed { ticket: Box::new(self.ticket_view(id, ask.ticket.0)), expires_at })
     }
 
     /// Calls the next places, as many as credit and room allow.
