@@ -47,7 +47,12 @@ impl Model {
             At::Left => return Ok(Outcome::Done),
             At::InLine | At::Called(_) | At::Shopping(_) => {}
         }
-        self.show_mut(ask.showtime).tickets[index].at = At::Left;
+        let show = self.show_mut(ask.showtime);
+        show.tickets[index].at = At::Left;
+        let is_entrant = !show.awaits_beacon || ask.ticket.0 <= show.entrants;
+        if show.is_ahead() && show.sale.method == Method::Draw && is_entrant {
+            show.unplaced.insert(ask.ticket.0);
+        }
         self.tell_of(ask.showtime, Event::QueueLeft { ticket: ask.ticket });
         let holds: Vec<HoldId> = self.holds.keys().copied().collect();
         for id in holds {
@@ -92,7 +97,11 @@ impl Model {
         show.settle_credit(now);
         let room = u64::from(show.sale.admission.active_max) - show.active();
         let count = (show.credit / CALL).min(u128::from(room));
-        let called: Vec<u64> = show.waiting().into_iter().take(count as usize).collect();
+        let called = show.next_called(count as usize);
+        show.stepped_at = Some(now);
+        if called.is_empty() {
+            return;
+        }
         let claim_by = now + show.sale.admission.claim_ttl;
         for place in &called {
             show.at_place(*place).at = At::Called(claim_by);
@@ -100,7 +109,6 @@ impl Model {
         show.steps.push((now, show.cursor));
         let (from, to) = (show.cursor + 1, *called.last().unwrap());
         show.credit -= called.len() as u128 * CALL;
-        show.stepped_at = Some(now);
         show.cursor = to;
         show.called += called.len() as u64;
         show.calls.push(Call { from, to, claim_by });
