@@ -150,7 +150,7 @@ impl Shard {
         for (counter, entry) in self.entries.iter() {
             let showtime = self.showtimes.get_mut(&entry.showtime);
             let showtime = showtime.ok_or_else(|| whole(format!("the showtime of entry {counter} is missing")))?;
-            showtime.waitlist.add(counter, entry);
+            showtime.waitlist.add(counter, entry, showtime.taken_by(entry.user));
         }
         for showtime in self.showtimes.values_mut() {
             showtime.step_due = Self::wanted_step(showtime);
