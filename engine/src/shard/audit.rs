@@ -127,7 +127,7 @@ impl Shard {
                 return Err(format!("{id} is {} and owes otherwise", order.state));
             }
         }
-        for (&id, showtime) in &self.showtimes {
+        for (&id, showtime) in self.showtimes.iter() {
             for seat in (0..showtime.seats.len() as u32).map(SeatId) {
                 let state = showtime.seats.state(seat);
                 let owned = owners.remove(&(id, seat));

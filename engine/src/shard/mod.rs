@@ -35,6 +35,7 @@ mod seats;
 mod set_queue_message;
 mod showtime;
 mod unblock_seats;
+mod showtimes;
 mod update_sale;
 mod waitlist;
 
@@ -52,14 +53,15 @@ pub(crate) use create_showtime::{GROUP_SHOWTIMES_MAX, check_each_price, check_pr
 use deadlines::{Deadlines, Due};
 use hold::Hold;
 use showtime::Showtime;
-use std::collections::{BTreeMap, BTreeSet};
+use showtimes::Showtimes;
+use std::collections::BTreeSet;
 use waitlist::Entry;
 
 /// The state machine of a shard: everything of the showtimes placed there.
 #[derive(Debug)]
 pub struct Shard {
     state: GroupState,
-    showtimes: BTreeMap<ShowtimeId, Showtime>,
+    showtimes: Showtimes,
     /// Live holds by counter.
     holds: Table<Hold>,
     /// All orders by counter.
@@ -201,7 +203,7 @@ impl StateMachine for Shard {
     fn new(group: GroupId) -> Self {
         Self {
             state: GroupState::new(group),
-            showtimes: BTreeMap::new(),
+            showtimes: Showtimes::default(),
             holds: Table::default(),
             orders: Table::default(),
             entries: Table::default(),

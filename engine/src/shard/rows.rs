@@ -38,7 +38,7 @@ impl Shard {
         if std::mem::take(&mut self.counters_dirty) {
             rows.put(row_key(TABLE_COUNTERS, &[]), row_value(&self.counters));
         }
-        self.showtimes.values_mut().for_each(|showtime| showtime.write_dirty(rows));
+        self.showtimes.each_dirty(|showtime| showtime.write_dirty(rows));
         self.holds.write_dirty(TABLE_HOLDS, &[], rows);
         self.orders.write_dirty(TABLE_ORDERS, &[], rows);
         self.entries.write_dirty(TABLE_ENTRIES, &[], rows);
@@ -121,7 +121,7 @@ impl Shard {
 
     fn finish_load(&mut self) -> Result<(), CorruptRow> {
         self.state.finish_load()?;
-        for (id, showtime) in &mut self.showtimes {
+        for (id, showtime) in self.showtimes.loading() {
             showtime.finish_load().map_err(|reason| whole(format!("{id}: {reason}")))?;
         }
         let holds: Vec<(HoldId, Hold)> =
@@ -152,7 +152,7 @@ impl Shard {
             let showtime = showtime.ok_or_else(|| whole(format!("the showtime of entry {counter} is missing")))?;
             showtime.waitlist.add(counter, entry, showtime.taken_by(entry.user));
         }
-        for showtime in self.showtimes.values_mut() {
+        for (_, showtime) in self.showtimes.loading() {
             showtime.step_due = Self::wanted_step(showtime);
         }
         self.deadlines = self.wanted_deadlines();
@@ -166,7 +166,7 @@ impl Shard {
         for (counter, hold) in self.holds.iter() {
             deadlines.insert(hold.expires_at, hold.order.map_or(Due::Hold(self.hold_id(counter)), Due::Order));
         }
-        for (&id, showtime) in &self.showtimes {
+        for (&id, showtime) in self.showtimes.iter() {
             let (state, sale) = (showtime.line.head.state, showtime.sale());
             let is_ahead = matches!(state, QueueState::Scheduled | QueueState::Prequeue);
             for (at, due) in [

@@ -280,8 +280,14 @@ impl PageSet {
 
     /// Empties the set; its pages in order.
     fn take(&mut self) -> Vec<u64> {
-        let count = self.0.len() as u64 * 64;
-        let words = std::mem::replace(&mut self.0, vec![0; count as usize / 64]);
-        (0..count).filter(|page| words[*page as usize / 64] >> (page % 64) & 1 == 1).collect()
+        let mut pages = Vec::new();
+        for (word, first) in self.0.iter_mut().zip((0..).step_by(64)) {
+            let mut bits = std::mem::take(word);
+            while bits != 0 {
+                pages.push(first + u64::from(bits.trailing_zeros()));
+                bits &= bits - 1;
+            }
+        }
+        pages
     }
 }
