@@ -80,6 +80,11 @@ impl Shard {
             }
         }
 
+        if let SeatChoice::Best(best) = &ask.choice {
+            self.showtime_mut(ask.showtime).remember_best(best.quantity);
+        }
+        let showtime = self.showtime(ask.showtime)?;
+        let sale = showtime.sale();
         let wanted = match &ask.choice {
             SeatChoice::Best(best) => {
                 Places { seats: showtime.best_seats(best, ask.channel.as_deref())?.into(), areas: Vec::new() }

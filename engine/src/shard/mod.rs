@@ -8,6 +8,7 @@
 
 mod audit;
 mod best;
+mod best_runs;
 mod block_seats;
 mod cancel_order;
 mod claim_admission;
@@ -34,8 +35,8 @@ mod run_queue;
 mod seats;
 mod set_queue_message;
 mod showtime;
-mod unblock_seats;
 mod showtimes;
+mod unblock_seats;
 mod update_sale;
 mod waitlist;
 

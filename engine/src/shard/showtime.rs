@@ -517,6 +517,7 @@ impl Showtime {
             return Err("the blocks are not those over the seats".into());
         }
         self.seats.check_free()?;
+        self.check_best()?;
         self.line.audit(self.sale(), self.draw_secret(), self.beacon())
     }
 }
