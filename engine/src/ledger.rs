@@ -118,6 +118,8 @@ impl Ledger {
         if !self.records.is_complete() {
             return Err("pages of remembered requests are missing".into());
         }
+        // Every record is there, so their number can be believed.
+        self.index = HashTable::with_capacity((self.records.next() - self.records.first()) as usize);
         let mut last = Timestamp::default();
         for number in self.records.first()..self.records.next() {
             let record = self.records.get(number).expect("the log is complete");

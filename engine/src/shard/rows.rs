@@ -1,11 +1,11 @@
 //! The shard as rows, and back.
 
 use super::deadlines::Deadlines;
-use super::hold::{Hold, count};
+use super::hold::count;
 use super::showtime::{Loading, TABLE_SEAT_MAP, TABLE_SETTINGS};
 use super::{Counters, Due, Shard};
 use crate::row::{CorruptRow, Row, RowWriter, row_key, row_value};
-use crate::{GroupId, HoldId, OrderId, OrderState, OrderView, QueueState, ShowtimeId, StateMachine};
+use crate::{GroupId, HoldId, OrderId, OrderState, QueueState, ShowtimeId, StateMachine};
 use std::collections::BTreeMap;
 
 /// The counters of ids.
@@ -124,21 +124,19 @@ impl Shard {
         for (id, showtime) in self.showtimes.loading() {
             showtime.finish_load().map_err(|reason| whole(format!("{id}: {reason}")))?;
         }
-        let holds: Vec<(HoldId, Hold)> =
-            self.holds.iter().map(|(counter, hold)| (self.hold_id(counter), hold.clone())).collect();
-        for (id, hold) in holds {
+        let group = self.state.group;
+        for (counter, hold) in self.holds.iter() {
+            let id = HoldId::new(group, counter);
             let showtime = self.showtimes.get_mut(&hold.showtime);
             let showtime = showtime.ok_or_else(|| whole(format!("the showtime of {id} is missing")))?;
             let buyer = showtime.buyers.entry(hold.user).or_default();
             buyer.taken = buyer.taken.saturating_add(count(&hold.places));
             buyer.holds.push(id);
         }
-        let orders: Vec<(u64, OrderView)> =
-            self.orders.iter().map(|(counter, order)| (counter, order.clone())).collect();
-        for (counter, order) in orders {
+        for (counter, order) in self.orders.iter() {
             let showtime = self.showtimes.get_mut(&order.showtime);
             let showtime = showtime.ok_or_else(|| whole(format!("the showtime of {} is missing", order.order)))?;
-            if order.order != OrderId::new(self.state.group, counter) {
+            if order.order != OrderId::new(group, counter) {
                 return Err(whole(format!("order {counter} calls itself {}", order.order)));
             }
             let buyer = showtime.buyers.entry(order.user).or_default();

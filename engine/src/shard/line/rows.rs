@@ -83,10 +83,9 @@ impl Line {
         self.index = HashTable::with_capacity(count as usize);
         for number in 1..=count {
             let user = self.owner(TicketNumber(number)).ok_or("a ticket is missing")?;
-            if self.ticket_of(user).is_some() {
+            if !self.insert_index(number as u32, user) {
                 return Err(format!("the owner of ticket {number} has two"));
             }
-            self.insert_index(number as u32, user);
         }
         let cursor = self.head.cursor;
         let (mut gaps, mut unplaced) = (Gaps::default(), BTreeSet::new());
