@@ -1,7 +1,11 @@
 //! The one place where values become bytes and bytes become values.
 //!
-//! bincode 2 in its standard configuration: variable-length integers, little endian, no floats in stored types.
+//! bincode 2 in its standard configuration: variable-length integers, little endian, no floats in stored types. Reading is
+//! bincode's; [`encoder`] writes the same bytes.
 
+mod encoder;
+
+use encoder::Encoder;
 use serde::{Serialize, de::DeserializeOwned};
 
 /// Bytes that are not the encoding of the wanted type.
@@ -14,25 +18,14 @@ const DECODE_LEN_MAX: usize = 64 << 20;
 
 /// Encodes a value. Equal values have equal encodings.
 pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    bincode::serde::encode_to_vec(value, bincode::config::standard())
-        .expect("types of the engine have no unserialisable parts and a vector takes every write")
+    let mut bytes = Vec::new();
+    encode_into(value, &mut bytes);
+    bytes
 }
 
 /// Encodes a value at the end of `bytes`.
 pub fn encode_into<T: Serialize>(value: &T, bytes: &mut Vec<u8>) {
-    bincode::serde::encode_into_writer(value, Appended(bytes), bincode::config::standard())
-        .expect("types of the engine have no unserialisable parts and a vector takes every write");
-}
-
-/// Appends what is encoded, without the checks and the counting that a writer which may fail needs.
-struct Appended<'a>(&'a mut Vec<u8>);
-
-impl bincode::enc::write::Writer for Appended<'_> {
-    #[inline]
-    fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
-        self.0.extend_from_slice(bytes);
-        Ok(())
-    }
+    value.serialize(&mut Encoder(bytes)).expect("types of the engine have no unserialisable parts");
 }
 
 /// Decodes a value from the whole of `bytes`; anything left over is an error.

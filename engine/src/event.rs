@@ -54,13 +54,20 @@ mod seat_list {
 }
 
 /// Seats and places, as far as a fact is about them.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Places {
     /// Seats, in order of id.
     #[serde(with = "seat_list")]
     pub seats: SeatList,
     /// Places in areas, in order of area.
     pub areas: Vec<(AreaId, u32)>,
+}
+
+/// Copied into every fact, reply and row of a purchase: the seats in one piece, not one by one as the list itself would.
+impl Clone for Places {
+    fn clone(&self) -> Self {
+        Self { seats: SeatList::from_slice(&self.seats), areas: self.areas.clone() }
+    }
 }
 
 /// The draw, published: everything that an outsider needs to compute every place.

@@ -16,6 +16,8 @@ pub(crate) struct Ledger {
     /// Record numbers by request id, each with the hash of its id so that the table grows without reading the records.
     /// Only looked up, never walked.
     index: HashTable<(u64, u64)>,
+    /// When the oldest was remembered, once known: asked for around every command.
+    oldest_at: Option<Timestamp>,
 }
 
 /// What a body boils down to. Two bodies of one fingerprint are the same body.
@@ -37,7 +39,7 @@ fn at_of(record: &[u8]) -> Timestamp {
 
 impl Ledger {
     pub(crate) fn new(records: RecordLog) -> Self {
-        Self { records, index: HashTable::new() }
+        Self { records, index: HashTable::new(), oldest_at: None }
     }
 
     pub(crate) fn records(&self) -> &RecordLog {
@@ -82,10 +84,13 @@ impl Ledger {
     /// Forgets what is older than `age_max`, and what is more than `count_max` or `bytes_max`, oldest first.
     pub(crate) fn forget(&mut self, now: Timestamp, age_max: Millis, count_max: u64, bytes_max: u64) {
         let mut first = self.records.first();
-        while let Some(record) = self.records.get(first) {
-            if at_of(record) + age_max > now && !self.is_over(first, count_max, bytes_max) {
+        while let Some(at) = self.oldest_at.or_else(|| self.records.get(first).map(at_of)) {
+            self.oldest_at = Some(at);
+            if at + age_max > now && !self.is_over(first, count_max, bytes_max) {
                 break;
             }
+            self.oldest_at = None;
+            let record = self.records.get(first).expect("its time was known");
             if let Ok(entry) = self.index.find_entry(hash_of(id_of(record)), |&(_, number)| number == first) {
                 entry.remove();
             }
@@ -113,6 +118,8 @@ impl Ledger {
         if !self.records.is_complete() {
             return Err("pages of remembered requests are missing".into());
         }
+        // Every record is there, so their number can be believed.
+        self.index = HashTable::with_capacity((self.records.next() - self.records.first()) as usize);
         let mut last = Timestamp::default();
         for number in self.records.first()..self.records.next() {
             let record = self.records.get(number).expect("the log is complete");

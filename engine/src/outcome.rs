@@ -7,6 +7,8 @@ use crate::{
 use serde::{Deserialize, Serialize};
 
 /// Where whoever asked now stands. One list for both machines; it only grows at its end.
+///
+/// What is large lies behind a pointer: a reply is moved several times on its way to whoever asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// It is done, and there is nothing more to say.
@@ -26,21 +28,21 @@ pub enum Outcome {
     /// In line.
     Queued {
         /// The ticket.
-        ticket: TicketView,
+        ticket: Box<TicketView>,
         /// Whether it was made just now; otherwise the buyer had it before.
         joined: bool,
     },
     /// Admitted.
     Claimed {
         /// The ticket, shopping.
-        ticket: TicketView,
+        ticket: Box<TicketView>,
         /// Until when.
         expires_at: Timestamp,
     },
     /// The seats are held. Extending a hold answers this too.
     Held {
         /// The hold.
-        hold: HoldView,
+        hold: Box<HoldView>,
     },
     /// The order as it now is.
     Ordered {

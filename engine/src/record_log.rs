@@ -14,6 +14,8 @@ pub(crate) struct RecordLog {
     next: u64,
     pages: VecDeque<Page>,
     dirty: BTreeSet<u64>,
+    /// Whether the page of the last record is among them.
+    is_end_dirty: bool,
 }
 
 #[derive(Debug, Default)]
@@ -65,7 +67,7 @@ impl RecordLog {
         write(&mut page.bytes);
         page.ends.push(u32::try_from(page.bytes.len()).expect("a page of bounded records is far below 4 GiB"));
         self.next += 1;
-        if number.is_multiple_of(PAGE_LEN) || self.dirty.last() != Some(&(number / PAGE_LEN)) {
+        if !std::mem::replace(&mut self.is_end_dirty, true) || number.is_multiple_of(PAGE_LEN) {
             self.dirty.insert(number / PAGE_LEN);
         }
         number
@@ -117,6 +119,7 @@ impl RecordLog {
 
     /// Writes the pages that changed since the last time.
     pub(crate) fn write_dirty(&mut self, table: u8, rows: &mut RowWriter) {
+        self.is_end_dirty = false;
         for page in std::mem::take(&mut self.dirty) {
             let key = row_key(table, &[page]);
             let index = page.checked_sub(self.first / PAGE_LEN);

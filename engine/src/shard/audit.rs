@@ -130,7 +130,7 @@ impl Shard {
             }
         }
         self.older_payments.audit(&self.orders)?;
-        for (&id, showtime) in &self.showtimes {
+        for (&id, showtime) in self.showtimes.iter() {
             for seat in (0..showtime.seats.len() as u32).map(SeatId) {
                 let state = showtime.seats.state(seat);
                 let owned = owners.remove(&(id, seat));

@@ -13,6 +13,7 @@
 //! Wheelchair spaces and companion seats are given only to those who ask for them. What was asked for must be among the
 //! seats at every step; at the third within one of the parts, at the fourth the nearest of it comes first.
 
+use super::best_runs::{REMEMBERED_MAX, Run};
 use super::house::{House, RESERVED, Stretch};
 use super::seats::BlockId;
 use super::showtime::Showtime;
@@ -64,13 +65,6 @@ struct Wish<'a> {
     /// A bit for each seat that can be part of the answer, once a step has asked for all of them: the first two seldom
     /// look far.
     fitting: OnceCell<Vec<u64>>,
-}
-
-/// Seats side by side, with how far they are away together. The least is the best.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Run {
-    distance: u64,
-    first: u32,
 }
 
 /// The best runs of a row for either part of a split.
@@ -191,20 +185,26 @@ impl<'a> Wish<'a> {
         self.house.by_distance.iter().filter(|stretch| self.section.is_none_or(|section| stretch.section == section))
     }
 
+    /// The runs of `quantity` fitting seats of a stretch of 64 seats at most: a bit for the first seat of each.
+    fn starts(&self, stretch: &Stretch, quantity: u32) -> u64 {
+        // Seats whose next `reach` seats fit too; the reach doubles until it is the quantity.
+        let mut starts = self.fitting_word(stretch, 0);
+        let mut reach = 1;
+        while reach < quantity && starts != 0 {
+            let step = reach.min(quantity - reach);
+            starts &= starts >> step;
+            reach += step;
+        }
+        starts
+    }
+
     /// Calls `found` with the first seat of every run of `quantity` fitting seats of a stretch.
     fn runs(&self, stretch: &Stretch, quantity: u32, mut found: impl FnMut(u32)) {
         if stretch.len < quantity {
             return;
         }
         if stretch.len <= 64 {
-            // Seats whose next `reach` seats fit too; the reach doubles until it is the quantity.
-            let mut starts = self.fitting_word(stretch, 0);
-            let mut reach = 1;
-            while reach < quantity && starts != 0 {
-                let step = reach.min(quantity - reach);
-                starts &= starts >> step;
-                reach += step;
-            }
+            let mut starts = self.starts(stretch, quantity);
             while starts != 0 {
                 found(stretch.first + starts.trailing_zeros());
                 starts &= starts - 1;
@@ -238,37 +238,116 @@ impl<'a> Wish<'a> {
     /// The best run of `quantity` seats of a stretch: with `spare_alone` one that leaves no free seat alone, with `must`
     /// one that has what must be among the seats.
     fn best_of(&self, stretch: &Stretch, quantity: u32, spare_alone: bool, must: bool) -> Option<Run> {
-        let mut best: Option<Run> = None;
-        self.runs(stretch, quantity, |first| {
-            let run = Run { distance: self.house.distance(first, first + quantity), first };
-            if best.is_none_or(|best| run < best)
-                && !(spare_alone && self.leaves_alone(stretch, first, first + quantity))
+        self.best_before(None, stretch, quantity, spare_alone, must)
+    }
+
+    /// The better of `best` and of the best run of a stretch.
+    fn best_before(
+        &self,
+        mut best: Option<Run>,
+        stretch: &Stretch,
+        quantity: u32,
+        spare_alone: bool,
+        must: bool,
+    ) -> Option<Run> {
+        if stretch.len < quantity {
+            return best;
+        }
+        let run_at = |first: u32| Run { distance: self.house.distance(first, first + quantity), first };
+        let is_right = |first: u32| {
+            !(spare_alone && self.leaves_alone(stretch, first, first + quantity))
                 && (!must || self.has_need(first, first + quantity))
-            {
+        };
+        let Some(valley) = stretch.valley.filter(|_| stretch.len <= 64) else {
+            self.runs(stretch, quantity, |first| {
+                let run = run_at(first);
+                if best.is_none_or(|best| run < best) && is_right(first) {
+                    best = Some(run);
+                }
+            });
+            return best;
+        };
+
+        let starts = self.starts(stretch, quantity);
+        let first_at = |bit: u32| stretch.first + bit;
+        // Behind the valley runs only get worse, so the first that is right is the best of them.
+        let behind = u64::MAX.checked_shl(valley + 1).unwrap_or(0);
+        let mut after = starts & behind;
+        while after != 0 {
+            let run = run_at(first_at(after.trailing_zeros()));
+            if best.is_some_and(|best| run >= best) {
+                break;
+            }
+            if is_right(run.first) {
+                best = Some(run);
+                break;
+            }
+            after &= after - 1;
+        }
+        // Towards the front runs get worse once they end before the valley; of those that are equal the last one is the best.
+        let ends_before = (valley + 1).saturating_sub(quantity);
+        let mut before = starts & !behind;
+        while before != 0 {
+            let bit = 63 - before.leading_zeros();
+            before ^= 1 << bit;
+            let run = run_at(first_at(bit));
+            if best.is_some_and(|best| run >= best) {
+                if bit < ends_before && best.is_some_and(|best| run.distance > best.distance) {
+                    break;
+                }
+                continue;
+            }
+            if is_right(run.first) {
                 best = Some(run);
             }
-        });
+        }
         best
+    }
+
+    /// Step 1, by what is remembered of each stretch, where that tells.
+    fn remembered(&self) -> Option<Option<Run>> {
+        let is_plain = self.need == Need::Nothing && self.opened.is_none();
+        let runs = self.showtime.seats.best_runs(self.quantity).filter(|_| is_plain)?;
+        let mut best: Option<Run> = None;
+        for ((distances, stale), stretches) in runs.chunks().zip(self.house.by_distance.chunks(64)) {
+            // Every further stretch is at least as far away: nothing better is to come.
+            let nearest = stretches[0].nearest.saturating_mul(u64::from(self.quantity));
+            if best.is_some_and(|best| nearest > best.distance) {
+                break;
+            }
+            for ((&distance, stretch), bit) in distances.iter().zip(stretches).zip(0..) {
+                let is_stale = stale >> bit & 1 == 1;
+                if !is_stale && distance > best.map_or(u64::MAX - 1, |best| best.distance)
+                    || self.section.is_some_and(|section| stretch.section != section)
+                {
+                    continue;
+                }
+                if is_stale || self.category.is_some() && stretch.category.is_none() {
+                    best = self.best_before(best, stretch, self.quantity, true, false);
+                } else if self.category.is_none() || self.category == stretch.category {
+                    let run = runs.run(stretch.rank as usize);
+                    best = Some(best.map_or(run, |best| best.min(run)));
+                }
+            }
+        }
+        Some(best)
     }
 
     /// Steps 1 and 2: side by side.
     fn together(&self, spare_alone: bool) -> Option<Vec<SeatId>> {
+        let seats = |run: Run| (run.first..run.first + self.quantity).map(SeatId).collect();
+        if spare_alone && let Some(best) = self.remembered() {
+            return best.map(seats);
+        }
         let mut best: Option<Run> = None;
         for stretch in self.stretches() {
             // Every further stretch is at least as far away: nothing better is to come.
             if best.is_some_and(|best| stretch.nearest.saturating_mul(u64::from(self.quantity)) > best.distance) {
                 break;
             }
-            if stretch.len < self.quantity {
-                continue;
-            }
-            if let Some(run) = self.best_of(stretch, self.quantity, spare_alone, true)
-                && best.is_none_or(|best| run < best)
-            {
-                best = Some(run);
-            }
+            best = self.best_before(best, stretch, self.quantity, spare_alone, true);
         }
-        best.map(|run| (run.first..run.first + self.quantity).map(SeatId).collect())
+        best.map(seats)
     }
 
     /// Step 3: two parts in neighbouring rows, the larger as large as can be.
@@ -396,6 +475,26 @@ impl Showtime {
     /// The category of a name; refused where there is none.
     pub(crate) fn category_named(&self, field: &str, name: Option<&str>) -> Result<Option<u16>, Refusal> {
         position_named(field, name, self.seat_map.categories.iter().map(|category| category.name.as_str()))
+    }
+
+    /// Looks at the stretches that changed since the last wish for so many seats, before the next.
+    pub(crate) fn remember_best(&mut self, quantity: u32) {
+        if (1..=REMEMBERED_MAX).contains(&quantity) {
+            let mut runs = self.seats.take_best_runs(quantity);
+            let wish = Wish::new(self, quantity, None);
+            runs.refresh(|stretch| wish.best_of(&wish.house.by_distance[stretch], quantity, true, false));
+            self.seats.put_best_runs(runs);
+        }
+    }
+
+    /// Looks at all stretches again.
+    pub(crate) fn check_best(&self) -> Result<(), String> {
+        for quantity in 1..=REMEMBERED_MAX {
+            let Some(runs) = self.seats.best_runs(quantity) else { continue };
+            let wish = Wish::new(self, quantity, None);
+            runs.check(|stretch| wish.best_of(&wish.house.by_distance[stretch], quantity, true, false))?;
+        }
+        Ok(())
     }
 
     /// The best seats for a wish, in order of id.

@@ -21,7 +21,7 @@ impl Shard {
             }
             Standing::Called { segment, .. } => segment,
             Standing::Shopping { until } => {
-                let ticket = self.ticket_view(showtime, ask.ticket);
+                let ticket = Box::new(self.ticket_view(showtime, ask.ticket));
                 return Ok(Outcome::Claimed { ticket, expires_at: until });
             }
             Standing::Done | Standing::Left | Standing::Expired => return Err(Refusal::TicketOver),
@@ -32,7 +32,7 @@ impl Shard {
         self.deadlines.insert(expires_at, Due::Session(ask.showtime, ask.ticket));
 
         events.push(ask.showtime, Event::AdmissionClaimed { ticket: ask.ticket, expires_at });
-        let ticket = self.ticket_view(self.showtime(ask.showtime)?, ask.ticket);
+        let ticket = Box::new(self.ticket_view(self.showtime(ask.showtime)?, ask.ticket));
         Ok(Outcome::Claimed { ticket, expires_at })
     }
 }

@@ -27,7 +27,7 @@ impl Shard {
         let hold = self.holds.get_mut(ask.hold.counter()).expect("it was found above");
         hold.expires_at = expires_at;
 
-        let view = hold.view(ask.hold);
+        let view = Box::new(hold.view(ask.hold));
         if expires_at != before {
             events.push(view.showtime, Event::HoldExtended { hold: ask.hold, expires_at });
         }

@@ -92,9 +92,7 @@ impl Shard {
         let showtime = self.showtime_mut(showtime_id);
         showtime.hold(&places);
         let total = showtime.price_of(&places);
-        let buyer = showtime.buyers.entry(user).or_default();
-        buyer.taken += count(&places);
-        buyer.holds.push(id);
+        showtime.change_taken(user, |taken| taken + count(&places)).holds.push(id);
         self.deadlines.insert(expires_at, Due::Hold(id));
 
         events.push(showtime_id, Event::SeatsHeld { hold: id, user, places: places.clone(), expires_at });
@@ -129,7 +127,7 @@ impl Shard {
         let hold = self.close_hold(id);
         let showtime = self.showtime_mut(hold.showtime);
         showtime.release(&hold.places);
-        showtime.buyers.get_mut(&hold.user).expect("a buyer with a hold is known").taken -= count(&hold.places);
+        showtime.change_taken(hold.user, |taken| taken - count(&hold.places));
         showtime.tidy_buyer(hold.user);
         self.freed.insert(hold.showtime);
         hold

@@ -84,6 +84,11 @@ impl Shard {
             }
         }
 
+        if let SeatChoice::Best(best) = &ask.choice {
+            self.showtime_mut(ask.showtime).remember_best(best.quantity);
+        }
+        let showtime = self.showtime(ask.showtime)?;
+        let sale = showtime.sale();
         let wanted = match &ask.choice {
             SeatChoice::Best(best) => {
                 Places { seats: showtime.best_seats(best, ask.channel.as_deref())?.into(), areas: Vec::new() }
@@ -103,7 +108,7 @@ impl Shard {
         if ask.channel.is_some() {
             self.holds.get_mut(id.counter()).expect("it was made just now").channel.clone_from(&ask.channel);
         }
-        let hold = self.live_hold(id).expect("it was made just now").view(id);
+        let hold = Box::new(self.live_hold(id).expect("it was made just now").view(id));
         Ok(Outcome::Held { hold })
     }
 }

@@ -12,6 +12,8 @@ pub(crate) struct Stretch {
     pub(crate) len: u32,
     /// Where its bits begin, in words: no two stretches share a word.
     pub(crate) word: u32,
+    /// How many stretches are nearer.
+    pub(crate) rank: u32,
     /// Its section, by position in the map.
     pub(crate) section: u16,
     /// Its row, counted over the whole map.
@@ -20,9 +22,18 @@ pub(crate) struct Stretch {
     pub(crate) category: Option<u16>,
     /// Distance of its nearest seat.
     pub(crate) nearest: u64,
+    /// That seat, counted from the first, if along the stretch each seat is at least as far away as those between it and
+    /// that one: so it is in all straight rows. Then the same holds of runs of seats of one length.
+    pub(crate) valley: Option<u32>,
 }
 
 impl Stretch {
+    /// Where the bit of one of its seats is: its word and its place there.
+    pub(crate) fn bit(&self, seat: SeatId) -> (usize, u32) {
+        let offset = seat.0 - self.first;
+        ((self.word + offset / 64) as usize, offset % 64)
+    }
+
     /// Ids of its seats.
     pub(crate) fn seats(&self) -> std::ops::Range<u32> {
         self.first..self.first + self.len
@@ -79,21 +90,20 @@ impl House {
                 let parts = row.seats.split_inclusive(|seat| seat.flags & SEAT_GAP_AFTER != 0);
                 for part in parts {
                     let number = house.stretches.len() as u32;
-                    let mut nearest = u64::MAX;
-                    for seat in part {
-                        let away = distance(seat.x, seat.y);
-                        nearest = nearest.min(away);
+                    let away: Vec<u64> = part.iter().map(|seat| distance(seat.x, seat.y)).collect();
+                    let (nearest, valley) = valley(&away);
+                    for (seat, away) in part.iter().zip(away) {
                         sum += away;
                         house.sums.push(sum);
                         house.stretch_of.push(number);
                         house.categories.push(seat.category.0);
                         house.flags.push(seat.flags);
                     }
-                    let (first, len, word) = (seat, part.len() as u32, 0);
+                    let (first, len, word, rank) = (seat, part.len() as u32, 0, 0);
                     let (section, row) = (section_number, row_number);
                     let category = part[0].category.0;
                     let category = part.iter().all(|seat| seat.category.0 == category).then_some(category);
-                    house.stretches.push(Stretch { first, len, word, section, row, category, nearest });
+                    house.stretches.push(Stretch { first, len, word, rank, section, row, category, nearest, valley });
                     seat += len;
                 }
                 row_number += 1;
@@ -102,8 +112,9 @@ impl House {
         let mut order: Vec<u32> = (0..house.stretches.len() as u32).collect();
         order.sort_by_key(|&number| (house.stretches[number as usize].nearest, number));
         // Bits lie in the order in which the search walks.
-        for number in order {
+        for (number, rank) in order.into_iter().zip(0..) {
             let stretch = &mut house.stretches[number as usize];
+            stretch.rank = rank;
             stretch.word = house.words as u32;
             house.words += stretch.len.div_ceil(64) as usize;
             house.by_distance.push(stretch.clone());
@@ -128,15 +139,21 @@ impl House {
 
     /// Where the bit of a seat is: its word and its place there.
     pub(crate) fn bit(&self, seat: SeatId) -> (usize, u32) {
-        let stretch = self.stretch(seat);
-        let offset = seat.0 - stretch.first;
-        ((stretch.word + offset / 64) as usize, offset % 64)
+        self.stretch(seat).bit(seat)
     }
 
     /// How far seats `from..to` are away, all together.
     pub(crate) fn distance(&self, from: u32, to: u32) -> u64 {
         self.sums[to as usize] - self.sums[from as usize]
     }
+}
+
+/// The least distance, and where it is if from there on all grow or stay in both directions.
+fn valley(away: &[u64]) -> (u64, Option<u32>) {
+    let (at, &nearest) = away.iter().enumerate().min_by_key(|(_, away)| **away).expect("a stretch has a seat");
+    let (before, after) = away.split_at(at);
+    let is_valley = before.is_sorted_by(|near, far| near >= far) && after.is_sorted();
+    (nearest, is_valley.then_some(at as u32))
 }
 
 /// Where one sees best: the middle of the house's width, at its front.

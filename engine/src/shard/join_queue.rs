@@ -13,7 +13,7 @@ impl Shard {
             Method::Reject => return Err(Refusal::SaleRejects),
         }
         if let Some(number) = showtime.line.ticket_of(ask.user) {
-            return Ok(Outcome::Queued { ticket: self.ticket_view(showtime, number), joined: false });
+            return Ok(Outcome::Queued { ticket: Box::new(self.ticket_view(showtime, number)), joined: false });
         }
         if matches!(showtime.line.head.state, QueueState::Scheduled | QueueState::Closed) {
             return Err(self.wrong_queue_state(ask.showtime));
@@ -31,6 +31,6 @@ impl Shard {
         // Where nobody waits and there is room, the answer is that the buyer is called.
         self.admit_if_due(ask.showtime, events);
         let showtime = self.showtime(ask.showtime)?;
-        Ok(Outcome::Queued { ticket: self.ticket_view(showtime, ticket), joined: true })
+        Ok(Outcome::Queued { ticket: Box::new(self.ticket_view(showtime, ticket)), joined: true })
     }
 }

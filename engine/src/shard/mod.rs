@@ -8,6 +8,7 @@
 
 mod audit;
 mod best;
+mod best_runs;
 mod block_seats;
 mod cancel_order;
 mod claim_admission;
@@ -35,6 +36,7 @@ mod run_queue;
 mod seats;
 mod set_queue_message;
 mod showtime;
+mod showtimes;
 mod unblock_seats;
 mod update_sale;
 mod waitlist;
@@ -54,14 +56,15 @@ use deadlines::{Deadlines, Due};
 use hold::Hold;
 use older_payments::OlderPayments;
 use showtime::Showtime;
-use std::collections::{BTreeMap, BTreeSet};
+use showtimes::Showtimes;
+use std::collections::BTreeSet;
 use waitlist::Entry;
 
 /// The state machine of a shard: everything of the showtimes placed there.
 #[derive(Debug)]
 pub struct Shard {
     state: GroupState,
-    showtimes: BTreeMap<ShowtimeId, Showtime>,
+    showtimes: Showtimes,
     /// Live holds by counter.
     holds: Table<Hold>,
     /// All orders by counter.
@@ -205,7 +208,7 @@ impl StateMachine for Shard {
     fn new(group: GroupId) -> Self {
         Self {
             state: GroupState::new(group),
-            showtimes: BTreeMap::new(),
+            showtimes: Showtimes::default(),
             holds: Table::default(),
             orders: Table::default(),
             older_payments: OlderPayments::default(),

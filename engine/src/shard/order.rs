@@ -167,7 +167,7 @@ impl Shard {
         let showtime = self.showtime_mut(showtime_id);
         showtime.hold(&places);
         showtime.sell(&places);
-        showtime.buyers.entry(user).or_default().taken += count(&places);
+        showtime.change_taken(user, |taken| taken + count(&places));
         self.tell_completed(id, events);
         if let Some(ticket) = ticket {
             self.end_bought_admission(showtime_id, user, ticket, events);

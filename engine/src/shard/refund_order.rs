@@ -35,7 +35,7 @@ impl Shard {
         let showtime = self.showtime_mut(showtime_id);
         let amount = showtime.price_of(&back);
         showtime.take_back(&back);
-        showtime.buyers.get_mut(&user).expect("a buyer with seats is known").taken -= count(&back);
+        showtime.change_taken(user, |taken| taken - count(&back));
         self.freed.insert(showtime_id);
         let order = self.order_mut(ask.order);
         order.places.seats.retain(|seat| !back.seats.contains(seat));

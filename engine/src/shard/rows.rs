@@ -1,11 +1,11 @@
 //! The shard as rows, and back.
 
 use super::deadlines::Deadlines;
-use super::hold::{Hold, count};
+use super::hold::count;
 use super::showtime::{Loading, TABLE_SEAT_MAP, TABLE_SETTINGS};
 use super::{Counters, Due, Shard};
 use crate::row::{CorruptRow, Row, RowWriter, row_key, row_value};
-use crate::{GroupId, HoldId, OrderId, OrderState, OrderView, QueueState, ShowtimeId, StateMachine};
+use crate::{GroupId, HoldId, OrderId, OrderState, QueueState, ShowtimeId, StateMachine};
 use std::collections::BTreeMap;
 
 /// The counters of ids.
@@ -41,7 +41,7 @@ impl Shard {
         if std::mem::take(&mut self.counters_dirty) {
             rows.put(row_key(TABLE_COUNTERS, &[]), row_value(&self.counters));
         }
-        self.showtimes.values_mut().for_each(|showtime| showtime.write_dirty(rows));
+        self.showtimes.each_dirty(|showtime| showtime.write_dirty(rows));
         self.holds.write_dirty(TABLE_HOLDS, &[], rows);
         self.orders.write_dirty(TABLE_ORDERS, &[], rows);
         self.entries.write_dirty(TABLE_ENTRIES, &[], rows);
@@ -129,24 +129,22 @@ impl Shard {
 
     fn finish_load(&mut self) -> Result<(), CorruptRow> {
         self.state.finish_load()?;
-        for (id, showtime) in &mut self.showtimes {
+        for (id, showtime) in self.showtimes.loading() {
             showtime.finish_load().map_err(|reason| whole(format!("{id}: {reason}")))?;
         }
-        let holds: Vec<(HoldId, Hold)> =
-            self.holds.iter().map(|(counter, hold)| (self.hold_id(counter), hold.clone())).collect();
-        for (id, hold) in holds {
+        let group = self.state.group;
+        for (counter, hold) in self.holds.iter() {
+            let id = HoldId::new(group, counter);
             let showtime = self.showtimes.get_mut(&hold.showtime);
             let showtime = showtime.ok_or_else(|| whole(format!("the showtime of {id} is missing")))?;
             let buyer = showtime.buyers.entry(hold.user).or_default();
             buyer.taken = buyer.taken.saturating_add(count(&hold.places));
             buyer.holds.push(id);
         }
-        let orders: Vec<(u64, OrderView)> =
-            self.orders.iter().map(|(counter, order)| (counter, order.clone())).collect();
-        for (counter, order) in orders {
+        for (counter, order) in self.orders.iter() {
             let showtime = self.showtimes.get_mut(&order.showtime);
             let showtime = showtime.ok_or_else(|| whole(format!("the showtime of {} is missing", order.order)))?;
-            if order.order != OrderId::new(self.state.group, counter) {
+            if order.order != OrderId::new(group, counter) {
                 return Err(whole(format!("order {counter} calls itself {}", order.order)));
             }
             let buyer = showtime.buyers.entry(order.user).or_default();
@@ -158,10 +156,10 @@ impl Shard {
         for (counter, entry) in self.entries.iter() {
             let showtime = self.showtimes.get_mut(&entry.showtime);
             let showtime = showtime.ok_or_else(|| whole(format!("the showtime of entry {counter} is missing")))?;
-            showtime.waitlist.add(counter, entry);
+            showtime.waitlist.add(counter, entry, showtime.taken_by(entry.user));
         }
         self.older_payments.finish_load();
-        for showtime in self.showtimes.values_mut() {
+        for (_, showtime) in self.showtimes.loading() {
             showtime.step_due = Self::wanted_step(showtime);
         }
         self.deadlines = self.wanted_deadlines();
@@ -175,7 +173,7 @@ impl Shard {
         for (counter, hold) in self.holds.iter() {
             deadlines.insert(hold.expires_at, hold.order.map_or(Due::Hold(self.hold_id(counter)), Due::Order));
         }
-        for (&id, showtime) in &self.showtimes {
+        for (&id, showtime) in self.showtimes.iter() {
             let (state, sale) = (showtime.line.head.state, showtime.sale());
             let is_ahead = matches!(state, QueueState::Scheduled | QueueState::Prequeue);
             for (at, due) in [

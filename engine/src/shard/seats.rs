@@ -6,6 +6,7 @@
 //!       └─────release─────┴───take back──┘
 //! ```
 
+use super::best_runs::BestRuns;
 use super::house::House;
 use crate::row::{CorruptRow, ROW_VERSION, Row, RowWriter, row_key};
 use crate::{SeatId, SeatMap, SeatState};
@@ -80,6 +81,8 @@ pub(crate) struct Seats {
     /// Seats and places by category and state.
     pub(crate) counts: Vec<Counts>,
     dirty: PageSet,
+    /// The best runs of each quantity that was asked for.
+    best_runs: Vec<BestRuns>,
 }
 
 impl Seats {
@@ -100,7 +103,7 @@ impl Seats {
             let (word, bit) = house.bit(seat);
             free[word] |= 1 << bit;
         }
-        Self { seats, house, free, counts, dirty }
+        Self { seats, house, free, counts, dirty, best_runs: Vec::new() }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -143,7 +146,9 @@ impl Seats {
     fn set(&mut self, index: usize, after: Seat) {
         let before = std::mem::replace(&mut self.seats[index], after);
         self.counts[usize::from(self.house.categories[index])].move_some(before.state(), after.state(), 1);
-        let (word, bit) = self.house.bit(SeatId(index as u32));
+        let stretch = self.house.stretch(SeatId(index as u32));
+        let (word, bit) = stretch.bit(SeatId(index as u32));
+        self.best_runs.iter_mut().for_each(|runs| runs.forget(stretch.rank as usize));
         let is_free = after.state() == SeatState::Available;
         self.free[word] = self.free[word] & !(1 << bit) | u64::from(is_free) << bit;
     }
@@ -155,6 +160,23 @@ impl Seats {
     /// A word of the bit map of available seats.
     pub(crate) fn free_word(&self, word: usize) -> u64 {
         self.free[word]
+    }
+
+    /// The best runs of so many seats, if they were asked for before.
+    pub(super) fn best_runs(&self, quantity: u32) -> Option<&BestRuns> {
+        self.best_runs.iter().find(|runs| runs.quantity == quantity)
+    }
+
+    /// Takes the best runs of so many seats out, to be put back up to date.
+    pub(super) fn take_best_runs(&mut self, quantity: u32) -> BestRuns {
+        match self.best_runs.iter().position(|runs| runs.quantity == quantity) {
+            Some(index) => self.best_runs.swap_remove(index),
+            None => BestRuns::new(quantity, self.house.by_distance.len()),
+        }
+    }
+
+    pub(super) fn put_best_runs(&mut self, runs: BestRuns) {
+        self.best_runs.push(runs);
     }
 
     /// Recounts the bit map.
@@ -286,8 +308,14 @@ impl PageSet {
 
     /// Empties the set; its pages in order.
     fn take(&mut self) -> Vec<u64> {
-        let count = self.0.len() as u64 * 64;
-        let words = std::mem::replace(&mut self.0, vec![0; count as usize / 64]);
-        (0..count).filter(|page| words[*page as usize / 64] >> (page % 64) & 1 == 1).collect()
+        let mut pages = Vec::new();
+        for (word, first) in self.0.iter_mut().zip((0..).step_by(64)) {
+            let mut bits = std::mem::take(word);
+            while bits != 0 {
+                pages.push(first + u64::from(bits.trailing_zeros()));
+                bits &= bits - 1;
+            }
+        }
+        pages
     }
 }

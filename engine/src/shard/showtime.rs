@@ -332,6 +332,14 @@ impl Showtime {
         self.move_areas(places, SeatState::Sold, SeatState::Available);
     }
 
+    /// Changes how much a buyer has, which those who wait are lined up by.
+    pub(crate) fn change_taken(&mut self, user: UserId, change: impl FnOnce(u32) -> u32) -> &mut Buyer {
+        let buyer = self.buyers.entry(user).or_default();
+        buyer.taken = change(buyer.taken);
+        self.waitlist.taken_changed(user, buyer.taken);
+        buyer
+    }
+
     /// Forgets a buyer who has nothing any more.
     pub(crate) fn tidy_buyer(&mut self, user: UserId) {
         if self.buyers.get(&user) == Some(&Buyer::default()) {
@@ -509,6 +517,7 @@ impl Showtime {
             return Err("the blocks are not those over the seats".into());
         }
         self.seats.check_free()?;
+        self.check_best()?;
         self.line.audit(self.sale(), self.draw_secret(), self.beacon())
     }
 }

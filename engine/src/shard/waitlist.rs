@@ -11,6 +11,7 @@
 use super::Shard;
 use super::hold::count;
 use super::ranks::Ranks;
+use super::seats::Counts;
 use super::showtime::Showtime;
 use crate::group_state::{Events, check_text};
 use crate::planted::{self, Bug};
@@ -45,52 +46,103 @@ pub(crate) struct Entry {
     pub(crate) hold: Option<HoldId>,
 }
 
-/// The entries of a showtime, in look-up order. Derived from the entries.
+/// What decides whether an entry gets an offer: of those that are alike in this, the first comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Want {
+    wish: Wish,
+    /// Seats and places that the buyer has already.
+    taken: u32,
+}
+
+/// The entry of a buyer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Standing {
+    counter: u64,
+    wish: Wish,
+    /// While it waits: what the buyer has already.
+    waits_with: Option<u32>,
+}
+
+/// The entries of a showtime, in look-up order. Derived from the entries and from what their buyers have.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Waitlist {
-    /// Counters of those that wait, by wish.
-    waiting: BTreeMap<Wish, BTreeSet<u64>>,
+    /// Counters of those that wait, by want: who may have nothing now is not looked at one by one.
+    waiting: BTreeMap<Want, BTreeSet<u64>>,
+    /// The first of each want, the earliest first.
+    heads: BTreeSet<(u64, Want)>,
     /// Counters of those that wait, by position.
     ranks: Ranks,
-    /// Counters of those that wait or have an offer, by buyer.
-    by_user: BTreeMap<UserId, u64>,
+    /// Those that wait or have an offer, by buyer.
+    by_user: BTreeMap<UserId, Standing>,
 }
 
 impl Waitlist {
-    pub(super) fn add(&mut self, counter: u64, entry: &Entry) {
-        self.by_user.insert(entry.user, counter);
-        if entry.hold.is_none() {
-            self.waiting.entry(entry.wish).or_default().insert(counter);
+    /// Takes in an entry of a buyer who has so much already.
+    pub(super) fn add(&mut self, counter: u64, entry: &Entry, taken: u32) {
+        let waits_with = entry.hold.is_none().then_some(taken);
+        self.by_user.insert(entry.user, Standing { counter, wish: entry.wish, waits_with });
+        if waits_with.is_some() {
+            self.line_up(Want { wish: entry.wish, taken }, counter);
             self.ranks.push(counter);
         }
     }
 
-    fn stop_waiting(&mut self, counter: u64, entry: &Entry) {
-        if let Some(waiting) = self.waiting.get_mut(&entry.wish)
-            && waiting.remove(&counter)
-        {
-            self.ranks.remove(counter);
-            if waiting.is_empty() {
-                self.waiting.remove(&entry.wish);
-            }
+    fn line_up(&mut self, want: Want, counter: u64) {
+        let waiting = self.waiting.entry(want).or_default();
+        let first = waiting.first().copied();
+        waiting.insert(counter);
+        if first.is_none_or(|first| counter < first) {
+            first.into_iter().for_each(|first| assert!(self.heads.remove(&(first, want)), "a head was missing"));
+            self.heads.insert((counter, want));
         }
     }
 
-    fn remove(&mut self, counter: u64, entry: &Entry) {
-        self.stop_waiting(counter, entry);
-        self.by_user.remove(&entry.user);
+    fn step_out(&mut self, want: Want, counter: u64) {
+        let waiting = self.waiting.get_mut(&want).expect("an entry waits among those of its want");
+        assert!(waiting.remove(&counter), "entry {counter} did not wait");
+        if self.heads.remove(&(counter, want)) {
+            self.heads.extend(waiting.first().map(|&next| (next, want)));
+        }
+        if waiting.is_empty() {
+            self.waiting.remove(&want);
+        }
+    }
+
+    /// A buyer has more or less than before.
+    pub(super) fn taken_changed(&mut self, user: UserId, taken: u32) {
+        let Some(standing) = self.by_user.get_mut(&user) else { return };
+        let Standing { counter, wish, waits_with: Some(before) } = *standing else { return };
+        standing.waits_with = Some(taken);
+        if before != taken {
+            self.step_out(Want { wish, taken: before }, counter);
+            self.line_up(Want { wish, taken }, counter);
+        }
+    }
+
+    fn stop_waiting(&mut self, user: UserId) {
+        let standing = self.by_user.get_mut(&user).expect("the buyer has an entry");
+        let Standing { counter, wish, waits_with } = *standing;
+        if let Some(taken) = waits_with {
+            standing.waits_with = None;
+            self.step_out(Want { wish, taken }, counter);
+            self.ranks.remove(counter);
+        }
+    }
+
+    fn remove(&mut self, user: UserId) {
+        self.stop_waiting(user);
+        self.by_user.remove(&user);
     }
 
     /// The first so many of those that wait, in order.
     fn first(&self, count: usize) -> Vec<u64> {
-        let mut heads: BTreeSet<(u64, Wish)> =
-            self.waiting.iter().filter_map(|(wish, waiting)| Some((*waiting.first()?, *wish))).collect();
+        let mut heads = self.heads.clone();
         let mut found = Vec::new();
         while found.len() < count
-            && let Some((counter, wish)) = heads.pop_first()
+            && let Some((counter, want)) = heads.pop_first()
         {
             found.push(counter);
-            heads.extend(self.waiting[&wish].range(counter + 1..).next().map(|&next| (next, wish)));
+            heads.extend(self.waiting[&want].range(counter + 1..).next().map(|&next| (next, want)));
         }
         found
     }
@@ -137,14 +189,18 @@ impl Showtime {
             && matches!(self.line.head.state, QueueState::Open | QueueState::Paused)
     }
 
+    /// Free seats and places of a category, or of all.
+    fn available(&self, category: Option<u16>) -> u32 {
+        let of = |counts: &Counts| counts.of(SeatState::Available);
+        match category {
+            Some(category) => self.seats.counts.get(usize::from(category)).map_or(0, of),
+            None => self.seats.counts.iter().fold(0, |sum: u32, counts| sum.saturating_add(of(counts))),
+        }
+    }
+
     /// Free seats or places that satisfy a wish.
     fn satisfy(&self, wish: Wish) -> Option<Places> {
-        let counts = &self.seats.counts;
-        let available = match wish.category {
-            Some(category) => counts.get(usize::from(category))?.of(SeatState::Available),
-            None => counts.iter().fold(0, |sum: u32, counts| sum.saturating_add(counts.of(SeatState::Available))),
-        };
-        if available < wish.quantity {
+        if self.available(wish.category) < wish.quantity {
             return None;
         }
         let best = BestSeats {
@@ -169,8 +225,17 @@ impl Showtime {
 
     /// Whether a buyer may have so many more.
     fn may_take(&self, user: UserId, quantity: u32) -> bool {
-        let taken = self.buyers.get(&user).map_or(0, |buyer| buyer.taken);
+        self.may_take_beside(self.taken_by(user), quantity)
+    }
+
+    /// Whether a buyer who has so many may have so many more.
+    fn may_take_beside(&self, taken: u32, quantity: u32) -> bool {
         quantity <= self.sale().seats_per_hold_max && taken.saturating_add(quantity) <= self.sale().seats_per_buyer_max
+    }
+
+    /// Seats and places that a buyer has, held and bought.
+    pub(super) fn taken_by(&self, user: UserId) -> u32 {
+        self.buyers.get(&user).map_or(0, |buyer| buyer.taken)
     }
 }
 
@@ -185,8 +250,8 @@ impl Shard {
         }
         let category = showtime.category_named("category", ask.category.as_deref())?;
         let wish = Wish { quantity: ask.quantity, category, together: ask.together };
-        if let Some(&counter) = showtime.waitlist.by_user.get(&ask.user) {
-            let is_same = self.entries.get(counter).is_some_and(|entry| entry.wish == wish);
+        if let Some(&Standing { counter, wish: before, .. }) = showtime.waitlist.by_user.get(&ask.user) {
+            let is_same = before == wish;
             let ahead = showtime.waitlist.ahead(counter);
             let entry = OfferId::new(self.state.group, counter);
             return if is_same { Ok(Outcome::Waitlisted { entry, ahead }) } else { Err(Refusal::AlreadyExists) };
@@ -201,7 +266,7 @@ impl Shard {
             return Err(self.wrong_queue_state(ask.showtime));
         }
         if !showtime.may_take(ask.user, ask.quantity) {
-            let taken = showtime.buyers.get(&ask.user).map_or(0, |buyer| buyer.taken);
+            let taken = showtime.taken_by(ask.user);
             return Err(Refusal::BuyerLimit { max: sale.seats_per_buyer_max, taken });
         }
         if showtime.satisfy(wish).is_some() {
@@ -215,9 +280,9 @@ impl Shard {
         self.counters_dirty = true;
         let counter = self.counters.offer;
         let entry = Entry { showtime: ask.showtime, user: ask.user, wish, hold: None };
-        let waitlist = &mut self.showtime_mut(ask.showtime).waitlist;
-        waitlist.add(counter, &entry);
-        let ahead = waitlist.ahead(counter);
+        let showtime = self.showtime_mut(ask.showtime);
+        showtime.waitlist.add(counter, &entry, showtime.taken_by(ask.user));
+        let ahead = showtime.waitlist.ahead(counter);
         self.entries.insert(counter, entry);
         let entry = OfferId::new(self.state.group, counter);
         events.push(ask.showtime, Event::WaitlistJoined { entry, user: ask.user });
@@ -243,7 +308,7 @@ impl Shard {
 
     fn remove_entry(&mut self, counter: u64) -> Entry {
         let entry = self.entries.remove(counter).expect("the caller found the entry");
-        self.showtime_mut(entry.showtime).waitlist.remove(counter, &entry);
+        self.showtime_mut(entry.showtime).waitlist.remove(entry.user);
         entry
     }
 
@@ -277,45 +342,41 @@ impl Shard {
     }
 
     /// The first entry that free seats satisfy, with those seats.
-    fn next_offer(&self, showtime: &Showtime) -> Option<(u64, Places)> {
+    fn next_offer(showtime: &Showtime) -> Option<(u64, Places)> {
         if !showtime.offers() {
             return None;
         }
-        // The head of each wish, the earliest first; a wish that fails, fails for all its entries.
-        let may_have = |wish: &Wish, counter: u64| {
-            self.entries.get(counter).is_some_and(|entry| showtime.may_take(entry.user, wish.quantity))
-        };
-        let heads = showtime.waitlist.waiting.iter().filter_map(|(wish, waiting)| {
-            let found = if planted::is(Bug::OfferToLast) {
-                waiting.iter().rev().find(|&&counter| may_have(wish, counter))
-            } else {
-                waiting.iter().find(|&&counter| may_have(wish, counter))
-            };
-            found.map(|&counter| (counter, *wish))
-        });
-        let heads: BTreeMap<u64, Wish> = heads.collect();
-        // Wishes may be many and searches take long: only what has room is searched for.
+        // A want that fails, fails for all its entries. Wants may be many, looking through the house takes long and
+        // searching it longer: the house is looked through where the counts allow it, and searched where there is room.
+        let mut available: BTreeMap<Option<u16>, u32> = BTreeMap::new();
         let mut rooms: BTreeMap<Option<u16>, Room> = BTreeMap::new();
-        heads.into_iter().find_map(|(counter, wish)| {
+        showtime.waitlist.heads.iter().find_map(|&(counter, Want { wish, taken })| {
+            let available = *available.entry(wish.category).or_insert_with(|| showtime.available(wish.category));
+            if available < wish.quantity || !showtime.may_take_beside(taken, wish.quantity) {
+                return None;
+            }
             let room = rooms.entry(wish.category).or_insert_with(|| showtime.room(wish.category));
-            if room.has(wish) { Some((counter, showtime.satisfy(wish)?)) } else { None }
+            if !room.has(wish) {
+                return None;
+            }
+            let last = showtime.waitlist.waiting.get(&Want { wish, taken }).and_then(BTreeSet::last);
+            let counter = last.copied().filter(|_| planted::is(Bug::OfferToLast)).unwrap_or(counter);
+            Some((counter, showtime.satisfy(wish)?))
         })
     }
 
     /// Offers what is free to whoever waits for it, first come first.
     pub(super) fn make_offers(&mut self, events: &mut Events) {
         while let Some(id) = self.freed.pop_first() {
-            while let Some((counter, places)) = self.showtimes.get(&id).and_then(|s| self.next_offer(s)) {
+            while let Some((counter, places)) = self.showtimes.get(&id).and_then(Self::next_offer) {
                 let offer = OfferId::new(self.state.group, counter);
                 let entry = self.entries.get(counter).expect("it was found just now");
                 let user = entry.user;
                 let ttl = self.showtimes[&id].sale().hold_ttl;
                 let hold = self.make_hold(id, user, None, places.clone(), ttl, events);
                 self.holds.get_mut(hold.counter()).expect("it was made just now").offer = Some(offer);
-                let entry = self.entries.get_mut(counter).expect("it was found just now");
-                let before = entry.clone();
-                entry.hold = Some(hold);
-                self.showtime_mut(id).waitlist.stop_waiting(counter, &before);
+                self.entries.get_mut(counter).expect("it was found just now").hold = Some(hold);
+                self.showtime_mut(id).waitlist.stop_waiting(user);
                 let expires_at = self.state.now + ttl;
                 events.push(id, Event::WaitlistOffered { entry: offer, user, hold, places, expires_at });
             }
@@ -348,7 +409,8 @@ impl Shard {
             if waitlist.by_user.contains_key(&entry.user) {
                 return Err(format!("{} waits twice", entry.user));
             }
-            waitlist.add(counter, entry);
+            let taken = self.showtimes.get(&entry.showtime).map_or(0, |showtime| showtime.taken_by(entry.user));
+            waitlist.add(counter, entry, taken);
             let offer = OfferId::new(self.state.group, counter);
             if let Some(id) = entry.hold {
                 let hold = self.live_hold(id).filter(|hold| hold.offer == Some(offer));
@@ -365,11 +427,11 @@ impl Shard {
                 return Err(format!("the entry that {id} was offered to is gone"));
             }
         }
-        for (id, showtime) in &self.showtimes {
+        for (id, showtime) in self.showtimes.iter() {
             if waitlists.remove(id).unwrap_or_default() != showtime.waitlist {
                 return Err(format!("the waitlist of {id} is not that of its entries"));
             }
-            if let Some((counter, _)) = self.next_offer(showtime) {
+            if let Some((counter, _)) = Self::next_offer(showtime) {
                 return Err(format!("entry {counter} of the waitlist waits for seats that are free"));
             }
         }

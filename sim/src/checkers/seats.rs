@@ -204,7 +204,7 @@ mod tests {
             expires_at: Timestamp(at + TTL),
             order: None,
         };
-        let reply = Reply { result: Ok(Outcome::Held { hold }), replayed: false };
+        let reply = Reply { result: Ok(Outcome::Held { hold: Box::new(hold) }), replayed: false };
         let answer = Answer::Reply(reply, Position { term: 1, index });
         Happening::Answered { call, answer, at: Duration::ZERO }
     }

@@ -8,8 +8,9 @@ use crate::{Millis, QueueState, Sale, TicketNumber, Timestamp};
 /// The least time between two steps of admission: keeps a line that trickles from being all ticks.
 const ADMISSION_STEP_MIN: Millis = Millis(20);
 
-/// Tickets given up before a draw whose places are found in one step of admission.
-const PLACED_PER_STEP: usize = 1_024;
+/// How often one step of admission computes which ticket stands where, to find out who of those that gave up before the
+/// draw is not there. Lower under test, so that a test reaches it.
+pub(crate) const LOOK_UPS_PER_STEP: usize = if cfg!(test) { 4 } else { 512 };
 
 /// What one call costs, in the units in which credit grows by the rate per minute every millisecond.
 const CALL_COST: u64 = 60_000;
@@ -63,32 +64,19 @@ impl Line {
             return None;
         }
         self.settle_credit(now, sale);
-        for _ in 0..PLACED_PER_STEP {
-            let Some(number) = self.unplaced.pop_first() else { break };
-            let place = self.place_of(TicketNumber(number));
-            self.gaps.insert(place);
-            self.ticket_mut(TicketNumber(number)).set(Flag::Left, place);
-        }
-        if !self.unplaced.is_empty() {
-            // Nobody is called before it is known who is not there.
+        let room = u64::from(sale.admission.active_max) - self.head.active;
+        let room = room + u64::from(planted::is(Bug::IgnoreRoom));
+        let wanted = (self.head.credit / CALL_COST).min(room).min(self.waiting());
+        assert!(wanted > 0, "a step was due and calls nobody");
+        let count = self.find_gaps(wanted);
+        if count == 0 {
             self.head.stepped_at = Some(now);
             return None;
         }
-        let room = u64::from(sale.admission.active_max) - self.head.active;
-        let room = room + u64::from(planted::is(Bug::IgnoreRoom));
-        let count = (self.head.credit / CALL_COST).min(room).min(self.waiting());
-        assert!(count > 0, "a step was due and calls nobody");
 
         // The last place called is that of the last ticket called: gaps before it are passed over.
         let from = self.head.cursor + 1;
-        let mut to = self.head.cursor + count;
-        while let Some(&gap) = self.gaps.first() {
-            if gap > to {
-                break;
-            }
-            self.gaps.pop_first();
-            to += 1;
-        }
+        let to = self.gaps.pass(self.head.cursor, count);
 
         self.head.credit -= if planted::is(Bug::CallTooFast) { count * CALL_COST / 2 } else { count * CALL_COST };
         self.head.stepped_at = Some(now);
@@ -102,6 +90,40 @@ impl Line {
         let claim_by = now + sale.admission.claim_ttl;
         self.segments.insert(number, Segment { from, to, claim_by, called: count, is_over: false });
         Some(number)
+    }
+
+    /// Finds out who is not there among the next `wanted` of those in line. Gives of how many of them it is known.
+    ///
+    /// The places of those that gave up before the draw are known once they are computed. Where those are few, all of
+    /// them are; where they are many, it is looked who stands at the next places instead, so that calling does not wait,
+    /// and what remains of the step goes to the others.
+    fn find_gaps(&mut self, wanted: u64) -> u64 {
+        let (mut left, mut known) = (LOOK_UPS_PER_STEP, wanted);
+        if self.unplaced.len() > LOOK_UPS_PER_STEP {
+            let mut place = self.head.cursor;
+            known = 0;
+            while known < wanted && left > LOOK_UPS_PER_STEP / 2 {
+                place = self.gaps.next_taken(place);
+                left -= 1;
+                let number = self.number_at(place);
+                if self.unplaced.remove(&number.0) {
+                    self.place_gap(number, place);
+                } else {
+                    known += 1;
+                }
+            }
+        }
+        for _ in 0..left {
+            let Some(number) = self.unplaced.pop_first().map(TicketNumber) else { break };
+            self.place_gap(number, self.place_of(number));
+        }
+        known
+    }
+
+    /// The place of a ticket that was given up before the draw is found.
+    fn place_gap(&mut self, number: TicketNumber, place: u64) {
+        self.gaps.insert(place);
+        self.ticket_mut(number).set(Flag::Left, place);
     }
 
     /// Notes a step that calls nobody, after the line has closed.

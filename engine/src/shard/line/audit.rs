@@ -2,6 +2,7 @@
 
 use super::admission::credit_max;
 use super::drawing::leaf_of;
+use super::gaps::Gaps;
 use super::ticket::Flag;
 use super::{Line, PAGE_LEN, Standing};
 use crate::draw::{self, Shuffle};
@@ -35,7 +36,7 @@ impl Line {
         let mut report = QueueReport { joined: head.joined, ..QueueReport::default() };
         let (mut active, mut waiting) = (0, 0);
         let mut called_in = BTreeMap::new();
-        let (mut gaps, mut unplaced) = (BTreeSet::new(), BTreeSet::new());
+        let (mut gaps, mut unplaced) = (Gaps::default(), BTreeSet::new());
         for (number, ticket) in self.tickets() {
             if self.ticket_of(ticket.user()) != Some(number) {
                 return Err(format!("ticket {number} is not found by its owner"));
@@ -66,6 +67,9 @@ impl Line {
                         ));
                     }
                     if ticket.detail() == 0 {
+                        if self.is_drawn() && place <= head.cursor {
+                            return Err(format!("ticket {number} was given up, and its place was called"));
+                        }
                         unplaced.insert(number.0);
                     } else if ticket.detail() != place {
                         return Err(format!("ticket {number} was given up at place {}", ticket.detail()));

@@ -4,6 +4,7 @@ use super::drawing::leaf_of;
 use super::ticket::{Flag, Ticket};
 use super::{Line, PAGE_LEN, Standing};
 use crate::{TicketNumber, Timestamp, UserId};
+use hashbrown::hash_table::Entry;
 use std::hash::BuildHasher;
 
 /// Where a buyer stands in the index of tickets.
@@ -28,7 +29,8 @@ impl Line {
         }
         self.pages[index / PAGE_LEN].push(Ticket::new(user));
         self.dirty.insert((index / PAGE_LEN) as u64);
-        self.insert_index(number.0 as u32, user);
+        let is_new = self.insert_index(number.0 as u32, user);
+        assert!(is_new, "{user} has a ticket already");
         if is_drawn && !self.is_drawn() && !self.head.awaits_beacon {
             let page = self.head.frontier.count() / PAGE_LEN as u64;
             if let Some(root) = self.head.frontier.push(leaf_of(number, user), PAGE_LEN.trailing_zeros()) {
@@ -39,12 +41,21 @@ impl Line {
         number
     }
 
-    pub(super) fn insert_index(&mut self, number: u32, user: UserId) {
+    /// Makes a ticket known as that of its owner, unless the owner has one.
+    pub(super) fn insert_index(&mut self, number: u32, user: UserId) -> bool {
         let pages = &self.pages;
-        self.index.insert_unique(hash_of(user), number, |&number| {
+        let owner = |&number: &u32| {
             let index = number as usize - 1;
-            hash_of(pages[index / PAGE_LEN][index % PAGE_LEN].user())
-        });
+            pages[index / PAGE_LEN][index % PAGE_LEN].user()
+        };
+        let entry = self.index.entry(hash_of(user), |number| owner(number) == user, |number| hash_of(owner(number)));
+        match entry {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(entry) => {
+                entry.insert(number);
+                true
+            }
+        }
     }
 
     /// Gives a ticket up. Gives the end of the session that ends with it.

@@ -5,13 +5,14 @@
 //! segments. Nothing is stored or timed for those who only wait.
 //!
 //! One file a topic: [`ticket`] (what is stored of one), [`joining`] (taking a ticket and giving it up), [`drawing`]
-//! (opening, and the proofs of the draw), [`admission`] (credit and steps), [`claims`] (sessions and missed claims),
+//! (opening, and the proofs of the draw), [`admission`] (credit and steps), [`gaps`] (places given up), [`claims`] (sessions and missed claims),
 //! [`rows`] and [`audit`].
 
 mod admission;
 mod audit;
 mod claims;
 mod drawing;
+mod gaps;
 mod joining;
 mod rows;
 mod ticket;
@@ -21,12 +22,15 @@ use crate::merkle::{Frontier, Hash};
 use crate::planted::{self, Bug};
 use crate::table::Table;
 use crate::{Method, QueueReport, QueueState, TicketNumber, TicketState, Timestamp, UserId};
+use gaps::Gaps;
 use hashbrown::HashTable;
 use joining::hash_of;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use ticket::{Flag, Ticket};
 
+#[cfg(test)]
+pub(crate) use admission::LOOK_UPS_PER_STEP;
 pub(crate) use rows::LineTables;
 
 /// Tickets a page.
@@ -95,7 +99,7 @@ pub(crate) struct Line {
     index: HashTable<u32>,
     segments: Table<Segment>,
     /// Places ahead of the cursor whose tickets were given up.
-    gaps: BTreeSet<u64>,
+    gaps: Gaps,
     /// Tickets given up before the draw, whose places are not found yet.
     unplaced: BTreeSet<u64>,
     /// Roots over full pages of entrants.
@@ -166,7 +170,7 @@ impl Line {
             pages: Vec::new(),
             index: HashTable::new(),
             segments: Table::default(),
-            gaps: BTreeSet::new(),
+            gaps: Gaps::default(),
             unplaced: BTreeSet::new(),
             roots: Table::default(),
             roots_above: Vec::new(),
@@ -221,12 +225,14 @@ impl Line {
 
     /// The ticket at a place, once places are known: drawn among the entrants, in join order behind them.
     pub(crate) fn ticket_at(&self, place: u64, method: Method) -> Option<TicketNumber> {
-        if !self.has_places(method) || place > self.head.joined {
-            return None;
-        }
-        let position = place.checked_sub(1)?;
-        let drawn = self.shuffle.as_ref().and_then(|shuffle| shuffle.index_at(position));
-        Some(TicketNumber(drawn.map_or_else(|| self.undrawn(place), |index| index + 1)))
+        let is_known = self.has_places(method) && (1..=self.head.joined).contains(&place);
+        is_known.then(|| self.number_at(place))
+    }
+
+    /// The ticket at a place; it must exist. Before the opening it is not final.
+    fn number_at(&self, place: u64) -> TicketNumber {
+        let drawn = self.shuffle.as_ref().and_then(|shuffle| shuffle.index_at(place.checked_sub(1)?));
+        TicketNumber(drawn.map_or_else(|| self.undrawn(place), |index| index + 1))
     }
 
     /// The place of a ticket that was not drawn, and the ticket at such a place: tickets are numbered as they come.
@@ -287,7 +293,7 @@ impl Line {
 
     /// Tickets that wait to be called.
     pub(crate) fn waiting(&self) -> u64 {
-        (self.head.joined - self.head.cursor).saturating_sub((self.gaps.len() + self.unplaced.len()) as u64)
+        (self.head.joined - self.head.cursor).saturating_sub(self.gaps.len() + self.unplaced.len() as u64)
     }
 
     /// A segment that is not yet dropped.
@@ -313,6 +319,6 @@ impl Line {
 
 impl std::fmt::Debug for Line {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Line").field("head", &self.head).field("gaps", &self.gaps).finish_non_exhaustive()
+        f.debug_struct("Line").field("head", &self.head).field("gaps", &self.gaps.len()).finish_non_exhaustive()
     }
 }

@@ -1,5 +1,6 @@
 //! The line as rows, and back.
 
+use super::gaps::Gaps;
 use super::ticket::{Flag, Ticket};
 use super::{Line, PAGE_LEN};
 use crate::TicketNumber;
@@ -83,18 +84,17 @@ impl Line {
         self.index = HashTable::with_capacity(count as usize);
         for number in 1..=count {
             let user = self.owner(TicketNumber(number)).ok_or("a ticket is missing")?;
-            if self.ticket_of(user).is_some() {
+            if !self.insert_index(number as u32, user) {
                 return Err(format!("the owner of ticket {number} has two"));
             }
-            self.insert_index(number as u32, user);
         }
         let cursor = self.head.cursor;
-        let (mut gaps, mut unplaced) = (BTreeSet::new(), BTreeSet::new());
+        let (mut gaps, mut unplaced) = (Gaps::default(), BTreeSet::new());
         for (number, ticket) in self.tickets().filter(|(_, ticket)| ticket.flag() == Flag::Left) {
             match ticket.detail() {
-                0 => unplaced.insert(number.0),
+                0 => drop(unplaced.insert(number.0)),
                 place if place > cursor => gaps.insert(place),
-                _ => false,
+                _ => {}
             };
         }
         (self.gaps, self.unplaced) = (gaps, unplaced);

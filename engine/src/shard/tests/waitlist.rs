@@ -320,3 +320,39 @@ fn closing_ends_what_still_waits_in_steps() {
         301s eve show seats                                                    => A ........ B ........ floor 0 held 0 sold of 10
     "#]]);
 }
+
+#[test]
+fn who_may_have_nothing_is_passed_over_and_keeps_the_place() {
+    // The organiser allows less than some wait for, and later more again.
+    check(expect![[r#"
+        0s org sale passthrough waitlist=yes perhold=10 perbuyer=10 => created 1
+        0s ann hold floor x9                                        => h1 of ann: floor x9, 9000 until 300s
+        0s bob hold floor x1                                        => h2 of bob: floor x1, 1000 until 300s
+        1s cat waitlist 3 category=floor                            => w1 with 0 ahead
+        1s dan waitlist 1 category=floor                            => w2 with 1 ahead
+        1s eve waitlist 2 category=floor                            => w3 with 2 ahead
+        2s org update perhold=2                                     => updated
+        3s bob release h2                                           => done
+        3s dan show w2                                              => w2 offered h3
+        4s ann release h1                                           => done
+        4s cat show w1                                              => w1 waiting for 3, 0 ahead
+        4s eve show w3                                              => w3 offered h4
+        5s org update perhold=3                                     => updated
+        5s cat show w1                                              => w1 offered h5
+    "#]]);
+    // Buyers reach their limit and fall below it again while they wait.
+    check(expect![[r#"
+        0s org sale passthrough waitlist=yes perhold=4 perbuyer=4 => created 1
+        0s ann hold floor x4                                      => h1 of ann: floor x4, 4000 until 300s
+        0s bob hold floor x4                                      => h2 of bob: floor x4, 4000 until 300s
+        0s cat hold floor x2                                      => h3 of cat: floor x2, 2000 until 300s
+        1s cat waitlist 2 category=floor                          => w1 with 0 ahead
+        1s dan waitlist 1 category=floor                          => w2 with 1 ahead
+        2s cat hold A1 A2                                         => h4 of cat: A1 A2, 10000 until 302s
+        3s bob release h2                                         => done
+        3s dan show w2                                            => w2 offered h5
+        3s cat show w1                                            => w1 waiting for 2, 0 ahead
+        4s cat release h4                                         => done
+        4s cat show w1                                            => w1 offered h6
+    "#]]);
+}

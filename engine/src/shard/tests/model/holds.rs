@@ -168,7 +168,7 @@ impl Model {
         }
         let hold = self.make_hold(id, ask.user, ticket, places);
         self.holds.get_mut(&hold).unwrap().channel = ask.channel.clone();
-        Ok(Outcome::Held { hold: self.hold_view(hold) })
+        Ok(Outcome::Held { hold: Box::new(self.hold_view(hold)) })
     }
 
     /// Whether this buyer may hold anything now, and with which ticket.
@@ -237,7 +237,7 @@ impl Model {
             self.holds.get_mut(&ask.hold).unwrap().expires_at = expires_at;
             self.tell_of(hold.showtime, Event::HoldExtended { hold: ask.hold, expires_at });
         }
-        Ok(Outcome::Held { hold: self.hold_view(ask.hold) })
+        Ok(Outcome::Held { hold: Box::new(self.hold_view(ask.hold)) })
     }
 
     /// A hold without an order comes back.

@@ -14,7 +14,7 @@ impl Model {
             Method::Draw | Method::Fifo => {}
         }
         if let Some(index) = show.tickets.iter().position(|ticket| ticket.user == ask.user) {
-            return Ok(Outcome::Queued { ticket: self.ticket_view(id, index as u64 + 1), joined: false });
+            return Ok(Outcome::Queued { ticket: Box::new(self.ticket_view(id, index as u64 + 1)), joined: false });
         }
         if matches!(show.state, QueueState::Scheduled | QueueState::Closed) {
             return Err(show.wrong_state());
@@ -36,7 +36,7 @@ impl Model {
         if steps {
             self.admit(id);
         }
-        Ok(Outcome::Queued { ticket: self.ticket_view(id, number), joined: true })
+        Ok(Outcome::Queued { ticket: Box::new(self.ticket_view(id, number)), joined: true })
     }
 
     pub(super) fn leave(&mut self, ask: &LeaveQueue) -> Result<Outcome, Refusal> {
@@ -47,7 +47,12 @@ impl Model {
             At::Left => return Ok(Outcome::Done),
             At::InLine | At::Called(_) | At::Shopping(_) => {}
         }
-        self.show_mut(ask.showtime).tickets[index].at = At::Left;
+        let show = self.show_mut(ask.showtime);
+        show.tickets[index].at = At::Left;
+        let is_entrant = !show.awaits_beacon || ask.ticket.0 <= show.entrants;
+        if show.is_ahead() && show.sale.method == Method::Draw && is_entrant {
+            show.unplaced.insert(ask.ticket.0);
+        }
         self.tell_of(ask.showtime, Event::QueueLeft { ticket: ask.ticket });
         let holds: Vec<HoldId> = self.holds.keys().copied().collect();
         for id in holds {
@@ -82,7 +87,7 @@ impl Model {
             At::Shopping(expires_at) => expires_at,
             At::Done | At::Left | At::Missed | At::Expired => return Err(Refusal::TicketOver),
         };
-        Ok(Outcome::Claimed { ticket: self.ticket_view(id, ask.ticket.0), expires_at })
+        Ok(Outcome::Claimed { ticket: Box::new(self.ticket_view(id, ask.ticket.0)), expires_at })
     }
 
     /// Calls the next places, as many as credit and room allow.
@@ -92,7 +97,11 @@ impl Model {
         show.settle_credit(now);
         let room = u64::from(show.sale.admission.active_max) - show.active();
         let count = (show.credit / CALL).min(u128::from(room));
-        let called: Vec<u64> = show.waiting().into_iter().take(count as usize).collect();
+        let called = show.next_called(count as usize);
+        show.stepped_at = Some(now);
+        if called.is_empty() {
+            return;
+        }
         let claim_by = now + show.sale.admission.claim_ttl;
         for place in &called {
             show.at_place(*place).at = At::Called(claim_by);
@@ -100,7 +109,6 @@ impl Model {
         show.steps.push((now, show.cursor));
         let (from, to) = (show.cursor + 1, *called.last().unwrap());
         show.credit -= called.len() as u128 * CALL;
-        show.stepped_at = Some(now);
         show.cursor = to;
         show.called += called.len() as u64;
         show.calls.push(Call { from, to, claim_by });

@@ -1,7 +1,9 @@
 //! One showtime, as plainly as it can be said.
 
 use super::house::House;
+use crate::shard::line::LOOK_UPS_PER_STEP;
 use crate::*;
+use std::collections::BTreeSet;
 
 /// Where a ticket stands, spelled out.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,6 +58,8 @@ pub(crate) struct Show {
     pub(super) line: Vec<u64>,
     pub(crate) tickets: Vec<ModelTicket>,
     pub(super) cursor: u64,
+    /// Entrants who gave up before the draw, and of whom no step has found out where they would stand.
+    pub(super) unplaced: BTreeSet<u64>,
     pub(super) calls: Vec<Call>,
     pub(super) called: u64,
     pub(super) claimed: u64,
@@ -88,6 +92,7 @@ impl Show {
             line: Vec::new(),
             tickets: Vec::new(),
             cursor: 0,
+            unplaced: BTreeSet::new(),
             calls: Vec::new(),
             called: 0,
             claimed: 0,
@@ -194,6 +199,35 @@ impl Show {
         let places =
             self.line.iter().zip(1..).filter(|(number, _)| self.tickets[**number as usize - 1].at == At::InLine);
         places.map(|(_, place)| place).collect()
+    }
+
+    /// The places that the next step calls, at most so many: fewer where many gave up before the draw, because a step
+    /// looks only so often who stands where.
+    pub(super) fn next_called(&mut self, count: usize) -> Vec<u64> {
+        let mut called = self.waiting();
+        let mut left = LOOK_UPS_PER_STEP;
+        if self.unplaced.len() > left {
+            called.clear();
+            for place in self.cursor + 1.. {
+                if called.len() == count || left == LOOK_UPS_PER_STEP / 2 {
+                    break;
+                }
+                let number = self.line[place as usize - 1];
+                let is_waiting = self.tickets[number as usize - 1].at == At::InLine;
+                let is_news = self.unplaced.remove(&number);
+                if is_waiting {
+                    called.push(place);
+                }
+                if is_waiting || is_news {
+                    left -= 1;
+                }
+            }
+        }
+        for _ in 0..left {
+            self.unplaced.pop_first();
+        }
+        called.truncate(count);
+        called
     }
 
     pub(super) fn at_place(&mut self, place: u64) -> &mut ModelTicket {
