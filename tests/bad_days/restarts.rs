@@ -23,8 +23,9 @@ fn all_nodes_are_restarted_in_turn_and_no_request_fails() {
         cluster.wait_until_caught_up(id);
     }
     eprintln!("{rounds} restarts of three nodes took {:?}", began.elapsed());
-    assert!(rush.is_running(), "the rush was over before the last node was back");
+    let is_running = rush.is_running();
     let report = clean_report(rush.finish());
+    assert!(is_running, "the rush was over before the last node was back: {report}");
     let http = &report["http"];
     assert_eq!((&http["unanswered"], &http["turnedAway"]), (&0.into(), &0.into()), "{http}");
 }

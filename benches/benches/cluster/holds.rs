@@ -84,7 +84,7 @@ async fn measure(nodes: &Nodes, cluster: &Arc<GrpcCluster>, showtimes: &[Showtim
     let (after, cpu_used) = (counts(nodes), cpu(nodes.pids()) - cpu_before);
     times.sort_unstable();
     println!(
-        "{:>9} {in_flight:>9} {:>10.0} {:>8.2} {:>8.2} {:>8.2} {:>8.1} {:>10.1} {:>10.0} {:>8}",
+        "{:>9} {in_flight:>9} {:>10.0} {:>8.2} {:>8.2} {:>8.2} {:>8.1} {:>10.1} {:>10.1} {:>10.0} {:>8}",
         showtimes.len(),
         times.len() as f64 / took.as_secs_f64(),
         millis(quantile(&times, 0.5)),
@@ -92,6 +92,9 @@ async fn measure(nodes: &Nodes, cluster: &Arc<GrpcCluster>, showtimes: &[Showtim
         millis(quantile(&times, 1.0)),
         grown(&before, &after, |counts| counts.commands) / grown(&before, &after, |counts| counts.entries).max(1.0),
         grown(&before, &after, |counts| counts.records) / grown(&before, &after, |counts| counts.syncs).max(1.0),
+        // Every node writes every entry once; records are commit points as well.
+        grown(&before, &after, |counts| counts.entries) * NODES as f64
+            / grown(&before, &after, |counts| counts.syncs).max(1.0),
         cpu_used.as_micros() as f64 / times.len().max(1) as f64,
         refused,
     );
@@ -113,7 +116,7 @@ pub(crate) async fn run(args: &Sizes) {
     };
     bare("before");
     println!(
-        "{:>9} {:>9} {:>10} {:>8} {:>8} {:>8} {:>8} {:>10} {:>10} {:>8}",
+        "{:>9} {:>9} {:>10} {:>8} {:>8} {:>8} {:>8} {:>10} {:>10} {:>10} {:>8}",
         "showtimes",
         "in flight",
         "commands/s",
@@ -122,6 +125,7 @@ pub(crate) async fn run(args: &Sizes) {
         "max ms",
         "batch",
         "rec/sync",
+        "entr/sync",
         "CPU µs/cmd",
         "refused"
     );
