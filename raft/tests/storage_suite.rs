@@ -1,6 +1,7 @@
 //! openraft's own storage suite over our log and our checkpoints, on the real file system.
 
 use openraft::StorageError;
+use openraft::storage::RaftLogReader;
 use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::type_config::TypeConfigExt;
 use std::sync::Arc;
@@ -13,8 +14,8 @@ use vestibule_raft::sled_store::SledStore;
 use vestibule_raft::state::GroupState;
 use vestibule_raft::state_machine::MachineStore;
 use vestibule_raft::std_disk::StdDisk;
-use vestibule_raft::types::TypeConfig;
-use vestibule_raft::wal::{Owner, Wal, WalConfig};
+use vestibule_raft::types::{Entry, TypeConfig};
+use vestibule_raft::wal::{EntryBody, LogPosition, Owner, Wal, WalConfig};
 
 struct Builder;
 
@@ -45,4 +46,23 @@ impl StoreBuilder<TypeConfig, LogStore, MachineStore, Guard> for Builder {
 #[test]
 fn openraft_storage_suite_passes() {
     TypeConfig::run(async { Suite::test_all(Builder).await }).expect("every test of the suite passes");
+}
+
+/// A stream to a follower that is being given up asks for what was purged meanwhile: what comes behind must not go in its place.
+#[test]
+fn nothing_is_read_for_replication_behind_a_hole() {
+    TypeConfig::run(async {
+        let (guard, mut log, _machine) = Builder.build().await.expect("the stores open");
+        let group = guard._wal.group(GroupId(1));
+        let position = |index| LogPosition { term: 1, node: 0, index };
+        let entries = (0..10).map(|index| (position(index), EntryBody::Blank)).collect();
+        let (flushed, is_flushed) = tokio::sync::oneshot::channel();
+        let tell = Box::new(move |result| drop(flushed.send(result)));
+        group.append(entries, tell).await.expect("the log takes entries");
+        is_flushed.await.expect("the log lives").expect("the disk is sound");
+        group.purge(position(4)).await.expect("the disk is sound");
+        let first = |entries: Vec<Entry>| entries.first().map(|entry| entry.log_id.index);
+        assert_eq!(first(log.limited_get_log_entries(3, 10).await.expect("the disk is sound")), None);
+        assert_eq!(first(log.limited_get_log_entries(5, 10).await.expect("the disk is sound")), Some(5));
+    });
 }

@@ -304,10 +304,19 @@ impl GrpcCluster {
         Some(session)
     }
 
+    /// The address that it is somebody's turn to begin with.
     fn next_seed(&self) -> String {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let seeds = lock(&self.seeds);
         seeds.get(turn % seeds.len().max(1)).cloned().unwrap_or_default()
+    }
+
+    /// The address to be asked after this one. Whoever goes on from the last that failed comes to every node, which is not
+    /// so for several who take turns with each other.
+    fn seed_after(&self, address: &str) -> String {
+        let seeds = lock(&self.seeds);
+        let next = seeds.iter().position(|seed| seed == address).map_or(0, |at| (at + 1) % seeds.len());
+        seeds.get(next).cloned().unwrap_or_default()
     }
 
     fn leader(&self, group: GroupId) -> Option<String> {
@@ -352,6 +361,7 @@ impl GrpcCluster {
         let deadline = Instant::now() + patience;
         let mut pause = PAUSE_FIRST;
         let (mut lost, mut full, mut has_rested) = (false, false, false);
+        let mut seed = self.next_seed();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -362,7 +372,10 @@ impl GrpcCluster {
                 });
             }
             let known = self.leader(group);
-            let address = known.clone().unwrap_or_else(|| self.next_seed());
+            let address = known.clone().unwrap_or_else(|| {
+                seed = self.seed_after(&seed);
+                seed.clone()
+            });
             match self.attempt(&address, group, body.clone(), left.min(ATTEMPT_MAX)).await {
                 Attempt::Answered(answer, position) => {
                     if known.is_none() {
@@ -430,7 +443,7 @@ impl GrpcCluster {
 
     /// The replica at `point` did not answer: another one is to be asked, unless somebody has seen to that.
     fn leave_read_point(&self, group: GroupId, point: &ReadPoint) {
-        let next = self.next_seed();
+        let next = self.seed_after(&point.address);
         if let Some(current) = lock(&self.readings).get_mut(&group)
             && current.address == point.address
         {
@@ -485,9 +498,11 @@ impl GrpcCluster {
 
 /// Asks one node after another which nodes there are, for as long as the cluster's client lives.
 async fn follow_members(cluster: Weak<GrpcCluster>) {
+    let mut seed = String::new();
     loop {
         let Some(known) = cluster.upgrade() else { return };
-        if let Ok(status) = known.status(&known.next_seed(), SESSION_TIMEOUT).await {
+        seed = known.seed_after(&seed);
+        if let Ok(status) = known.status(&seed, SESSION_TIMEOUT).await {
             known.note_members(&status.members);
         }
         drop(known);
@@ -595,4 +610,34 @@ fn unpack(item: Option<Result<v1::WatchItem, tonic::Status>>) -> BoxStream<'stat
         None => vec![interrupted("the node ended the watch")],
     };
     futures::stream::iter(items).boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic::transport::Channel;
+
+    /// Reaches nobody, and notes whom it was to reach.
+    #[derive(Default)]
+    struct Deserted(Mutex<BTreeMap<String, usize>>);
+
+    impl Connector for Deserted {
+        fn channel(&self, address: &str) -> std::io::Result<Channel> {
+            *lock(&self.0).entry(address.to_owned()).or_default() += 1;
+            Err(std::io::Error::other("nobody is there"))
+        }
+    }
+
+    /// Requests that look for a leader at the same time once took turns so that each asked the same nodes again and again.
+    #[tokio::test(start_paused = true)]
+    async fn whoever_looks_for_a_leader_comes_to_every_node() {
+        for requests in 1..=4 {
+            let connector = Arc::new(Deserted::default());
+            let cluster = GrpcCluster::new(["a", "b", "c", "d"].map(str::to_owned).to_vec(), connector.clone());
+            let ask = || cluster.propose_bytes(GroupId(1), Vec::new(), Duration::from_secs(1));
+            futures::future::join_all((0..requests).map(|_| ask())).await;
+            let asked = lock(&connector.0).clone();
+            assert!(asked.len() == 4 && asked.values().all(|count| *count >= 2), "{requests}: {asked:?}");
+        }
+    }
 }
