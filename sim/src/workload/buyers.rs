@@ -105,7 +105,7 @@ impl Buyer {
             self.client.shard(showtime.group(), ShardCommand::ExtendHold(ask)).await;
         }
         match self.dice.within(0..=99) {
-            0..=64 => self.order(hold, options).await,
+            0..=64 => self.order(*hold, options).await,
             65..=84 => {
                 let ask = ReleaseHold { hold: hold.hold, user: self.user };
                 self.client.shard(showtime.group(), ShardCommand::ReleaseHold(ask)).await;
