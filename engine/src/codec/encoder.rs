@@ -48,11 +48,18 @@ impl Encoder<'_> {
         self.0.extend_from_slice(&bytes);
     }
 
-    #[inline]
+    /// Most numbers are lengths, kinds and counts.
+    #[inline(always)]
     fn put_u64(&mut self, value: u64) {
         if value <= u64::from(SINGLE_MAX) {
             self.0.push(value as u8);
-        } else if value <= u64::from(u16::MAX) {
+        } else {
+            self.put_long(value);
+        }
+    }
+
+    fn put_long(&mut self, value: u64) {
+        if value <= u64::from(u16::MAX) {
             self.put::<2, 3>(LEADS_U16, (value as u16).to_le_bytes());
         } else if value <= u64::from(u32::MAX) {
             self.put::<4, 5>(LEADS_U32, (value as u32).to_le_bytes());

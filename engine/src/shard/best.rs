@@ -304,10 +304,10 @@ impl<'a> Wish<'a> {
         best
     }
 
-    /// Step 1, by what is remembered of each stretch, where that tells.
-    fn remembered(&self) -> Option<Option<Run>> {
+    /// Step 1 or 2, by what is remembered of each stretch, where that tells.
+    fn remembered(&self, spare_alone: bool) -> Option<Option<Run>> {
         let is_plain = self.need == Need::Nothing && self.opened.is_none();
-        let runs = self.showtime.seats.best_runs(self.quantity).filter(|_| is_plain)?;
+        let runs = self.showtime.seats.best_runs(self.quantity, spare_alone).filter(|_| is_plain)?;
         let mut best: Option<Run> = None;
         for ((distances, stale), stretches) in runs.chunks().zip(self.house.by_distance.chunks(64)) {
             // Every further stretch is at least as far away: nothing better is to come.
@@ -323,7 +323,7 @@ impl<'a> Wish<'a> {
                     continue;
                 }
                 if is_stale || self.category.is_some() && stretch.category.is_none() {
-                    best = self.best_before(best, stretch, self.quantity, true, false);
+                    best = self.best_before(best, stretch, self.quantity, spare_alone, false);
                 } else if self.category.is_none() || self.category == stretch.category {
                     let run = runs.run(stretch.rank as usize);
                     best = Some(best.map_or(run, |best| best.min(run)));
@@ -336,7 +336,7 @@ impl<'a> Wish<'a> {
     /// Steps 1 and 2: side by side.
     fn together(&self, spare_alone: bool) -> Option<Vec<SeatId>> {
         let seats = |run: Run| (run.first..run.first + self.quantity).map(SeatId).collect();
-        if spare_alone && let Some(best) = self.remembered() {
+        if let Some(best) = self.remembered(spare_alone) {
             return best.map(seats);
         }
         let mut best: Option<Run> = None;
@@ -480,19 +480,23 @@ impl Showtime {
     /// Looks at the stretches that changed since the last wish for so many seats, before the next.
     pub(crate) fn remember_best(&mut self, quantity: u32) {
         if (1..=REMEMBERED_MAX).contains(&quantity) {
-            let mut runs = self.seats.take_best_runs(quantity);
-            let wish = Wish::new(self, quantity, None);
-            runs.refresh(|stretch| wish.best_of(&wish.house.by_distance[stretch], quantity, true, false));
-            self.seats.put_best_runs(runs);
+            for spare_alone in [true, false] {
+                let mut runs = self.seats.take_best_runs(quantity, spare_alone);
+                let wish = Wish::new(self, quantity, None);
+                runs.refresh(|stretch| wish.best_of(&wish.house.by_distance[stretch], quantity, spare_alone, false));
+                self.seats.put_best_runs(runs);
+            }
         }
     }
 
     /// Looks at all stretches again.
     pub(crate) fn check_best(&self) -> Result<(), String> {
         for quantity in 1..=REMEMBERED_MAX {
-            let Some(runs) = self.seats.best_runs(quantity) else { continue };
-            let wish = Wish::new(self, quantity, None);
-            runs.check(|stretch| wish.best_of(&wish.house.by_distance[stretch], quantity, true, false))?;
+            for spare_alone in [true, false] {
+                let Some(runs) = self.seats.best_runs(quantity, spare_alone) else { continue };
+                let wish = Wish::new(self, quantity, None);
+                runs.check(|stretch| wish.best_of(&wish.house.by_distance[stretch], quantity, spare_alone, false))?;
+            }
         }
         Ok(())
     }

@@ -11,11 +11,12 @@ pub(super) struct Run {
     pub(super) first: u32,
 }
 
-/// The best runs of one quantity, by stretch, the nearest stretch first: of seats anybody may have, leaving none alone.
-/// Derived.
+/// The best runs of one quantity, by stretch, the nearest stretch first, of seats anybody may have. Derived.
 #[derive(Debug)]
 pub(crate) struct BestRuns {
     pub(super) quantity: u32,
+    /// Whether they leave no free seat alone.
+    pub(super) spare_alone: bool,
     /// How far each is away; the highest number where there is none.
     distances: Vec<u64>,
     /// Where each begins.
@@ -26,9 +27,10 @@ pub(crate) struct BestRuns {
 
 impl BestRuns {
     /// Nothing is known yet.
-    pub(super) fn new(quantity: u32, stretches: usize) -> Self {
+    pub(super) fn new(quantity: u32, spare_alone: bool, stretches: usize) -> Self {
         let mut runs = Self {
             quantity,
+            spare_alone,
             distances: vec![u64::MAX; stretches],
             firsts: vec![0; stretches],
             stale: vec![0; stretches.div_ceil(64)],

@@ -163,15 +163,16 @@ impl Seats {
     }
 
     /// The best runs of so many seats, if they were asked for before.
-    pub(super) fn best_runs(&self, quantity: u32) -> Option<&BestRuns> {
-        self.best_runs.iter().find(|runs| runs.quantity == quantity)
+    pub(super) fn best_runs(&self, quantity: u32, spare_alone: bool) -> Option<&BestRuns> {
+        self.best_runs.iter().find(|runs| (runs.quantity, runs.spare_alone) == (quantity, spare_alone))
     }
 
     /// Takes the best runs of so many seats out, to be put back up to date.
-    pub(super) fn take_best_runs(&mut self, quantity: u32) -> BestRuns {
-        match self.best_runs.iter().position(|runs| runs.quantity == quantity) {
+    pub(super) fn take_best_runs(&mut self, quantity: u32, spare_alone: bool) -> BestRuns {
+        let same = |runs: &BestRuns| (runs.quantity, runs.spare_alone) == (quantity, spare_alone);
+        match self.best_runs.iter().position(same) {
             Some(index) => self.best_runs.swap_remove(index),
-            None => BestRuns::new(quantity, self.house.by_distance.len()),
+            None => BestRuns::new(quantity, spare_alone, self.house.by_distance.len()),
         }
     }
 
