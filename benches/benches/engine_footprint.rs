@@ -6,6 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use vestibule_engine::*;
 
+/// That of the binary, so that what is measured is what runs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const GROUP: GroupId = GroupId(1);
 const SHOWTIME: ShowtimeId = ShowtimeId::new(GROUP, 1);
 const BUYERS: u64 = 10_000_000;

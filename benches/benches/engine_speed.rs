@@ -9,6 +9,10 @@ use std::time::Duration;
 use vestibule_engine::draw::Shuffle;
 use vestibule_engine::*;
 
+/// That of the binary, so that what is measured is what runs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const GROUP: GroupId = GroupId(1);
 const SHOWTIME: ShowtimeId = ShowtimeId::new(GROUP, 1);
 
@@ -262,5 +266,79 @@ fn line(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, commands, best, scattered, draw, line);
+/// Places that nobody stands at any more: 400,000 given up in a row, and 100,000 given up before the draw whose places are
+/// not known when the line opens.
+fn gaps(criterion: &mut Criterion) {
+    let joined = |method: Method, count: u64, left: std::ops::Range<u64>, step: usize| {
+        let admission = Admission { rate_per_minute: 60_000_000, active_max: 1, ..Admission::default() };
+        let (prequeue_at, opens_at) = (Some(Timestamp(0)), Some(Timestamp(1_000_000_000)));
+        let mut shard = shard(house(10, 10), Sale { method, prequeue_at, opens_at, admission, ..Sale::default() });
+        let join = |user: u64| ShardCommand::JoinQueue(JoinQueue { showtime: SHOWTIME, user: UserId(user.into()) });
+        let leave = |number: u64| {
+            let (user, ticket) = (UserId(number.into()), TicketNumber(number));
+            ShardCommand::LeaveQueue(LeaveQueue { showtime: SHOWTIME, user, ticket })
+        };
+        apply(&mut shard, 2, (1..=count).map(join).collect());
+        apply(&mut shard, 2, left.step_by(step).map(leave).collect());
+        shard.drain_dirty();
+        shard
+    };
+    let open = || ShardCommand::OpenQueue(OpenQueue { showtime: SHOWTIME });
+    let update = |active_max: u32| {
+        let patch = SalePatch { active_max: Some(active_max), ..SalePatch::default() };
+        ShardCommand::UpdateSale(UpdateSale { showtime: SHOWTIME, patch })
+    };
+    let mut group = criterion.benchmark_group("gaps");
+    group.sample_size(10).sampling_mode(SamplingMode::Flat);
+    group.warm_up_time(Duration::from_millis(1)).measurement_time(Duration::from_millis(1));
+    group.bench_function("one called behind 400,000 that were given up", |bencher| {
+        let setup = || {
+            let mut shard = joined(Method::Fifo, 400_010, 2..400_002, 1);
+            apply(&mut shard, 3, vec![open()]);
+            shard
+        };
+        let routine = |mut shard: Shard| {
+            apply(&mut shard, 100, vec![update(2)]);
+            shard
+        };
+        bencher.iter_batched(setup, routine, BatchSize::PerIteration);
+    });
+    group.bench_function("a step of a draw of which 100,000 of 200,000 left", |bencher| {
+        let setup = || joined(Method::Draw, 200_000, 1..200_000, 2);
+        let routine = |mut shard: Shard| {
+            apply(&mut shard, 3, vec![update(100_000), open()]);
+            shard
+        };
+        bencher.iter_batched(setup, routine, BatchSize::PerIteration);
+    });
+    group.finish();
+}
+
+/// A seat comes free and is held again, while 100,000 wait who cannot have it.
+fn waitlist(criterion: &mut Criterion) {
+    let sale = Sale { waitlist: true, ..open_sale(Method::Passthrough) };
+    let mut shard = shard(house(10, 100), sale);
+    apply(&mut shard, 2, (0..1_000).map(|seat| hold(u64::from(seat) + 1, seat)).collect());
+    let join = |user: u64| {
+        let (category, together) = (None, true);
+        let user = UserId(u128::from(user) + 1_000_000);
+        ShardCommand::JoinWaitlist(JoinWaitlist { showtime: SHOWTIME, user, quantity: 4, category, together })
+    };
+    apply(&mut shard, 2, (0..100_000).map(join).collect());
+    let mut last = 1;
+    let mut again = |shard: &mut Shard| {
+        let release = ReleaseHold { hold: HoldId::new(GROUP, last), user: UserId(1) };
+        last = last.max(1_000) + 1;
+        // The seat is free for an instant, in which those who wait are asked.
+        apply(shard, 2, vec![ShardCommand::ReleaseHold(release), hold(1, 0)]);
+    };
+    let mut group = criterion.benchmark_group("a seat free and held again, 100,000 wait");
+    group.bench_function("for four together", |bencher| bencher.iter(|| again(&mut shard)));
+    let patch = SalePatch { seats_per_hold_max: Some(1), ..SalePatch::default() };
+    apply(&mut shard, 2, vec![ShardCommand::UpdateSale(UpdateSale { showtime: SHOWTIME, patch })]);
+    group.bench_function("for more than one may hold now", |bencher| bencher.iter(|| again(&mut shard)));
+    group.finish();
+}
+
+criterion_group!(benches, commands, best, scattered, draw, line, gaps, waitlist);
 criterion_main!(benches);

@@ -1,7 +1,7 @@
 //! The power goes while all nodes write.
 
 use crate::buyers::Crowd;
-use crate::support::{Cluster, vestibule};
+use crate::support::{Cluster, eventually, vestibule};
 use crate::{group_of, often, run, turn};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -80,10 +80,13 @@ fn what_was_acknowledged_outlives_a_power_cut_of_all_nodes() {
     for _ in 0..often(2, 15) {
         crowd.goes_on(60);
         let group = group_of(&showtime);
-        let leader = cluster.leader(group);
-        let status = cluster.status().into_iter().find(|node| node["node"] == leader).expect("it answers");
-        let saved = status["groups"].as_array().and_then(|all| all.iter().find(|one| one["group"] == group));
-        assert!(saved.and_then(|group| group["checkpointedIndex"].as_u64()) > Some(0), "{status}");
+        // So that there is a checkpoint to be lost.
+        eventually("something of the group is saved", || {
+            let leader = cluster.leader(group);
+            let status = cluster.status().into_iter().find(|node| node["node"] == leader)?;
+            let saved = status["groups"].as_array()?.iter().find(|one| one["group"] == group)?;
+            (saved["checkpointedIndex"].as_u64() > Some(0)).then_some(())
+        });
         disk.cut();
         for id in 1..=3 {
             // They notice by themselves, unless they are killed first.

@@ -13,8 +13,10 @@ const DELAY: Duration = Duration::from_millis(300);
 /// Holds of one measurement.
 const HOLDS: usize = 21;
 /// Commands of the load that are under way at once, and how long each is: they fill a segment of the log in no time.
-const LOAD_IN_FLIGHT: usize = 8;
+const LOAD_IN_FLIGHT: usize = 4;
 const LOAD_LEN: usize = 100_000;
+/// The time from one to the next: several come within a sync of the slow disk, and yet it can catch up afterwards.
+const LOAD_GAP: Duration = Duration::from_millis(25);
 
 /// The median time of holds, one after the other.
 fn median(crowd: &Crowd) -> Duration {
@@ -43,6 +45,7 @@ fn load(cluster: &Cluster, showtime: &str, is_over: &AtomicBool, count: &AtomicU
                 // Another leads now.
                 Some(Err(_)) | None => break,
             }
+            std::thread::sleep(LOAD_GAP);
             session.propose(group, command());
         }
     }

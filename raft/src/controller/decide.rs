@@ -151,11 +151,16 @@ enum Next {
 
 fn next_move(view: &View, id: GroupId, group: &SeenGroup, led: &Led) -> Next {
     let (leader, seen) = (led.leader, led.membership);
-    let set = |voters: BTreeSet<NodeId>| Next::Step(Step::SetVoters { group: id, leader, voters, seen });
+    let step = |voters: BTreeSet<NodeId>| Next::Step(Step::SetVoters { group: id, leader, voters, seen });
     if led.is_joint {
         // No other voters than those that the change was for: it is only brought to its end.
-        return set(BTreeSet::new());
+        return step(BTreeSet::new());
     }
+    // Voters that cannot agree on anything would never be others again.
+    let set = |voters: BTreeSet<NodeId>| match voters.iter().filter(|node| view.answers(**node)).count() {
+        answering if answering > voters.len() / 2 => step(voters),
+        _ => Next::Stands(format!("{id} would have too few voters that answer")),
+    };
     let mut members: BTreeSet<NodeId> = group.wanted.clone();
     if id == GroupId::DIRECTORY {
         // Every node has a copy of the directory.
@@ -411,6 +416,18 @@ mod tests {
         assert_eq!(steps(&moving), [Step::Drop { group: id, on: 3, seen: membership(5) }]);
         moving.groups.get_mut(&id).expect("it is there").hosts.remove(&3);
         assert_eq!(decide(&moving, true), Decision::default());
+    }
+
+    #[test]
+    fn no_change_leaves_too_few_voters_that_answer() {
+        let states = [(1, ACTIVE), (2, ACTIVE), (4, NodeState::Draining)];
+        let mut thin = view(&states, vec![group(&[1, 2], 1, &[1, 2, 4])]);
+        let set = |voters| Step::SetVoters { group: GroupId(0), leader: 1, voters, seen: membership(5) };
+        assert_eq!(steps(&thin), [set(nodes([1, 2]))]);
+        // With node 2 dead, nodes 1 and 4 are all that is left of the majority.
+        thin.nodes.get_mut(&2).expect("it is there").answers = false;
+        assert!(steps(&thin).is_empty());
+        assert_eq!(decide(&thin, true).obstacles, ["g0 would have too few voters that answer"]);
     }
 
     #[test]
