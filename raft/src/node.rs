@@ -341,8 +341,9 @@ impl Node {
             }
             return Err(error);
         }
-        let seeds = host.config.peers.values().chain(&host.config.join).cloned().collect();
-        let cluster = GrpcCluster::new(seeds, seams.connector);
+        // Itself first: a node that was added, and told of nobody, may come to lead the directory.
+        let cluster = GrpcCluster::new(vec![host.config.address.clone()], seams.connector);
+        cluster.add_seeds(host.config.peers.values().chain(&host.config.join).cloned());
         let (controller, obstacles) = Controller::new(host.clone(), cluster.clone());
         let server = serve(&host, obstacles, incoming);
         tokio::spawn(host.clock_watch.clone().run(host.peers.clone(), host.clock.clone(), host.stop.clone()));

@@ -373,7 +373,7 @@ async fn a_late_log_stops_neither_a_node_nor_the_checkpoints_of_other_groups() {
     let (saved, other) = tokio::join!(checkpoints.save(GROUP), async {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let begun = tokio::time::Instant::now();
-        let opened = GroupState::open(OTHER, &checkpoints).await;
+        let opened = GroupState::open(OTHER, checkpoints).await;
         opened.map(|_| begun.elapsed())
     });
     assert_eq!(saved.expect("a late log is no failure").last, None, "the answer is what is durable");
