@@ -269,7 +269,7 @@ impl SimDisk {
         Some((name, offset))
     }
 
-    /// Waits as long as the operation takes. Whoever looks from outside the simulation does not wait.
+    /// Waits as long as the operation takes. Whoever looks from outside any runtime does not wait.
     async fn wait(&self, op: Op) {
         let (delay, kind) = {
             let inner = self.lock();
@@ -280,7 +280,7 @@ impl SimDisk {
                 Op::SyncDirectory | Op::Create => (Duration::ZERO, Kind::SlowDisk),
             }
         };
-        if !delay.is_zero() && turmoil::sim_elapsed().is_some() {
+        if !delay.is_zero() && tokio::runtime::Handle::try_current().is_ok() {
             tokio::time::sleep(delay).await;
             if !std::mem::replace(&mut self.lock().was_slow, true) {
                 self.tally.happened(kind);
