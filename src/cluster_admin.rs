@@ -101,7 +101,7 @@ fn describe(overview: &Overview) -> Value {
         Ok(status) => json!({
             "address": address, "node": status.node, "cluster": status.cluster, "incarnation": status.incarnation,
             "clockAheadMs": status.clock_ahead_ms, "clockIsWild": status.clock_is_wild,
-            "diskFull": status.disk_full,
+            "diskFull": status.disk_full, "logSyncMicros": status.log_sync_micros,
             "groups": status.groups.iter().map(describe_group).collect::<Vec<_>>(),
         }),
     };

@@ -352,6 +352,7 @@ impl Access for AccessService {
             clock_is_wild: clock.is_wild,
             obstacles: self.obstacles.borrow().clone(),
             disk_full: *host.wal.watch_full().borrow(),
+            log_sync_micros: host.wal.stats().sync_mean_nanos / 1_000,
         }))
     }
 

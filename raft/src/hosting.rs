@@ -168,7 +168,7 @@ impl Host {
             .map_err(|error| StartError::Raft(error.to_string()))?;
         let group = Group::start(id, raft, state, self);
         self.groups.insert(group.clone());
-        tokio::spawn(report_failure(group, self.fail.clone()));
+        tokio::spawn(tend(group, self.config.snapshot_entries / 5, self.fail.clone()));
         Ok(())
     }
 
@@ -330,18 +330,64 @@ impl Host {
     }
 }
 
-/// Tells the node when a group's Raft has failed. One that was stopped on purpose has not.
-async fn report_failure(group: Arc<Group>, fail: watch::Sender<Option<String>>) {
+/// Entries that a purge is worth while for.
+const PURGE_LEN_MIN: u64 = 256;
+
+/// Looks after a group while it runs: purges its log behind the snapshots that openraft declares, and tells the node when
+/// its Raft has failed. One that was stopped on purpose has not.
+async fn tend(group: Arc<Group>, keep: u64, fail: watch::Sender<Option<String>>) {
     let mut metrics = group.raft.metrics();
+    let mut asked = None;
     let reason = loop {
-        match &metrics.borrow_watched().running_state {
-            Err(Fatal::Stopped) => return,
-            Err(fatal) => break fatal.to_string(),
-            Ok(()) => {}
+        let (snapshot, purged) = {
+            let metrics = metrics.borrow_watched();
+            match &metrics.running_state {
+                Err(Fatal::Stopped) => return,
+                Err(fatal) => break fatal.to_string(),
+                Ok(()) => {}
+            }
+            (metrics.snapshot.map(|last| last.index), metrics.purged.map(|last| last.index))
+        };
+        let due = purge_due(snapshot, purged, keep).filter(|due| asked < Some(*due));
+        // A Raft that takes no requests any more says so in its metrics, or has dropped them.
+        if let Some(upto) = due
+            && group.raft.trigger().purge_log(upto).await.is_ok()
+        {
+            asked = Some(upto);
         }
         if metrics.changed().await.is_err() {
-            return;
+            match &metrics.borrow_watched().running_state {
+                Err(Fatal::Stopped) => return,
+                Err(fatal) => break fatal.to_string(),
+                // Whoever ends without a word has panicked.
+                Ok(()) => break "it panicked".to_owned(),
+            }
         }
     };
     fail.send_replace(Some(format!("{} stopped: {reason}", group.id)));
+}
+
+/// Up to where a log can be purged behind a snapshot that ends at entry `snapshot`: the last `keep` entries of it stay, for
+/// members that are a little behind; nothing while that is not worth a purge.
+fn purge_due(snapshot: Option<u64>, purged: Option<u64>, keep: u64) -> Option<u64> {
+    let upto = snapshot?.checked_sub(keep)?;
+    let left = purged.map_or(0, |purged| purged + 1);
+    (upto + 1 >= left + PURGE_LEN_MIN).then_some(upto)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_purged_behind_a_snapshot_once_it_is_worth_it() {
+        assert_eq!(purge_due(None, None, 10), None);
+        assert_eq!(purge_due(Some(264), None, 10), None);
+        assert_eq!(purge_due(Some(265), None, 10), Some(255));
+        assert_eq!(purge_due(Some(9), None, 10), None);
+        assert_eq!(purge_due(Some(265), Some(0), 10), None);
+        assert_eq!(purge_due(Some(1_000), Some(733), 10), Some(990));
+        assert_eq!(purge_due(Some(1_000), Some(735), 10), None);
+        assert_eq!(purge_due(Some(1_000), Some(999), 10), None);
+    }
 }

@@ -63,7 +63,8 @@ impl RaftLogReader<TypeConfig> for LogStore {
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
         let entries = self.read(start, end, READ_BYTES_MAX).await?;
         // A stream to a follower that is being given up may ask for what was purged meanwhile. What comes behind a hole
-        // must not be sent in its place; nothing is sent as a heartbeat.
+        // must not be sent in its place. Nothing goes out as an append without entries, and the transport ends a stream
+        // that sends it twice.
         let is_gapless = entries.first().is_none_or(|first| first.log_id.index == start);
         Ok(if is_gapless { entries } else { Vec::new() })
     }

@@ -199,8 +199,8 @@ impl NodeConfig {
             enable_leader_restore: Some(false),
             allow_log_reversion: Some(false),
             snapshot_policy: SnapshotPolicy::LogsSinceLast(self.snapshot_entries),
-            max_in_snapshot_log_to_keep: self.snapshot_entries / 5,
-            purge_batch_size: 256,
+            // Its purging is off: it may take back what a purge that was asked for has scheduled. Groups purge on their own.
+            max_in_snapshot_log_to_keep: u64::MAX,
             install_snapshot_timeout: 600_000,
             ..Config::default()
         };

@@ -2,7 +2,8 @@
 //!
 //! A peer has two connections: one for the appends, votes and heartbeats of all groups, another for snapshots, so that
 //! bulk never delays a heartbeat. Appends of a group travel on a stream of their own, pipelined. Every call has a
-//! deadline; an append stream that owes an answer and gives none for that long is closed.
+//! deadline; an append stream that owes an answer for several deadlines is closed. A peer that is gone is noticed earlier,
+//! by the probes of its connection.
 
 use crate::checkpoint::Checkpoints;
 use crate::convert;
@@ -11,7 +12,7 @@ use crate::roster::Roster;
 use crate::seams::Connector;
 use crate::snapshot::{self, Received};
 use crate::state_machine::{Snapshot, SnapshotHandle};
-use crate::types::{NodeId, TypeConfig, Vote};
+use crate::types::{LogId, NodeId, TypeConfig, Vote};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
@@ -26,7 +27,7 @@ use openraft::raft::{
     VoteRequest, VoteResponse,
 };
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -58,6 +59,9 @@ const STEP_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a peer may take to begin with the checkpoint that it is asked for. It makes a new one first, for which its own
 /// log may have to catch up.
 const FETCH_PATIENCE: Duration = Duration::from_secs(45);
+/// How many deadlines a peer may owe the answer to an append: its disk may be slow, and what it has been sent would only
+/// have to be sent again.
+const APPEND_DEADLINES: u32 = 8;
 /// Delays between attempts to reach a peer that cannot be reached.
 const BACKOFF: [Duration; 4] =
     [Duration::from_millis(20), Duration::from_millis(50), Duration::from_millis(100), Duration::from_millis(200)];
@@ -291,17 +295,21 @@ impl Peer {
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
-        let sent = Arc::new(AtomicU64::new(0));
+        let sent = Arc::new(Sent::default());
         let group = self.group;
-        let counter = sent.clone();
-        let outbound = input.map(move |request| {
-            counter.fetch_add(1, Ordering::Relaxed);
-            convert::append_out(group, &request)
+        let noted = sent.clone();
+        let outbound = input.scan(LastSent::default(), move |last, request| {
+            let is_stuck = last.is_stuck_with(&request);
+            match is_stuck {
+                true => noted.is_stuck.store(true, Ordering::Relaxed),
+                false => drop(noted.count.fetch_add(1, Ordering::Relaxed)),
+            }
+            std::future::ready((!is_stuck).then(|| convert::append_out(group, &request)))
         });
         let mut client = self.client(Lane::Appends)?;
         let answers = self.within(client.append(self.request(outbound))).await?;
-        let watched =
-            Answers { inbound: answers, sent, received: 0, to: self.to, deadline: self.peers.deadline, done: false };
+        let deadline = self.peers.deadline * APPEND_DEADLINES;
+        let watched = Answers { inbound: answers, sent, received: 0, to: self.to, deadline, done: false };
         Ok(futures::stream::unfold(watched, Answers::next).boxed())
     }
 
@@ -322,10 +330,33 @@ impl Peer {
     }
 }
 
+/// What went out on an append stream.
+#[derive(Default)]
+struct Sent {
+    count: AtomicU64,
+    /// Whether it was broken off because it said the same again and again.
+    is_stuck: AtomicBool,
+}
+
+/// The last request of an append stream, as far as it tells whether the stream gets anywhere.
+#[derive(Default)]
+struct LastSent(Option<(Option<LogId>, Option<LogId>)>);
+
+impl LastSent {
+    /// Whether a request says what the last one said, which had no entries either. openraft does so without end where the
+    /// entries that are due have been purged: only an error has it send a snapshot.
+    fn is_stuck_with(&mut self, request: &AppendEntriesRequest<TypeConfig>) -> bool {
+        let says = request.entries.is_empty().then_some((request.prev_log_id, request.leader_commit));
+        let is_stuck = says.is_some() && self.0 == says;
+        self.0 = says;
+        is_stuck
+    }
+}
+
 /// The answers on an append stream, with an eye on whether any is overdue.
 struct Answers {
     inbound: tonic::Streaming<v1::AppendResponse>,
-    sent: Arc<AtomicU64>,
+    sent: Arc<Sent>,
     received: u64,
     to: NodeId,
     deadline: Duration,
@@ -340,6 +371,11 @@ impl Answers {
         let mut owed_before = false;
         loop {
             match tokio::time::timeout(self.deadline, self.inbound.next()).await {
+                Ok(None) if self.sent.is_stuck.load(Ordering::Relaxed) => {
+                    self.done = true;
+                    let reason = format!("the log no longer holds what node {} has to be sent", self.to);
+                    return Some((Err(unreachable(reason)), self));
+                }
                 Ok(None) => return None,
                 Ok(Some(Ok(response))) => {
                     self.received += 1;
@@ -358,7 +394,7 @@ impl Answers {
                         let reason = format!("node {} owes an answer for {:?}", self.to, self.deadline);
                         return Some((Err(unreachable(reason)), self));
                     }
-                    owed_before = self.sent.load(Ordering::Relaxed) > self.received;
+                    owed_before = self.sent.count.load(Ordering::Relaxed) > self.received;
                 }
             }
         }
@@ -456,5 +492,29 @@ impl NetBackoff<TypeConfig> for Peer {
     fn backoff(&self) -> Option<Backoff> {
         let last = BACKOFF[BACKOFF.len() - 1];
         Some(Backoff::new(BACKOFF.into_iter().chain(std::iter::repeat(last))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::to_log_id;
+    use crate::wal::LogPosition;
+
+    #[test]
+    fn a_stream_that_says_the_same_again_without_entries_is_stuck() {
+        let at = |index| Some(to_log_id(LogPosition { term: 1, node: 1, index }));
+        let request = |prev_log_id, leader_commit| AppendEntriesRequest {
+            vote: Vote::new_committed(1, 1),
+            prev_log_id,
+            entries: Vec::new(),
+            leader_commit,
+        };
+        let mut last = LastSent::default();
+        assert!(!last.is_stuck_with(&request(None, None)));
+        assert!(last.is_stuck_with(&request(None, None)));
+        assert!(!last.is_stuck_with(&request(at(7), at(5))), "from elsewhere");
+        assert!(!last.is_stuck_with(&request(at(7), at(6))), "more is agreed on");
+        assert!(last.is_stuck_with(&request(at(7), at(6))));
     }
 }

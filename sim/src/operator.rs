@@ -1,5 +1,6 @@
 //! Whoever looks after the cluster: adds nodes and takes them out, drains, rebalances, with the calls that `vestibule ctl`
-//! makes. One thing after the other, and each until it has come true.
+//! makes. One thing after the other, and each until it has come true; only for a node that is on its way out nobody waits,
+//! since another may have to go before it can.
 
 use crate::faults::{Kind, Tally};
 use crate::host::address;
@@ -7,7 +8,7 @@ use crate::net::SimConnector;
 use crate::trace::Trace;
 use futures::future::join_all;
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -48,7 +49,11 @@ pub struct Operator {
     is_working: Cell<bool>,
     /// Nodes that are being removed, until somebody took note.
     removed: RefCell<Vec<NodeId>>,
+    /// Nodes that are on their way out.
+    leaving: RefCell<BTreeSet<NodeId>>,
     told: Notify,
+    /// There is one more that leaves.
+    parted: Notify,
 }
 
 impl Operator {
@@ -61,7 +66,9 @@ impl Operator {
             orders: RefCell::default(),
             is_working: Cell::new(false),
             removed: RefCell::default(),
+            leaving: RefCell::default(),
             told: Notify::new(),
+            parted: Notify::new(),
         }
     }
 
@@ -102,7 +109,7 @@ impl Operator {
 
     /// Whether something is not done yet.
     pub fn is_busy(&self) -> bool {
-        self.is_working.get() || !self.orders.borrow().is_empty()
+        self.is_working.get() || !self.orders.borrow().is_empty() || !self.leaving.borrow().is_empty()
     }
 
     /// Nodes of which the directory now says that they are to go; told once.
@@ -114,6 +121,10 @@ impl Operator {
     pub async fn run(&self) {
         let cluster = GrpcCluster::new(self.seeds.clone(), Arc::new(SimConnector::new(self.trace.clone())));
         let admin = Admin::new(cluster.clone());
+        futures::future::join(self.work(&*cluster, &admin), self.see_off(&admin)).await;
+    }
+
+    async fn work(&self, cluster: &dyn Cluster, admin: &Admin) {
         loop {
             let next = self.orders.borrow_mut().pop_front();
             let Some(order) = next else {
@@ -123,9 +134,9 @@ impl Operator {
             self.is_working.set(true);
             self.note(format!("{order:?} begins"));
             match order {
-                Order::Add(node) => self.do_add(&admin, node).await,
-                Order::Remove(node) => self.do_remove(&admin, node).await,
-                Order::Drain(node) => self.do_drain(&admin, node).await,
+                Order::Add(node) => self.do_add(admin, node).await,
+                Order::Remove(node) => self.do_remove(admin, node).await,
+                Order::Drain(node) => self.do_drain(admin, node).await,
                 Order::Rebalance => {
                     self.insist("rebalance", async || admin.rebalance().await).await;
                     self.tally.happened(Kind::Rebalance);
@@ -134,7 +145,7 @@ impl Operator {
                     Ok(()) => self.tally.happened(Kind::AdminTransfer),
                     Err(error) => self.note(format!("{order:?}: {error}")),
                 },
-                Order::Flood(group) => self.do_flood(&*cluster, group).await,
+                Order::Flood(group) => self.do_flood(cluster, group).await,
             }
             self.note(format!("{order:?} is done"));
             self.is_working.set(false);
@@ -164,10 +175,26 @@ impl Operator {
     async fn do_remove(&self, admin: &Admin, node: NodeId) {
         self.insist("remove", async || admin.remove_node(node, false).await).await;
         self.removed.borrow_mut().push(node);
-        while self.insist("look", async || admin.nodes().await).await[&node].state != NodeState::Removed {
+        self.leaving.borrow_mut().insert(node);
+        self.parted.notify_one();
+    }
+
+    /// Looks on until those who leave have left.
+    async fn see_off(&self, admin: &Admin) {
+        loop {
+            if self.leaving.borrow().is_empty() {
+                self.parted.notified().await;
+            }
+            let nodes = self.insist("look", async || admin.nodes().await).await;
+            let has_left = |node: &NodeId| nodes[node].state == NodeState::Removed;
+            let left: Vec<NodeId> = self.leaving.borrow().iter().copied().filter(has_left).collect();
+            for node in left {
+                self.leaving.borrow_mut().remove(&node);
+                self.tally.happened(Kind::RemoveNode);
+                self.note(format!("node {node} has left"));
+            }
             sleep(PAUSE).await;
         }
-        self.tally.happened(Kind::RemoveNode);
     }
 
     /// Asks for the same again and again, many times at once, of which the engine refuses every one.

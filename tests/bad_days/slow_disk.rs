@@ -31,6 +31,15 @@ fn median(crowd: &Crowd) -> Duration {
     times[HOLDS / 2]
 }
 
+/// Tells the load to stop when it is dropped.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 /// Has the group write long commands to its log, which it then refuses, until it is told to stop. Counts them.
 fn load(cluster: &Cluster, showtime: &str, is_over: &AtomicBool, count: &AtomicUsize) {
     let (group, showtime): (u64, ShowtimeId) = (group_of(showtime), showtime.parse().expect("a showtime's id"));
@@ -88,12 +97,13 @@ fn a_slow_disk_of_one_follower_slows_nobody_and_ends_nobody() {
     let span = Duration::from_secs(often(45, 150) as u64);
     let (is_over, count) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
+        // The load ends with this scope, however that is left.
+        let _over = Over(&is_over);
         scope.spawn(|| load(&cluster, &showtime, &is_over, &count));
         let began = Instant::now();
         while began.elapsed() < span {
             crowd.goes_on(5);
         }
-        is_over.store(true, Ordering::SeqCst);
     });
     let says = std::fs::read_to_string(cluster.node_log(slow)).unwrap_or_default();
     assert!(cluster.node(slow).is_running(), "the node with the slow disk ended: {says}");

@@ -14,7 +14,7 @@ pub(crate) struct SeenNode {
     pub(crate) address: String,
     /// Whether it has just said how it is.
     pub(crate) answers: bool,
-    /// Whether its clock is right and its disk has room, so that it may lead.
+    /// Whether its clock is right, and its disk has room and is not slow, so that it may lead.
     pub(crate) is_fit: bool,
     /// Whether it has said that its disk is full, so that nothing more may be put there.
     pub(crate) is_full: bool,
@@ -33,6 +33,18 @@ pub(crate) struct Led {
     pub(crate) last_log_index: u64,
     /// What each other member is known to have.
     pub(crate) matched: BTreeMap<NodeId, u64>,
+}
+
+/// How long a sync of the log takes, in microseconds, on a node that may be slow.
+const SLOW_SYNC_MICROS: u64 = 50_000;
+/// How many times as long as on the quickest node: what slows all disks alike makes none of them worse than the others.
+const SLOW_SYNC_RATIO: u64 = 4;
+
+/// Nodes whose disks are so slow beside the others' that what they lead suffers.
+fn slow_nodes(reports: &BTreeMap<NodeId, v1::StatusResponse>) -> BTreeSet<NodeId> {
+    let quickest = reports.values().map(|report| report.log_sync_micros).min().unwrap_or_default();
+    let limit = quickest.saturating_mul(SLOW_SYNC_RATIO).max(SLOW_SYNC_MICROS);
+    reports.iter().filter(|(_, report)| report.log_sync_micros > limit).map(|(node, _)| *node).collect()
 }
 
 /// Entries that a learner may be behind and still become a voter.
@@ -76,6 +88,7 @@ impl View {
         group_count: u32,
         directory_applied: u64,
     ) -> Self {
+        let slow = slow_nodes(reports);
         let seen_node = |record: vestibule_engine::NodeRecord| {
             let report = reports.get(&record.node.0);
             let seen = SeenNode {
@@ -84,7 +97,8 @@ impl View {
                 address: record.address,
                 answers: report.is_some(),
                 is_full: report.is_some_and(|report| report.disk_full),
-                is_fit: report.is_some_and(|report| !report.clock_is_wild && !report.disk_full),
+                is_fit: report.is_some_and(|report| !report.clock_is_wild && !report.disk_full)
+                    && !slow.contains(&record.node.0),
             };
             (record.node.0, seen)
         };
@@ -151,4 +165,22 @@ fn led(leader: NodeId, status: &v1::GroupStatus) -> Option<Led> {
         last_log_index: status.last_log_index,
         matched,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_is_slow_beside_others_only() {
+        let slow = |syncs: &[u64]| {
+            let report = |log_sync_micros| v1::StatusResponse { log_sync_micros, ..v1::StatusResponse::default() };
+            slow_nodes(&(1..).zip(syncs.iter().map(|micros| report(*micros))).collect())
+        };
+        assert!(slow(&[]).is_empty());
+        assert!(slow(&[300, 900, 49_000]).is_empty());
+        assert_eq!(slow(&[300, 900, 51_000]), BTreeSet::from([3]));
+        assert!(slow(&[100_000, 120_000, 390_000]).is_empty(), "all are slow");
+        assert_eq!(slow(&[100_000, 120_000, 410_000]), BTreeSet::from([3]));
+    }
 }

@@ -152,6 +152,8 @@ pub struct WalStats {
     pub bytes: u64,
     /// Nanoseconds spent in syncs.
     pub sync_nanos: u64,
+    /// Nanoseconds that a sync takes: a mean in which each counts an eighth less than the next.
+    pub sync_mean_nanos: u64,
     /// Segments begun.
     pub segments: u64,
 }

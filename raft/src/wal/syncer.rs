@@ -303,7 +303,7 @@ impl Syncer {
                 synced?;
             }
         }
-        let sync_nanos = before_sync.elapsed().as_nanos();
+        let sync_nanos = u64::try_from(before_sync.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.shared.instruments.sync.observe_duration(before_sync.elapsed());
         self.shared.instruments.records.observe(records.len() as u64);
         self.head.offset += self.frame.len() as u64;
@@ -312,7 +312,8 @@ impl Syncer {
         stats.frames += 1;
         stats.records += records.len() as u64;
         stats.bytes += self.frame.len() as u64;
-        stats.sync_nanos += u64::try_from(sync_nanos).unwrap_or(u64::MAX);
+        stats.sync_nanos = stats.sync_nanos.saturating_add(sync_nanos);
+        stats.sync_mean_nanos = stats.sync_mean_nanos - stats.sync_mean_nanos / 8 + sync_nanos / 8;
         Ok(placed)
     }
 
