@@ -168,7 +168,7 @@ impl Host {
             .map_err(|error| StartError::Raft(error.to_string()))?;
         let group = Group::start(id, raft, state, self);
         self.groups.insert(group.clone());
-        tokio::spawn(tend(group, self.config.snapshot_entries / 5, self.fail.clone()));
+        tokio::spawn(self.clone().tend(group));
         Ok(())
     }
 
@@ -316,6 +316,45 @@ impl Host {
         }
     }
 
+    /// Looks after a group while it runs: purges its log behind the snapshots that openraft declares, and tells the node
+    /// when its Raft has failed. One that was stopped on purpose has not.
+    async fn tend(mut self, group: Arc<Group>) {
+        let keep = self.config.snapshot_entries / 5;
+        let mut metrics = group.raft.metrics();
+        let mut asked = None;
+        let reason = loop {
+            let (snapshot, purged) = {
+                let metrics = metrics.borrow_watched();
+                match &metrics.running_state {
+                    Err(Fatal::Stopped) => return,
+                    Err(fatal) => break fatal.to_string(),
+                    Ok(()) => {}
+                }
+                (metrics.snapshot.map(|last| last.index), metrics.purged.map(|last| last.index))
+            };
+            let due = purge_due(snapshot, purged, keep).filter(|due| asked < Some(*due));
+            // A Raft that takes no requests any more says so in its metrics, or has dropped them.
+            if let Some(upto) = due
+                && group.raft.trigger().purge_log(upto).await.is_ok()
+            {
+                asked = Some(upto);
+            }
+            let changed = tokio::select! {
+                changed = metrics.changed() => changed,
+                () = self.stop.stopped() => return,
+            };
+            if changed.is_err() {
+                match &metrics.borrow_watched().running_state {
+                    Err(Fatal::Stopped) => return,
+                    Err(fatal) => break fatal.to_string(),
+                    // Whoever ends without a word has panicked.
+                    Ok(()) => break "it panicked".to_owned(),
+                }
+            }
+        };
+        self.fail.send_replace(Some(format!("{} stopped: {reason}", group.id)));
+    }
+
     /// Stops the groups and closes the files.
     pub(crate) async fn close(&self) -> io::Result<()> {
         let stops = self.groups.all().into_iter().map(|group| async move {
@@ -332,40 +371,6 @@ impl Host {
 
 /// Entries that a purge is worth while for.
 const PURGE_LEN_MIN: u64 = 256;
-
-/// Looks after a group while it runs: purges its log behind the snapshots that openraft declares, and tells the node when
-/// its Raft has failed. One that was stopped on purpose has not.
-async fn tend(group: Arc<Group>, keep: u64, fail: watch::Sender<Option<String>>) {
-    let mut metrics = group.raft.metrics();
-    let mut asked = None;
-    let reason = loop {
-        let (snapshot, purged) = {
-            let metrics = metrics.borrow_watched();
-            match &metrics.running_state {
-                Err(Fatal::Stopped) => return,
-                Err(fatal) => break fatal.to_string(),
-                Ok(()) => {}
-            }
-            (metrics.snapshot.map(|last| last.index), metrics.purged.map(|last| last.index))
-        };
-        let due = purge_due(snapshot, purged, keep).filter(|due| asked < Some(*due));
-        // A Raft that takes no requests any more says so in its metrics, or has dropped them.
-        if let Some(upto) = due
-            && group.raft.trigger().purge_log(upto).await.is_ok()
-        {
-            asked = Some(upto);
-        }
-        if metrics.changed().await.is_err() {
-            match &metrics.borrow_watched().running_state {
-                Err(Fatal::Stopped) => return,
-                Err(fatal) => break fatal.to_string(),
-                // Whoever ends without a word has panicked.
-                Ok(()) => break "it panicked".to_owned(),
-            }
-        }
-    };
-    fail.send_replace(Some(format!("{} stopped: {reason}", group.id)));
-}
 
 /// Up to where a log can be purged behind a snapshot that ends at entry `snapshot`: the last `keep` entries of it stay, for
 /// members that are a little behind; nothing while that is not worth a purge.
