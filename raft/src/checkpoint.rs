@@ -803,7 +803,10 @@ impl Checkpointer {
             receiving.meta.add(&key, &sealed);
             changes.push((key, Some(sealed)));
         }
-        self.store.write(&namespace(receiving.group, receiving.slot), changes).await?;
+        // The last page of a snapshot may have no rows.
+        if !changes.is_empty() {
+            self.store.write(&namespace(receiving.group, receiving.slot), changes).await?;
+        }
         Ok(receiving)
     }
 

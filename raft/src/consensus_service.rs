@@ -5,7 +5,7 @@ use crate::hosting::Host;
 use crate::snapshot;
 use crate::state_machine::{Snapshot, SnapshotHandle};
 use crate::steps;
-use crate::transport::{CLUSTER_KEY, FROM_INCARNATION_KEY, FROM_KEY, TO_INCARNATION_KEY, TO_KEY};
+use crate::transport::{CLUSTER_KEY, FROM_ADDRESS_KEY, FROM_INCARNATION_KEY, FROM_KEY, TO_INCARNATION_KEY, TO_KEY};
 use crate::types::{NodeId, SnapshotMeta};
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
@@ -43,7 +43,11 @@ impl ConsensusService {
             self.host.roster.check_meant(meant)?;
         }
         match (from.parse(), incarnation(FROM_INCARNATION_KEY)) {
-            (Ok(from), Some(incarnation)) => self.host.roster.check_caller(from, incarnation).map(|()| from),
+            (Ok(from), Some(incarnation)) => {
+                self.host.roster.check_caller(from, incarnation)?;
+                self.host.roster.hear_of(from, value(FROM_ADDRESS_KEY));
+                Ok(from)
+            }
             _ => Err(Status::invalid_argument("the caller does not say who it is")),
         }
     }

@@ -319,7 +319,7 @@ impl Host {
     /// Looks after a group while it runs: purges its log behind the snapshots that openraft declares, and tells the node
     /// when its Raft has failed. One that was stopped on purpose has not.
     async fn tend(mut self, group: Arc<Group>) {
-        let keep = self.config.snapshot_entries / 5;
+        let entries = self.config.snapshot_entries;
         let mut metrics = group.raft.metrics();
         let mut asked = None;
         let reason = loop {
@@ -332,7 +332,7 @@ impl Host {
                 }
                 (metrics.snapshot.map(|last| last.index), metrics.purged.map(|last| last.index))
             };
-            let due = purge_due(snapshot, purged, keep).filter(|due| asked < Some(*due));
+            let due = purge_due(snapshot, purged, entries).filter(|due| asked < Some(*due));
             // A Raft that takes no requests any more says so in its metrics, or has dropped them.
             if let Some(upto) = due
                 && group.raft.trigger().purge_log(upto).await.is_ok()
@@ -369,15 +369,12 @@ impl Host {
     }
 }
 
-/// Entries that a purge is worth while for.
-const PURGE_LEN_MIN: u64 = 256;
-
-/// Up to where a log can be purged behind a snapshot that ends at entry `snapshot`: the last `keep` entries of it stay, for
-/// members that are a little behind; nothing while that is not worth a purge.
-fn purge_due(snapshot: Option<u64>, purged: Option<u64>, keep: u64) -> Option<u64> {
-    let upto = snapshot?.checked_sub(keep)?;
+/// Up to where a log can be purged behind a snapshot that ends at entry `snapshot`. With one declared every `entries` entries,
+/// the last fifth of so many stays, for members that are a little behind; nothing goes while it is less than a twentieth.
+fn purge_due(snapshot: Option<u64>, purged: Option<u64>, entries: u64) -> Option<u64> {
+    let upto = snapshot?.checked_sub(entries / 5)?;
     let left = purged.map_or(0, |purged| purged + 1);
-    (upto + 1 >= left + PURGE_LEN_MIN).then_some(upto)
+    (upto + 1 >= left + (entries / 20).max(1)).then_some(upto)
 }
 
 #[cfg(test)]
@@ -386,13 +383,14 @@ mod tests {
 
     #[test]
     fn a_log_is_purged_behind_a_snapshot_once_it_is_worth_it() {
-        assert_eq!(purge_due(None, None, 10), None);
-        assert_eq!(purge_due(Some(264), None, 10), None);
-        assert_eq!(purge_due(Some(265), None, 10), Some(255));
-        assert_eq!(purge_due(Some(9), None, 10), None);
-        assert_eq!(purge_due(Some(265), Some(0), 10), None);
-        assert_eq!(purge_due(Some(1_000), Some(733), 10), Some(990));
-        assert_eq!(purge_due(Some(1_000), Some(735), 10), None);
-        assert_eq!(purge_due(Some(1_000), Some(999), 10), None);
+        assert_eq!(purge_due(None, None, 5_000), None);
+        assert_eq!(purge_due(Some(1_248), None, 5_000), None);
+        assert_eq!(purge_due(Some(1_249), None, 5_000), Some(249));
+        assert_eq!(purge_due(Some(999), None, 5_000), None);
+        assert_eq!(purge_due(Some(1_249), Some(0), 5_000), None);
+        assert_eq!(purge_due(Some(5_000), Some(3_750), 5_000), Some(4_000));
+        assert_eq!(purge_due(Some(5_000), Some(3_751), 5_000), None);
+        assert_eq!(purge_due(Some(5_000), Some(4_500), 5_000), None);
+        assert_eq!(purge_due(Some(20), Some(15), 20), Some(16));
     }
 }

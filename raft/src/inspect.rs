@@ -23,6 +23,8 @@ pub struct GroupView {
     pub applied: Option<LogPosition>,
     /// Who votes, as far as is known here.
     pub voters: BTreeSet<NodeId>,
+    /// The sets of voters of which each has to agree with a majority: one, or two while they change.
+    pub quorums: Vec<BTreeSet<NodeId>>,
     /// The last vote that was acknowledged as being on disk.
     pub promised: Option<Ballot>,
 }
@@ -63,6 +65,7 @@ fn view(group: &Group) -> GroupView {
         committed: metrics.local_committed.as_ref().map(to_position),
         applied: applied.as_ref().map(to_position),
         voters: metrics.membership_config.membership().voter_ids().collect(),
+        quorums: metrics.membership_config.membership().get_joint_config().clone(),
         promised: group.log.promised(),
     }
 }

@@ -313,7 +313,7 @@ impl Node {
         let roster = Arc::new(Roster::new(config.id, incarnation, &config.peers));
         // Below what an election takes: the lease and the wait after it.
         let deadline = config.timing.election_max.mul_f64(0.8);
-        let peers = Peers::new(&config.cluster, roster.clone(), seams.connector.clone(), deadline);
+        let peers = Peers::new(&config.cluster, &config.address, roster.clone(), seams.connector.clone(), deadline);
         let peers = peers.map_err(|error| StartError::Config(error.to_string()))?.measured(instruments.clone());
         let peers = Arc::new(peers);
 

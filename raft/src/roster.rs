@@ -120,6 +120,18 @@ impl Roster {
         }
     }
 
+    /// Notes where a caller that was let in says that it listens, unless an address of it is known.
+    pub(crate) fn hear_of(&self, node: NodeId, address: &str) {
+        if self.read().get(&node).is_some_and(|known| !known.address.is_empty()) {
+            return;
+        }
+        let mut nodes = self.write();
+        let known = nodes.entry(node).or_default();
+        if known.address.is_empty() {
+            address.clone_into(&mut known.address);
+        }
+    }
+
     /// Refuses a call that was meant for an earlier life of this node. Its data is gone, and so must it be.
     pub(crate) fn check_meant(&self, incarnation: u128) -> Result<(), Status> {
         if incarnation == self.incarnation {
@@ -183,6 +195,18 @@ mod tests {
         assert!(roster.check_caller(2, 22).is_ok());
         assert_eq!(roster.registered(2), Some(22));
         assert_eq!(roster.address(2).as_deref(), Some("host-2:1"));
+    }
+
+    #[test]
+    fn a_caller_is_believed_where_it_listens_until_the_directory_says_so() {
+        let roster = Roster::new(1, 10, &BTreeMap::from([(2, "b:1".to_owned())]));
+        roster.hear_of(2, "c:1");
+        roster.hear_of(3, "d:1");
+        roster.hear_of(3, "e:1");
+        assert_eq!(roster.address(2).as_deref(), Some("b:1"));
+        assert_eq!(roster.address(3).as_deref(), Some("d:1"));
+        roster.update(&[record(3, 30, NodeState::Active)]);
+        assert_eq!(roster.address(3).as_deref(), Some("host-3:1"));
     }
 
     #[test]

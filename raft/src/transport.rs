@@ -46,6 +46,9 @@ pub const MESSAGE_LEN_MAX: usize = 64 << 20;
 pub(crate) const CLUSTER_KEY: &str = "vestibule-cluster";
 /// Metadata of every call between nodes: who calls.
 pub(crate) const FROM_KEY: &str = "vestibule-from";
+/// Metadata of every call between nodes: where the caller listens. A node that has lost what it knew of the cluster comes to
+/// its peers by that.
+pub(crate) const FROM_ADDRESS_KEY: &str = "vestibule-from-address";
 /// Metadata of every call between nodes: who is meant.
 pub(crate) const TO_KEY: &str = "vestibule-to";
 /// Metadata of every call between nodes: which life of its data the caller lives, in hexadecimal.
@@ -76,6 +79,7 @@ fn hexadecimal(incarnation: u128) -> MetadataValue<Ascii> {
 /// Connections to the peers of a node, shared by its groups.
 pub struct Peers {
     cluster: MetadataValue<Ascii>,
+    address: MetadataValue<Ascii>,
     roster: Arc<Roster>,
     connector: Arc<dyn Connector>,
     /// How long a peer may take to answer.
@@ -93,15 +97,17 @@ enum Lane {
 }
 
 impl Peers {
-    /// Connections to the nodes of `roster`, which are of `cluster`, made as they are needed.
+    /// Connections to the nodes of `roster`, which are of `cluster`, made as they are needed; for the node at `address`.
     pub(crate) fn new(
         cluster: &str,
+        address: &str,
         roster: Arc<Roster>,
         connector: Arc<dyn Connector>,
         deadline: Duration,
     ) -> Result<Self, tonic::metadata::errors::InvalidMetadataValue> {
         let (channels, instruments) = (Mutex::default(), Arc::default());
-        Ok(Self { cluster: cluster.parse()?, roster, connector, deadline, channels, instruments })
+        let (cluster, address) = (cluster.parse()?, address.parse()?);
+        Ok(Self { cluster, address, roster, connector, deadline, channels, instruments })
     }
 
     /// Notes how long snapshots take.
@@ -265,6 +271,7 @@ impl Peer {
         let metadata = request.metadata_mut();
         metadata.insert(CLUSTER_KEY, self.peers.cluster.clone());
         metadata.insert(FROM_KEY, self.peers.roster.own().into());
+        metadata.insert(FROM_ADDRESS_KEY, self.peers.address.clone());
         metadata.insert(TO_KEY, self.to.into());
         metadata.insert(FROM_INCARNATION_KEY, hexadecimal(self.peers.roster.incarnation()));
         if let Some(incarnation) = self.peers.roster.registered(self.to) {

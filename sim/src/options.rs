@@ -205,6 +205,12 @@ impl Options {
         options.market.methods.truncate(options.showtimes);
         let longest = usize::try_from(options.segment_len / 2).unwrap_or(usize::MAX);
         options.tuning = Tuning::draw(&mut Dice::new(seed, "tuning"), longest);
+        options.faults.draw_edge(seed);
+        if options.faults.edge.is_some() {
+            // The more often logs are purged and snapshots sent, the sooner it is passed.
+            options.snapshot_entries = 20;
+            options.segment_len = 128 << 10;
+        }
         if options.faults.kinds().any(|kind| kind == Kind::Overload) {
             // Otherwise nothing is too much.
             options.tuning.proposals.len_max = options.tuning.proposals.len_max.min(20);

@@ -329,22 +329,25 @@ impl Plant {
         self.groups().into_iter().filter_map(|group| Some((group, term(group)?))).collect()
     }
 
-    /// Whether a node may lose something that it stored: for each group that it votes in, the others that serve it are still
-    /// a majority of its voters.
+    /// Whether a node may lose something that it stored: of every set of voters that has to agree, or is going to, the others
+    /// that serve are still a majority.
     pub fn may_lose_storage(&self, node: NodeId) -> bool {
         let Some(running) = self.machines[&node].node() else { return false };
+        let placements = self.directory().1;
         // A group that waits for a peer's checkpoint does not say who votes in it.
-        let waits = self.directory().1.iter().any(|(group, placement)| {
+        let waits = placements.iter().any(|(group, placement)| {
             placement.voters.iter().any(|voter| voter.0 == node) && running.view(*group).is_none()
         });
         !waits
             && running.hosted().into_iter().all(|group| {
                 let views = self.views(group);
-                // Whoever has come farthest knows best who votes.
-                let known = views.values().max_by_key(|view| view.applied.map(|applied| applied.index));
-                let Some(voters) = known.map(|view| view.voters.clone()) else { return false };
-                let others = voters.iter().filter(|voter| **voter != node && views.contains_key(voter)).count();
-                others > voters.len() / 2
+                let wanted = placements.get(&group).map(|placement| &placement.voters);
+                let wanted = wanted.map(|voters| voters.iter().map(|voter| voter.0).collect::<BTreeSet<NodeId>>());
+                let quorums = views.values().flat_map(|view| view.quorums.iter().cloned());
+                quorums.chain(wanted).filter(|voters| voters.contains(&node)).all(|voters| {
+                    let others = voters.iter().filter(|voter| **voter != node && views.contains_key(voter)).count();
+                    others > voters.len() / 2
+                })
             })
     }
 

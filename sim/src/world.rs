@@ -29,6 +29,8 @@ use vestibule_raft::types::{NodeId, to_position};
 const OPENING_MAX: Duration = Duration::from_secs(60);
 /// How long each kind of fault may take to come once.
 const CHAOS_MAX: Duration = Duration::from_secs(120);
+/// How long something may take to end at the edge that a run is about. It is not void without: that edge may not be passed.
+const EDGE_MAX: Duration = Duration::from_secs(40);
 /// How few answered calls make a run void.
 const OPERATIONS_MIN: u64 = 40;
 /// The same for calls over HTTP.
@@ -127,6 +129,7 @@ impl World {
         self.shop.set_stage(Stage::Selling);
         let (start, chaos) = (self.plant.elapsed(), self.options.chaos);
         while self.plant.elapsed() < start + chaos
+            || self.faults.misses_edge(&self.plant) && self.plant.elapsed() < start + EDGE_MAX
             || (!self.faults.are_complete(&self.plant)
                 || self.operations() < OPERATIONS_MIN
                 || self.visits_answered() < VISITS_MIN)
@@ -294,7 +297,7 @@ impl World {
         Ok(())
     }
 
-    /// Whether all nodes run, every group has a leader, every voter of a group hosts it, and all replicas of it stand at the
+    /// Whether all nodes run, every group has a leader, every voter of a group hosts it and every node the directory, and all replicas of it stand at the
     /// same entry, the last of their logs. Notes the states if so.
     fn is_still(&mut self) -> bool {
         if self.plant.unsettled().is_some() {
@@ -306,6 +309,8 @@ impl World {
         let mut voters: BTreeSet<(GroupId, NodeId)> = BTreeSet::new();
         for id in self.plant.members() {
             let Some(node) = self.plant.machines[&id].node() else { return false };
+            // The directory is everywhere.
+            voters.insert((GroupId::DIRECTORY, id));
             for group in node.hosted() {
                 let Some(state) = node.state(group) else { return false };
                 let (Some(applied), digest) = state.digest() else { return false };

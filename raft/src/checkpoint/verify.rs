@@ -90,14 +90,15 @@ async fn verify_slot(
                 Ok(value) => rows.push(Row { key: key[1..].to_vec(), value: value.to_vec() }),
                 Err(error) => {
                     are_good = false;
-                    report.add(finding(Some(group), Some(&key), error.to_string()));
+                    // Nothing is read from the other slot: a snapshot that was being received, a checkpoint that was being
+                    // cleared, or a damaged one that is kept until a peer's has taken its place.
+                    report.add(Finding { is_damage: is_active, ..finding(Some(group), Some(&key), error.to_string()) });
                 }
             }
         }
     }
     let meta = store.get(name, &META_KEY).await?;
     if !is_active {
-        // A snapshot that was being received, or an old checkpoint that was being cleared: neither is ever read.
         return Ok(());
     }
     let Some(sealed) = meta else {

@@ -68,6 +68,7 @@ mod tests {
             committed: None,
             applied: None,
             voters: [1, 2, 3].into(),
+            quorums: Vec::new(),
             promised: None,
         };
         let last = [(GROUP, LogPosition { term: 1, node: 1, index: last })].into();

@@ -127,6 +127,7 @@ mod tests {
             committed: None,
             applied: None,
             voters: [1, 2, 3].into(),
+            quorums: Vec::new(),
             promised: None,
         };
         let now = NodeLook { life: 1, groups: [(GROUP, view)].into(), last };

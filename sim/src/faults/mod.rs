@@ -10,6 +10,7 @@ pub use tally::Tally;
 use crate::dice::Dice;
 use crate::host::host_name;
 use crate::plant::Plant;
+use crate::power::{EDGES, Edge};
 use crate::trace::Trace;
 use std::fmt;
 use std::time::Duration;
@@ -168,6 +169,26 @@ pub struct Mix {
     pub gap_max: Duration,
     /// What comes at which time, beside that; to a certain node or to any.
     pub script: Vec<(Duration, Kind, Option<NodeId>)>,
+    /// The edge at which nodes and machines mostly end, where they end in the middle of what they write.
+    pub edge: Option<Edge>,
+}
+
+/// Every so many seeds one is about a certain edge, so that many seeds in a row are about each.
+const EDGE_EVERY: u64 = 2;
+
+/// Faults that lead past an edge which is rare without them.
+fn leads_past(edge: Edge) -> &'static [Kind] {
+    match edge {
+        Edge::TruncateWrite => &[Kind::Partition, Kind::PartitionOneWay, Kind::Stall, Kind::Transfer],
+        Edge::SlotClear
+        | Edge::SnapshotPage
+        | Edge::SnapshotFlush
+        | Edge::SnapshotMeta
+        | Edge::SnapshotSwap
+        | Edge::SwapFlush => &[Kind::CheckpointRot, Kind::LongOutage],
+        Edge::StoreAnew => &[Kind::DiskFull],
+        _ => &[],
+    }
 }
 
 impl Mix {
@@ -175,7 +196,22 @@ impl Mix {
     pub fn draw(dice: &mut Dice) -> Self {
         let share = *dice.weighted(&[(0, 1), (10, 4), (25, 4), (60, 1)]);
         let weights = KINDS.iter().filter(|_| dice.percent(share)).map(|(kind, _, weight)| (*kind, *weight)).collect();
-        Self { weights, gap_max: dice.millis(400..=3_000), script: Vec::new() }
+        Self { weights, gap_max: dice.millis(400..=3_000), script: Vec::new(), edge: None }
+    }
+
+    /// Makes the run be about an edge if it is one of those that are.
+    pub fn draw_edge(&mut self, seed: u64) {
+        if !seed.is_multiple_of(EDGE_EVERY) {
+            return;
+        }
+        let turn = usize::try_from(seed / EDGE_EVERY).unwrap_or_default() % EDGES.len();
+        let edge = EDGES[turn].0;
+        self.edge = Some(edge);
+        self.gap_max = self.gap_max.min(Duration::from_millis(1_500));
+        for kind in [Kind::KillInWrite, Kind::PowerCutInWrite].iter().chain(leads_past(edge)) {
+            self.weights.retain(|(known, _)| known != kind);
+            self.weights.push((*kind, 12));
+        }
     }
 
     /// Every kind that comes.
@@ -191,6 +227,9 @@ impl fmt::Display for Mix {
             false => write!(f, "up to {:?} apart:", self.gap_max)?,
         }
         self.weights.iter().try_for_each(|(kind, weight)| write!(f, " {kind}×{weight}"))?;
+        if let Some(edge) = self.edge {
+            write!(f, "; mostly at {edge}")?;
+        }
         for (at, kind, node) in &self.script {
             write!(f, "; at {at:?} {kind}")?;
             if let Some(node) = node {
@@ -245,6 +284,11 @@ impl Faults {
         self.missing(plant).is_empty() && self.mix.script.is_empty() && self.rolling.is_none()
     }
 
+    /// Whether the run is about an edge at which nothing has ended yet.
+    pub fn misses_edge(&self, plant: &Plant) -> bool {
+        self.mix.edge.is_some_and(|edge| !plant.edges().contains_key(&edge))
+    }
+
     /// The kinds of the mix that have not happened.
     pub fn missing(&self, plant: &Plant) -> Vec<Kind> {
         self.mix.kinds().filter(|kind| plant.tally.of(*kind) == 0).collect()
@@ -270,6 +314,7 @@ impl Faults {
         }
         let gap_max = u64::try_from(self.mix.gap_max.as_millis()).unwrap_or(u64::MAX);
         self.next = now + self.dice.millis(1..=gap_max);
+        let misses_edge = self.misses_edge(plant);
         // First each kind once, then as the weights say.
         let is_wanted = |(kind, tried): &&mut (Kind, Option<Duration>)| {
             plant.tally.of(*kind) == 0 && tried.is_none_or(|tried| now >= tried + COMING_PATIENCE)
@@ -280,7 +325,7 @@ impl Faults {
                 *tried = Some(now);
                 *kind
             }
-            None if now >= begun + self.chaos => return,
+            None if now >= begun + self.chaos && !misses_edge => return,
             None => *self.dice.weighted(&self.mix.weights),
         };
         self.strike(kind, None, plant);

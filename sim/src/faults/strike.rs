@@ -1,6 +1,6 @@
 //! How each kind of fault strikes, and how it passes.
 
-use super::{Faults, Kind, Rolling};
+use super::{Faults, Kind, Rolling, leads_past};
 use crate::disk::{Op, STALL};
 use crate::gateway::gateway_name;
 use crate::host::{Machine, Standing, host_name};
@@ -54,7 +54,7 @@ impl Faults {
                 self.later(span, Heal::Boot(node), plant);
                 plant.tally.happened(kind);
             }
-            Kind::KillInWrite | Kind::PowerCutInWrite => self.set_fuse(kind, &machine),
+            Kind::KillInWrite | Kind::PowerCutInWrite => self.set_fuses(kind, &machine, plant),
             Kind::Blackout => {
                 self.note(kind, "all nodes");
                 for node in up {
@@ -271,16 +271,30 @@ impl Faults {
         true
     }
 
-    /// The node, or its machine, is to end in the middle of what it writes.
-    fn set_fuse(&mut self, kind: Kind, machine: &Machine) {
-        let edge = self.dice.percent(75).then(|| self.dice.pick(EDGES).0);
-        let passes = if edge.is_some() { self.dice.within(0..=2) } else { self.dice.within(0..=15) };
+    /// A node, or its machine, is to end in the middle of what it writes: one of those that come past a certain edge, for not
+    /// all of them do, or a given one at whatever edge it passes.
+    fn set_fuses(&mut self, kind: Kind, machine: &Machine, plant: &Plant) {
+        let edge = match self.mix.edge.filter(|_| self.dice.percent(60)) {
+            None => self.dice.percent(75).then(|| self.dice.pick(EDGES).0),
+            wanted => wanted,
+        };
+        let passes_max = match edge {
+            Some(edge) if leads_past(edge).is_empty() => 2,
+            // It is not passed often.
+            Some(_) => 0,
+            None => 15,
+        };
+        let passes = self.dice.within(0..=passes_max);
         let end = if kind == Kind::KillInWrite { End::Process } else { End::Power };
-        let takes_effect = self.dice.percent(50);
+        let fuse = Fuse { edge, passes, takes_effect: self.dice.percent(50), end };
         let place = edge.map_or_else(|| "any edge".to_owned(), |edge| edge.to_string());
-        let when = if takes_effect { "after" } else { "before" };
-        self.note(kind, &format!("{}, {when} {place}, {passes} later", host_name(machine.id)));
-        machine.power.arm(Fuse { edge, passes, takes_effect, end });
+        let when = if fuse.takes_effect { "after" } else { "before" };
+        let whose = if edge.is_some() { "every node".to_owned() } else { host_name(machine.id) };
+        self.note(kind, &format!("{whose}, {when} {place}, {passes} later"));
+        match edge {
+            Some(_) => plant.machines.values().for_each(|machine| machine.power.arm(fuse)),
+            None => machine.power.arm(fuse),
+        }
     }
 
     /// What was to be struck was not there, so all that came of it is a kill.
