@@ -66,6 +66,34 @@ const OPERATIONS: &[&str] = &[
     "UpdateSale",
 ];
 
+/// What has to be answered over HTTP.
+const VISITS: &[&str] = &[
+    "Cancel",
+    "Claim",
+    "DeafEar",
+    "Extend",
+    "Guest",
+    "Hold",
+    "Join",
+    "Leave",
+    "Order",
+    "Organise",
+    "Pay",
+    "Refund",
+    "Release",
+    "Rush",
+    "SeeDraw",
+    "SeeHealth",
+    "SeeHold",
+    "SeeLine",
+    "SeeOrder",
+    "SeeReceipt",
+    "SeeSeats",
+    "SeeTicket",
+    "SlowBody",
+    "SlowHead",
+];
+
 /// What is counted, by the word that `run` prints before it.
 const COUNTED: [&str; 6] = ["answered", "unanswered", "visits", "visits unanswered", "faults", "edges"];
 
@@ -170,7 +198,8 @@ impl Totals {
         let edges = EDGES.iter().map(|(_, name)| ("edges", *name));
         let calls = OPERATIONS.iter().map(|name| ("answered", *name));
         let count = |what: &str, name: &str| self.counts.get(what).and_then(|counts| counts.get(name)).copied();
-        let wanted = kinds.chain(edges).chain(calls);
+        let visits = VISITS.iter().map(|name| ("visits", *name));
+        let wanted = kinds.chain(edges).chain(calls).chain(visits);
         wanted
             .filter(|(what, name)| count(what, name).unwrap_or(0) == 0)
             .map(|(what, name)| format!("{what}: {name}"))
