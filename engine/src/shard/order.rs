@@ -2,11 +2,12 @@
 
 use super::Shard;
 use super::hold::{Hold, count};
+use super::older_payments::failures;
 use crate::group_state::Events;
 use crate::planted::{self, Bug};
 use crate::{
-    Event, ForeignMoney, HoldId, Money, OrderId, OrderState, OrderView, PaymentOutcome, Places, Refusal, ShowtimeId,
-    TicketNumber, UserId,
+    Event, ForeignMoney, HoldId, Money, OrderId, OrderState, OrderView, Places, Refusal, ShowtimeId, TicketNumber,
+    UserId,
 };
 
 /// The most failures that an order remembers, of payments and refunds together.
@@ -36,7 +37,7 @@ pub(super) fn has_many_currencies(order: &OrderView, currency: crate::Currency) 
 /// Whether one more failure would not be remembered. It is answered all the same, and leaves no trace: so it stays
 /// without effect however often it is told. To forget the oldest instead would make news of that one when told again.
 pub(super) fn forgets_failures(order: &OrderView) -> bool {
-    order.payments.iter().filter(|payment| payment.outcome == PaymentOutcome::Failed).count() >= FAILURES_MAX
+    failures(&order.payments) >= FAILURES_MAX
 }
 
 /// Money of this currency that has to go back and has not.
