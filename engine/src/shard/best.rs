@@ -498,6 +498,12 @@ impl Showtime {
                 runs.check(|stretch| wish.best_of(&wish.house.by_distance[stretch], quantity, spare_alone, false))?;
             }
         }
+        let categories = (0..self.seats.counts.len()).map(|category| Some(category as u16));
+        for category in std::iter::once(None).chain(categories) {
+            if self.free_room(category) != self.count_free_room(category) {
+                return Err(format!("of category {category:?} other seats are free than remembered"));
+            }
+        }
         Ok(())
     }
 
@@ -518,6 +524,18 @@ impl Showtime {
 
     /// How many seats of a category anybody may have who asks for nothing special, and the most of them side by side.
     pub(crate) fn free_room(&self, category: Option<u16>) -> (u32, u32) {
+        self.seats.free_room(category).unwrap_or_else(|| self.count_free_room(category))
+    }
+
+    /// Looks at the stretches that changed since what is free of a category was asked for, before it is again.
+    pub(crate) fn refresh_free_room(&mut self, category: Option<u16>) {
+        let mut room = self.seats.take_free_room(category);
+        let wish = Wish::new(self, 1, category);
+        room.refresh(|stretch| wish.room_in(&wish.house.by_distance[stretch]));
+        self.seats.put_free_room(category, room);
+    }
+
+    fn count_free_room(&self, category: Option<u16>) -> (u32, u32) {
         let wish = Wish::new(self, 1, category);
         let rooms = wish.stretches().map(|stretch| wish.room_in(stretch));
         rooms.fold((0, 0), |(count, longest), (more, run)| (count + more, longest.max(run)))

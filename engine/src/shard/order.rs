@@ -148,7 +148,7 @@ impl Shard {
         }
         let showtime = self.showtimes.get(&order.showtime).ok_or("the seats were gone")?;
         let fits = |&(area, count): &(crate::AreaId, u32)| {
-            showtime.areas.get(usize::from(area.0)).is_some_and(|counts| counts.available() >= count)
+            usize::from(area.0) < showtime.areas.len() && showtime.free_places(area) >= count
         };
         let are_free = showtime.in_the_way(&order.places.seats, order.channel.as_deref()).is_empty();
         if !are_free || !order.places.areas.iter().all(fits) {

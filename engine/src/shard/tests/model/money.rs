@@ -279,7 +279,7 @@ impl Model {
     fn is_all_free(&self, order: &OrderView) -> bool {
         let id = order.showtime;
         self.in_the_way(id, &order.places.seats, order.channel.as_ref()).is_empty()
-            && order.places.areas.iter().all(|(area, count)| *count <= self.area(id, *area).available())
+            && order.places.areas.iter().all(|(area, count)| *count <= self.free_places(id, *area))
     }
 
     /// Whether its buyer may have so many seats more.
