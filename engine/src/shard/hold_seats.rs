@@ -84,7 +84,10 @@ impl Shard {
             }
         }
 
-        if let SeatChoice::Best(best) = &ask.choice {
+        if let SeatChoice::Best(best) = &ask.choice
+            && !best.accessible
+            && !best.companion
+        {
             self.showtime_mut(ask.showtime).remember_best(best.quantity);
         }
         let showtime = self.showtime(ask.showtime)?;
