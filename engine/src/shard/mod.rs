@@ -105,7 +105,8 @@ impl Shard {
                 self.state.reply(request, result)
             }
         };
-        self.state.forget();
+        self.state.forget_requests();
+        self.state.forget_events();
         reply
     }
 
@@ -231,7 +232,7 @@ impl StateMachine for Shard {
     fn apply(&mut self, at: Timestamp, batch: &[Envelope<ShardCommand>]) -> Vec<Reply> {
         self.state.advance(at);
         self.settle();
-        self.state.forget();
+        self.state.forget_events();
         batch.iter().map(|envelope| self.apply_one(envelope)).collect()
     }
 

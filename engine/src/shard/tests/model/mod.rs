@@ -142,6 +142,7 @@ impl Model {
         self.settle();
         self.forget();
         if let Some(reply) = self.answer_again(envelope) {
+            self.forget_requests();
             return reply;
         }
         self.offers_left = 3;
@@ -150,6 +151,7 @@ impl Model {
         self.settle();
         let reply = Reply { result, replayed: false };
         self.remember(envelope, &reply);
+        self.forget_requests();
         self.forget();
         reply
     }
