@@ -32,6 +32,39 @@ fn freed_seats_go_to_the_first_entry_they_satisfy() {
     "#]]);
 }
 
+/// Three at a time under test. What is still to be offered is for nobody else: not for who comes to the line, nor for an order
+/// that is paid late.
+#[test]
+fn much_that_comes_free_is_offered_in_steps() {
+    check(expect![[r#"
+        0s org sale passthrough waitlist=yes perhold=8 perbuyer=8 hold=100s total=100s
+        0s ann hold A1 A2 A3 A4 A5 A6 A7 A8
+        0s bob hold B1 B2 B3 B4 B5 B6 B7 B8
+        0s bob order h2
+        0s bob cancel o1
+        0s ivy hold B1 B2 B3 B4 B5 B6 B7 B8
+        0s cat hold floor x8
+        0s dan hold floor x2
+        1s eve waitlist 1 category=front
+        1s fay waitlist 1 category=front
+        1s gus waitlist 1 category=front
+        1s hal waitlist 1 category=front
+        1s joe waitlist 1 category=front
+        2s ann release h1
+        2s joe show w5
+        2s kim hold A8
+        2s kim hold best 1
+        2s kim waitlist 1 category=front
+        2s ivy release h3
+        2s kim hold B8
+        2s org restart
+        2s kim hold A8
+        3s joe show w5
+        3s kim show w6
+        3s kim hold A8
+    "#]]);
+}
+
 #[test]
 fn declined_and_expired_offers_go_on() {
     check(expect![[r#"
