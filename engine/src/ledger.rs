@@ -102,7 +102,7 @@ impl Ledger {
     fn has_had_its_time(&self, number: u64, at: Timestamp, bounds: Bounds) -> bool {
         let Bounds { now, age_max, count_max, bytes_max } = bounds;
         let is_over = self.records.next() - number > count_max || self.records.bytes_from(number) > bytes_max;
-        !(at + age_max > now && !is_over)
+        at + age_max <= now || is_over
     }
 
     /// Forgets what has had its time, oldest first, as much as one command does.
