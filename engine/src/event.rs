@@ -300,7 +300,7 @@ pub enum Event {
         /// How much went back.
         amount: Money,
     },
-    /// `payments.refund.failed`: it is still due.
+    /// `payments.refund.failed`: it is still due, or, when it had been told as refunded, due again.
     RefundFailed {
         /// Of which order.
         order: OrderId,

@@ -1,7 +1,7 @@
 //! What both machines have in common: the clock, the remembered requests, the event log and the bounds.
 
 use crate::journal::{Journal, Sink};
-use crate::ledger::{Fingerprint, Ledger};
+use crate::ledger::{Bounds, Fingerprint, Ledger};
 use crate::record_log::RecordLog;
 use crate::row::{CorruptRow, Row, RowWriter, row_key, row_value};
 use crate::{
@@ -155,11 +155,23 @@ impl GroupState {
         self.header_dirty = true;
     }
 
-    /// Forgets what is too old or too much. To be called once everything due at this time has happened and again after
-    /// each command, so that what is left, and which sinks lapse, does not depend on how a batch was cut.
-    pub(crate) fn forget(&mut self) {
+    /// What is remembered of requests now.
+    fn request_bounds(&self) -> Bounds {
         let limits = &self.limits;
-        self.ledger.forget(self.now, limits.request_age_max, limits.requests_max, limits.request_bytes_max());
+        let (count_max, bytes_max) = (limits.requests_max, limits.request_bytes_max());
+        Bounds { now: self.now, age_max: limits.request_age_max, count_max, bytes_max }
+    }
+
+    /// Forgets some of the requests that are too old or too many. To be called once a command, and only then: how many there
+    /// are does not depend on how a batch was cut.
+    pub(crate) fn forget_requests(&mut self) {
+        self.ledger.forget(self.request_bounds());
+    }
+
+    /// Forgets events that are too old or too many. To be called once everything due at this time has happened and again after
+    /// each command, so that what is left, and which sinks lapse, does not depend on how a batch was cut.
+    pub(crate) fn forget_events(&mut self) {
+        let limits = &self.limits;
         self.journal.forget(self.now, limits.event_age_min);
         while self.journal.is_over(limits.events_max, limits.event_bytes_max()) {
             for (sink, acknowledged) in self.journal.drop_oldest_page() {
@@ -176,7 +188,7 @@ impl GroupState {
         write_body(&mut self.scratch);
         let hash: [u8; 32] = Sha256::digest(&self.scratch).into();
         let fingerprint = Fingerprint(*hash.first_chunk().expect("16 is less than 32"));
-        match self.ledger.find(id, fingerprint) {
+        match self.ledger.find(id, fingerprint, self.request_bounds()) {
             Some(reply) => Recalled::Answered(reply),
             None => Recalled::New(Some((id, fingerprint))),
         }
@@ -329,7 +341,7 @@ impl GroupState {
 
     /// Recounts the logs. Gives the last link of each chain that has events retained.
     pub(crate) fn audit(&self) -> Result<BTreeMap<Option<ShowtimeId>, [u8; 32]>, String> {
-        self.ledger.audit(self.limits.requests_max, self.limits.request_bytes_max())?;
+        self.ledger.audit()?;
         if self.journal.is_over(self.limits.events_max, self.limits.event_bytes_max()) {
             return Err("more events are kept than may be".into());
         }

@@ -1,10 +1,11 @@
 //! Remembered replies: a request that comes again gets the answer it got.
 
+use crate::lookup::{self, Index};
 use crate::planted::{self, Bug};
 use crate::record_log::RecordLog;
 use crate::row::{CorruptRow, Row, RowWriter};
-use crate::{Millis, Refusal, Reply, RequestId, Timestamp, codec, lookup};
-use hashbrown::HashTable;
+use crate::{Millis, Refusal, Reply, RequestId, Timestamp, codec};
+use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 
 /// Bytes in front of the encoded result: request id, fingerprint of the body, log time.
@@ -15,9 +16,21 @@ pub(crate) struct Ledger {
     records: RecordLog,
     /// Record numbers by request id, each with the hash of its id so that the table grows without reading the records.
     /// Only looked up, never walked.
-    index: HashTable<(u64, u64)>,
-    /// When the oldest was remembered, once known: asked for around every command.
+    index: Index<(u64, u64)>,
+    /// When the oldest was remembered, once known: asked for after every command.
     oldest_at: Option<Timestamp>,
+}
+
+/// The most records that one command forgets, so that none takes long however many have had their time.
+const FORGOTTEN_PER_COMMAND: u64 = if cfg!(test) { 4 } else { 2_048 };
+
+/// How long, and how much, is remembered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) now: Timestamp,
+    pub(crate) age_max: Millis,
+    pub(crate) count_max: u64,
+    pub(crate) bytes_max: u64,
 }
 
 /// What a body boils down to. Two bodies of one fingerprint are the same body.
@@ -39,15 +52,16 @@ fn at_of(record: &[u8]) -> Timestamp {
 
 impl Ledger {
     pub(crate) fn new(records: RecordLog) -> Self {
-        Self { records, index: HashTable::new(), oldest_at: None }
+        Self { records, index: Index::with_capacity(0), oldest_at: None }
     }
 
     pub(crate) fn records(&self) -> &RecordLog {
         &self.records
     }
 
-    /// The remembered answer to a request, or the refusal that its id belongs to another body.
-    pub(crate) fn find(&self, id: RequestId, fingerprint: Fingerprint) -> Option<Reply> {
+    /// The remembered answer to a request, or the refusal that its id belongs to another body. What has had its time is
+    /// unknown at once, also while it waits to be forgotten.
+    pub(crate) fn find(&self, id: RequestId, fingerprint: Fingerprint, bounds: Bounds) -> Option<Reply> {
         if planted::is(Bug::ForgetReplies) {
             return None;
         }
@@ -56,6 +70,9 @@ impl Ledger {
             other == hash && self.records.get(number).is_some_and(|record| id_of(record) == id)
         };
         let (_, number) = self.index.find(hash, same)?;
+        if self.has_had_its_time(*number, self.records.get(*number).map(at_of)?, bounds) {
+            return None;
+        }
         let record = self.records.get(*number).expect("the index holds only numbers of records");
         if record[16..32] != fingerprint.0 {
             return Some(Reply { result: Err(Refusal::RequestIdReused), replayed: false });
@@ -64,36 +81,42 @@ impl Ledger {
         Some(Reply { result, replayed: true })
     }
 
-    /// Remembers an answer. The id must be new.
+    /// Remembers an answer. Its id is unknown: a record of it that waits to be forgotten is found no longer.
     pub(crate) fn remember(&mut self, id: RequestId, fingerprint: Fingerprint, at: Timestamp, reply: &Reply) {
+        let hash = hash_of(id);
+        let records = &self.records;
+        let same = |&(other, number): &(u64, u64)| {
+            other == hash && records.get(number).is_some_and(|record| id_of(record) == id)
+        };
+        self.index.remove(hash, same);
         let number = self.records.push(|bytes| {
             bytes.extend_from_slice(&id.0.to_le_bytes());
             bytes.extend_from_slice(&fingerprint.0);
             bytes.extend_from_slice(&at.0.to_le_bytes());
             codec::encode_into(&reply.result, bytes);
         });
-        let hash = hash_of(id);
-        self.index.insert_unique(hash, (hash, number), |&(hash, _)| hash);
+        self.index.insert(hash, (hash, number), |&(hash, _)| hash);
     }
 
-    /// Whether those from this one on are more than `count_max`, or more bytes than `bytes_max`.
-    fn is_over(&self, first: u64, count_max: u64, bytes_max: u64) -> bool {
-        self.records.next() - first > count_max || self.records.bytes_from(first) > bytes_max
+    /// Whether a record of this time is too old, or those from this one on are too many or too long.
+    fn has_had_its_time(&self, number: u64, at: Timestamp, bounds: Bounds) -> bool {
+        let Bounds { now, age_max, count_max, bytes_max } = bounds;
+        let is_over = self.records.next() - number > count_max || self.records.bytes_from(number) > bytes_max;
+        at + age_max <= now || is_over
     }
 
-    /// Forgets what is older than `age_max`, and what is more than `count_max` or `bytes_max`, oldest first.
-    pub(crate) fn forget(&mut self, now: Timestamp, age_max: Millis, count_max: u64, bytes_max: u64) {
+    /// Forgets what has had its time, oldest first, as much as one command does.
+    pub(crate) fn forget(&mut self, bounds: Bounds) {
         let mut first = self.records.first();
+        let end = first + FORGOTTEN_PER_COMMAND;
         while let Some(at) = self.oldest_at.or_else(|| self.records.get(first).map(at_of)) {
             self.oldest_at = Some(at);
-            if at + age_max > now && !self.is_over(first, count_max, bytes_max) {
+            if first == end || !self.has_had_its_time(first, at, bounds) {
                 break;
             }
             self.oldest_at = None;
             let record = self.records.get(first).expect("its time was known");
-            if let Ok(entry) = self.index.find_entry(hash_of(id_of(record)), |&(_, number)| number == first) {
-                entry.remove();
-            }
+            self.index.remove(hash_of(id_of(record)), |&(_, number)| number == first);
             first += 1;
         }
         if first > self.records.first() {
@@ -119,7 +142,7 @@ impl Ledger {
             return Err("pages of remembered requests are missing".into());
         }
         // Every record is there, so their number can be believed.
-        self.index = HashTable::with_capacity((self.records.next() - self.records.first()) as usize);
+        self.index = Index::with_capacity((self.records.next() - self.records.first()) as usize);
         let mut last = Timestamp::default();
         for number in self.records.first()..self.records.next() {
             let record = self.records.get(number).expect("the log is complete");
@@ -133,28 +156,24 @@ impl Ledger {
             let records = &self.records;
             let same = |&(_, other): &(u64, u64)| records.get(other).is_some_and(|record| id_of(record) == id);
             let hash = hash_of(id);
-            if self.index.find(hash, same).is_some() {
-                return Err(format!("remembered request {number} is there twice"));
-            }
-            self.index.insert_unique(hash, (hash, number), |&(hash, _)| hash);
+            // The one before waits to be forgotten.
+            self.index.remove(hash, same);
+            self.index.insert(hash, (hash, number), |&(hash, _)| hash);
         }
         Ok(())
     }
 
-    /// Recounts: every record is found by its id, nothing else is, and there are no more than may be.
-    pub(crate) fn audit(&self, count_max: u64, bytes_max: u64) -> Result<(), String> {
-        if self.is_over(self.records.first(), count_max, bytes_max) {
-            return Err("more requests are remembered than may be".into());
-        }
-        if self.index.len() as u64 != self.records.next() - self.records.first() {
-            return Err(format!(
-                "{} requests are indexed, {} remembered",
-                self.index.len(),
-                self.records.next() - self.records.first()
-            ));
-        }
+    /// Recounts: the last record of every id is found by it, and nothing else is.
+    pub(crate) fn audit(&self) -> Result<(), String> {
+        let mut last = BTreeMap::new();
         for number in self.records.first()..self.records.next() {
             let id = id_of(self.records.get(number).ok_or("a remembered request is missing")?);
+            last.insert(id, number);
+        }
+        if self.index.len() != last.len() {
+            return Err(format!("{} requests are indexed, {} remembered", self.index.len(), last.len()));
+        }
+        for (id, number) in last {
             if self.index.find(hash_of(id), |&(_, other)| other == number).is_none() {
                 return Err(format!("remembered request {number} is not indexed"));
             }

@@ -288,7 +288,8 @@ pub struct OrderView {
     pub refund_due: Money,
     /// Money that went back.
     pub refunded: Money,
-    /// Payments and refunds in the order they were recorded: up to 100 that failed, and the last 100 that succeeded.
+    /// Payments and refunds in the order they were recorded: up to 100 that failed, refunds that
+    /// succeeded first included, and the last 100 that succeeded.
     pub payments: Vec<PaymentView>,
     /// Money taken in other currencies by mistake; all of it has to go back.
     pub foreign: Vec<ForeignMoney>,

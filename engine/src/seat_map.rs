@@ -22,7 +22,7 @@ pub struct CategoryId(pub u16);
 ///
 /// Rules: at least one seat or area; names unique and not empty; no empty section or row; labels and guids unique in
 /// the map; every category used exists; at most [`SEATS_MAX`] seats, [`SECTIONS_MAX`] sections, [`AREAS_MAX`] areas and
-/// [`CATEGORIES_MAX`] categories; positions within [`POSITION_MAX`]; texts as [`check_text`] wants them. [`check`](SeatMap::check) recounts them all.
+/// [`CATEGORIES_MAX`] categories; positions within [`POSITION_MAX`]; texts without what is invisible. [`check`](SeatMap::check) recounts them all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeatMap {
     /// The plan's name.
@@ -198,9 +198,19 @@ pub enum TextFault {
     Padded,
 }
 
-/// Whether `text` may be a name of at most `len_max` characters. Names are shown to people and compared by machines, so
+/// Whether `text` may be a new name of at most `len_max` characters. Names are shown to people and compared by machines, so
 /// nothing invisible may tell two of them apart.
 pub fn check_text(text: &str, len_max: usize) -> Result<(), TextFault> {
+    check_known_text(text, len_max)?;
+    match text.chars().find(|&c| is_ignorable(c)) {
+        Some(bad) => Err(TextFault::Control(bad as u32)),
+        None => Ok(()),
+    }
+}
+
+/// Whether `text` may be the name of a map that there is: stored maps, and logs of commands, have names from before
+/// [`check_text`] refused all that is ignorable, and must be read for ever.
+fn check_known_text(text: &str, len_max: usize) -> Result<(), TextFault> {
     if text.is_empty() {
         return Err(TextFault::Empty);
     }
@@ -222,6 +232,16 @@ fn is_invisible(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{feff}')
         || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+}
+
+/// `Default_Ignorable_Code_Point` of Unicode 16: what nothing is drawn for, fillers, joiners, variation selectors and tags
+/// included, and what is reserved for more of the kind.
+fn is_ignorable(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}')
+        || matches!(c, '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}')
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+        || matches!(c, '\u{fe00}'..='\u{fe0f}' | '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}')
+        || matches!(c, '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// Whether `color` is `#rrggbb` or empty.
@@ -519,7 +539,11 @@ impl SeatIndex {
 }
 
 fn check_named(what: &'static str, text: &str, len_max: usize) -> Result<(), SeatMapError> {
-    check_text(text, len_max).map_err(|fault| SeatMapError::Text { what, text: text.chars().take(40).collect(), fault })
+    check_known_text(text, len_max).map_err(|fault| SeatMapError::Text {
+        what,
+        text: text.chars().take(40).collect(),
+        fault,
+    })
 }
 
 fn check_unique<'a>(what: &'static str, names: impl Iterator<Item = &'a str>) -> Result<(), SeatMapError> {

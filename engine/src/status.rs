@@ -75,7 +75,7 @@ states! {
     /// The state of an order.
     ///
     /// ```text
-    /// pendingPayment ──▶ completed ──▶ refundDue ──▶ refunded
+    /// pendingPayment ──▶ completed ──▶ refundDue ──▶ refunded  (back again when a refund bounces)
     ///        ├──▶ canceled  (a late success: completed again, or refundDue)
     ///        └──▶ expired   (a late success: completed again, or refundDue)
     /// ```

@@ -287,7 +287,8 @@ pub struct RefundOrder {
     pub reason: String,
 }
 
-/// Records how a refund ended, as the payment provider tells it.
+/// Records how a refund ended, as the payment provider tells it. One that succeeded may fail later, when the buyer's bank sends
+/// the money back: then it is owed again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordRefund {
     /// Of which order.

@@ -89,7 +89,8 @@ impl Directory {
                 self.state.reply(request, result)
             }
         };
-        self.state.forget();
+        self.state.forget_requests();
+        self.state.forget_events();
         reply
     }
 
@@ -176,7 +177,7 @@ impl StateMachine for Directory {
 
     fn apply(&mut self, at: Timestamp, batch: &[Envelope<DirectoryCommand>]) -> Vec<Reply> {
         self.state.advance(at);
-        self.state.forget();
+        self.state.forget_events();
         batch.iter().map(|envelope| self.apply_one(envelope)).collect()
     }
 

@@ -511,3 +511,39 @@ fn a_map_checks_itself() {
     "#]]
     .assert_eq(&transcript);
 }
+
+/// Two names that look alike are one name, or none. Maps that are stored already stay readable.
+#[test]
+fn names_with_what_is_not_drawn_are_refused_when_they_come_in() {
+    let hidden = [
+        '\u{ad}',
+        '\u{34f}',
+        '\u{61c}',
+        '\u{115f}',
+        '\u{17b4}',
+        '\u{180e}',
+        '\u{200b}',
+        '\u{200c}',
+        '\u{200d}',
+        '\u{202e}',
+        '\u{2060}',
+        '\u{3164}',
+        '\u{fe0f}',
+        '\u{feff}',
+        '\u{ffa0}',
+        '\u{fff0}',
+        '\u{1bca0}',
+        '\u{1d173}',
+        '\u{e0001}',
+        '\u{e0fff}',
+    ];
+    for c in hidden {
+        assert_eq!(crate::check_text(&format!("Stal{c}ls"), 100), Err(crate::TextFault::Control(c as u32)), "{c:?}");
+    }
+    for name in ["Stalls", "Çırağan", "客席", "עמודה", "ชั้น", "Ränge 1–4", "A\u{301}", "★"] {
+        assert_eq!(crate::check_text(name, 100), Ok(()), "{name}");
+    }
+    let mut map = import_value(&fixture()).unwrap();
+    map.areas[0].name = "Stal\u{ad}ls".into();
+    map.check().unwrap();
+}

@@ -3,7 +3,7 @@
 use super::Shard;
 use super::hold::count;
 use super::line::Standing;
-use super::older_payments::{SUCCESSES_MAX, check_named};
+use super::older_payments::{SUCCESSES_MAX, check_named, failures};
 use super::order::FAILURES_MAX;
 use super::showtime::Buyer;
 use crate::{ForeignMoney, OrderState, OrderView, PaymentOutcome, PaymentView, SeatId, SeatState, ShowtimeId, UserId};
@@ -110,8 +110,7 @@ impl Shard {
                     area.1 = area.1.saturating_add(places);
                 }
             }
-            let payments = order.payments.iter().chain(self.older_payments.of(id));
-            audit_payments(order, payments).map_err(|reason| format!("{id}: {reason}"))?;
+            audit_payments(order, self.older_payments.of(id)).map_err(|reason| format!("{id}: {reason}"))?;
             let gone = i128::from(order.refunded.amount) + i128::from(order.refund_due.amount);
             if i128::from(order.captured.amount) - gone != kept {
                 return Err(format!("{id} has kept another sum than its seats cost"));
@@ -175,15 +174,17 @@ impl Shard {
 }
 
 /// Recounts from all of its payments what an order has captured and refunded, in each currency.
-fn audit_payments<'a>(order: &OrderView, payments: impl Iterator<Item = &'a PaymentView>) -> Result<(), String> {
+fn audit_payments<'a>(order: &'a OrderView, older: impl Iterator<Item = &'a PaymentView>) -> Result<(), String> {
     let mut moved: BTreeMap<[u8; 3], (i128, i128)> = BTreeMap::new();
-    let (mut failures, mut successes) = (0, [0, 0]);
-    for payment in payments {
+    let (failures, mut successes) = (failures(&order.payments), [0, 0]);
+    let has_succeeded = |payment: &&PaymentView| payment.outcome == PaymentOutcome::Succeeded;
+    let named = order.payments.iter().filter(has_succeeded);
+    for payment in older.chain(named) {
+        // Also a refund that bounced.
+        successes[usize::from(payment.refund)] += 1;
         if payment.outcome == PaymentOutcome::Failed {
-            failures += 1;
             continue;
         }
-        successes[usize::from(payment.refund)] += 1;
         let (captured, refunded) = moved.entry(payment.amount.currency.0).or_default();
         let amount = i128::from(payment.amount.amount);
         if payment.refund { *refunded += amount } else { *captured += amount }

@@ -14,10 +14,10 @@
 //! seats at every step; at the third within one of the parts, at the fourth the nearest of it comes first.
 
 use super::best_runs::{REMEMBERED_MAX, Run};
-use super::house::{House, RESERVED, Stretch};
+use super::house::{House, RESERVED, Stretch, is_pair};
 use super::seats::BlockId;
 use super::showtime::Showtime;
-use crate::{BestSeats, Refusal, SEAT_COMPANION, SEAT_WHEELCHAIR, SeatId, SeatState};
+use crate::{BestSeats, Refusal, SEAT_WHEELCHAIR, SeatId, SeatState};
 use std::cell::OnceCell;
 use std::cmp::Reverse;
 
@@ -68,6 +68,7 @@ struct Wish<'a> {
 }
 
 /// The best runs of a row for either part of a split.
+#[derive(Default)]
 struct Parts {
     large: Option<Run>,
     small: Option<Run>,
@@ -142,11 +143,35 @@ impl<'a> Wish<'a> {
         match self.need {
             Need::Nothing => true,
             Need::Space => flags.iter().any(|flags| flags & SEAT_WHEELCHAIR != 0),
-            Need::SpaceAndCompanion => flags.windows(2).any(|pair| {
-                let is_pair = |space: u8, seat: u8| space & SEAT_WHEELCHAIR != 0 && seat & SEAT_COMPANION != 0;
-                is_pair(pair[0], pair[1]) || is_pair(pair[1], pair[0])
-            }),
+            Need::SpaceAndCompanion => flags.windows(2).any(|pair| is_pair(pair[0], pair[1])),
         }
+    }
+
+    /// Stretches in which what must be among the seats is left, the nearest first. None where nothing must be: then all are
+    /// as good.
+    fn with_need(&self) -> Vec<&Stretch> {
+        let (numbers, wanted) = match self.need {
+            Need::Nothing => return Vec::new(),
+            Need::Space => (&self.house.with_space, &self.house.spaces),
+            Need::SpaceAndCompanion => (&self.house.with_pair, &self.house.pairs),
+        };
+        let has_need = |stretch: &&Stretch| {
+            let words = stretch.len.div_ceil(64);
+            (0..words).any(|number| {
+                let wanted = wanted[(stretch.word + number) as usize];
+                if wanted == 0 {
+                    return false;
+                }
+                let fitting = wanted & self.fitting_word(stretch, number);
+                if self.need == Need::Space || fitting == 0 {
+                    return fitting != 0;
+                }
+                let next = if number + 1 < words { self.fitting_word(stretch, number + 1) } else { 0 };
+                fitting & (self.fitting_word(stretch, number) >> 1 | next << 63) != 0
+            })
+        };
+        let all = numbers.iter().map(|&number| &self.house.by_distance[number as usize]);
+        all.filter(|stretch| self.section.is_none_or(|section| stretch.section == section)).filter(has_need).collect()
     }
 
     /// Looks at every seat once, for steps that look at each stretch many times.
@@ -334,24 +359,33 @@ impl<'a> Wish<'a> {
     }
 
     /// Steps 1 and 2: side by side.
-    fn together(&self, spare_alone: bool) -> Option<Vec<SeatId>> {
+    fn together(&self, with_need: &[&Stretch], spare_alone: bool) -> Option<Vec<SeatId>> {
         let seats = |run: Run| (run.first..run.first + self.quantity).map(SeatId).collect();
         if let Some(best) = self.remembered(spare_alone) {
             return best.map(seats);
         }
+        match self.need {
+            Need::Nothing => self.best_among(self.stretches(), spare_alone),
+            _ => self.best_among(with_need.iter().copied(), spare_alone),
+        }
+        .map(seats)
+    }
+
+    /// The best run of these stretches, the nearest of which comes first.
+    fn best_among<'b>(&self, stretches: impl Iterator<Item = &'b Stretch>, spare_alone: bool) -> Option<Run> {
         let mut best: Option<Run> = None;
-        for stretch in self.stretches() {
+        for stretch in stretches {
             // Every further stretch is at least as far away: nothing better is to come.
             if best.is_some_and(|best| stretch.nearest.saturating_mul(u64::from(self.quantity)) > best.distance) {
                 break;
             }
             best = self.best_before(best, stretch, self.quantity, spare_alone, true);
         }
-        best.map(seats)
+        best
     }
 
     /// Step 3: two parts in neighbouring rows, the larger as large as can be.
-    fn split(&self) -> Option<Vec<SeatId>> {
+    fn split(&self, with_need: &[&Stretch]) -> Option<Vec<SeatId>> {
         let mut rows: Vec<(u16, u32, Vec<&Stretch>)> = Vec::new();
         for stretch in &self.house.stretches {
             if self.section.is_some_and(|section| stretch.section != section) {
@@ -363,6 +397,17 @@ impl<'a> Wish<'a> {
             }
         }
         self.look_at_all();
+        // What must be there is in one of two neighbouring rows: others need not be looked at.
+        let mut has_need = vec![self.need == Need::Nothing; rows.len()];
+        if self.need != Need::Nothing {
+            for stretch in with_need {
+                let row = rows.binary_search_by_key(&stretch.row, |row| row.1);
+                has_need[row.expect("every stretch lies in a row")] = true;
+            }
+        }
+        let is_looked_at = |index: usize| {
+            has_need[index] || index > 0 && has_need[index - 1] || has_need.get(index + 1) == Some(&true)
+        };
         // Nothing is to be found of more seats than are side by side anywhere.
         let longest = self.stretches().map(|stretch| self.room_in(stretch).1).max().unwrap_or(0);
         for larger in (self.quantity.div_ceil(2)..self.quantity.min(longest + 1)).rev() {
@@ -372,11 +417,16 @@ impl<'a> Wish<'a> {
             };
             let parts: Vec<Parts> = rows
                 .iter()
-                .map(|row| {
+                .enumerate()
+                .map(|(index, row)| {
+                    if !is_looked_at(index) {
+                        return Parts::default();
+                    }
                     let (large, small) = (best_in(row, larger, false), best_in(row, smaller, false));
                     // What must be there need be in one of the two only, and that one may be worse without it.
                     let (large_must, small_must) = match self.need {
                         Need::Nothing => (large, small),
+                        _ if !has_need[index] => (None, None),
                         _ => (best_in(row, larger, true), best_in(row, smaller, true)),
                     };
                     Parts { large, small, large_must, small_must }
@@ -412,14 +462,14 @@ impl<'a> Wish<'a> {
     }
 
     /// Step 4: anywhere. What must be there first, then whatever is nearest.
-    fn scattered(&self) -> Option<Vec<SeatId>> {
+    fn scattered(&self, with_need: &[&Stretch]) -> Option<Vec<SeatId>> {
         let must = match self.need {
             Need::Nothing => 0,
             Need::Space => 1,
             Need::SpaceAndCompanion => 2,
         };
         let first = if must > 0 {
-            self.stretches().filter_map(|stretch| self.best_of(stretch, must, false, true)).min()?.first
+            with_need.iter().filter_map(|stretch| self.best_of(stretch, must, false, true)).min()?.first
         } else {
             0
         };
@@ -498,6 +548,12 @@ impl Showtime {
                 runs.check(|stretch| wish.best_of(&wish.house.by_distance[stretch], quantity, spare_alone, false))?;
             }
         }
+        let categories = (0..self.seats.counts.len()).map(|category| Some(category as u16));
+        for category in std::iter::once(None).chain(categories) {
+            if self.free_room(category) != self.count_free_room(category) {
+                return Err(format!("of category {category:?} other seats are free than remembered"));
+            }
+        }
         Ok(())
     }
 
@@ -511,13 +567,31 @@ impl Showtime {
         };
         let opened = Opened::by(self, channel);
         let wish = Wish { section, need, opened, ..Wish::new(self, best.quantity, category) };
-        let found = wish.together(true).or_else(|| wish.together(false));
-        let found = found.or_else(|| if best.together { None } else { wish.split().or_else(|| wish.scattered()) });
+        let with_need = wish.with_need();
+        if need != Need::Nothing && with_need.is_empty() {
+            return Err(Refusal::NoSeatsFit);
+        }
+        let found = wish.together(&with_need, true).or_else(|| wish.together(&with_need, false));
+        let found = found.or_else(|| {
+            if best.together { None } else { wish.split(&with_need).or_else(|| wish.scattered(&with_need)) }
+        });
         found.ok_or(Refusal::NoSeatsFit)
     }
 
     /// How many seats of a category anybody may have who asks for nothing special, and the most of them side by side.
     pub(crate) fn free_room(&self, category: Option<u16>) -> (u32, u32) {
+        self.seats.free_room(category).unwrap_or_else(|| self.count_free_room(category))
+    }
+
+    /// Looks at the stretches that changed since what is free of a category was asked for, before it is again.
+    pub(crate) fn refresh_free_room(&mut self, category: Option<u16>) {
+        let mut room = self.seats.take_free_room(category);
+        let wish = Wish::new(self, 1, category);
+        room.refresh(|stretch| wish.room_in(&wish.house.by_distance[stretch]));
+        self.seats.put_free_room(category, room);
+    }
+
+    fn count_free_room(&self, category: Option<u16>) -> (u32, u32) {
         let wish = Wish::new(self, 1, category);
         let rooms = wish.stretches().map(|stretch| wish.room_in(stretch));
         rooms.fold((0, 0), |(count, longest), (more, run)| (count + more, longest.max(run)))

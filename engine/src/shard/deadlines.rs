@@ -22,6 +22,8 @@ pub(crate) enum Due {
     Claims(ShowtimeId, u64),
     /// The next places can be called; of a line that is closed, the next entries of its waitlist end.
     Admission(ShowtimeId),
+    /// More of what is free can be offered to the waitlist.
+    Offers(ShowtimeId),
 }
 
 /// The ordered set of deadlines. Derived from the rest of the state, and rebuilt at load.

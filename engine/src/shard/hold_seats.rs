@@ -78,20 +78,29 @@ impl Shard {
             return Err(Refusal::SeatsUnavailable { seats: in_the_way });
         }
         for &(area, quantity) in &wanted.areas {
-            let available = showtime.areas[usize::from(area.0)].available();
+            let available = showtime.free_places(area);
             if available < quantity {
                 return Err(Refusal::AreaFull { available });
             }
         }
 
-        if let SeatChoice::Best(best) = &ask.choice {
+        if let SeatChoice::Best(best) = &ask.choice
+            && !best.accessible
+            && !best.companion
+        {
             self.showtime_mut(ask.showtime).remember_best(best.quantity);
         }
         let showtime = self.showtime(ask.showtime)?;
         let sale = showtime.sale();
         let wanted = match &ask.choice {
             SeatChoice::Best(best) => {
-                Places { seats: showtime.best_seats(best, ask.channel.as_deref())?.into(), areas: Vec::new() }
+                let seats = showtime.best_seats(best, ask.channel.as_deref())?;
+                // There may be others, but the next steps, in no time, tell which.
+                let promised = showtime.promised();
+                if seats.iter().any(|&seat| showtime.is_promised(&promised, seat)) {
+                    return Err(Refusal::NoSeatsFit);
+                }
+                Places { seats: seats.into(), areas: Vec::new() }
             }
             SeatChoice::Named(_) | SeatChoice::Area { .. } => wanted,
         };

@@ -59,6 +59,14 @@ pub(crate) struct House {
     pub(crate) words: usize,
     /// Seats that a buyer without a wheelchair leaves alone, as such a bit map.
     pub(crate) reserved: Vec<u64>,
+    /// Spaces for wheelchairs, as such a bit map.
+    pub(crate) spaces: Vec<u64>,
+    /// The first seat of each two side by side of which one is a space and the other a companion's.
+    pub(crate) pairs: Vec<u64>,
+    /// Stretches that have a space, as they stand in `by_distance`.
+    pub(crate) with_space: Vec<u32>,
+    /// Those that have a space beside a companion seat.
+    pub(crate) with_pair: Vec<u32>,
 }
 
 /// Seats that a buyer without a wheelchair leaves alone.
@@ -81,6 +89,10 @@ impl House {
             sums: Vec::with_capacity(count + 1),
             words: 0,
             reserved: Vec::new(),
+            spaces: Vec::new(),
+            pairs: Vec::new(),
+            with_space: Vec::new(),
+            with_pair: Vec::new(),
         };
         house.sums.push(0);
         let (mut seat, mut row_number, mut sum) = (0, 0, 0);
@@ -119,10 +131,20 @@ impl House {
             house.words += stretch.len.div_ceil(64) as usize;
             house.by_distance.push(stretch.clone());
             let flags: Vec<u8> = stretch.seats().map(|seat| house.flags[seat as usize]).collect();
-            house.reserved.extend(flags.chunks(64).map(|flags| {
-                let reserved = flags.iter().zip(0..).filter(|(flags, _)| *flags & RESERVED != 0);
-                reserved.fold(0, |bits: u64, (_, bit)| bits | 1 << bit)
-            }));
+            let bits = |is: &dyn Fn(usize) -> bool| {
+                let words = (0..flags.len()).step_by(64).map(|from| from..flags.len().min(from + 64));
+                let word = |seats: std::ops::Range<usize>| {
+                    seats.clone().filter(|&seat| is(seat)).fold(0, |bits: u64, seat| bits | 1 << (seat - seats.start))
+                };
+                words.map(word).collect::<Vec<u64>>()
+            };
+            let spaces = bits(&|seat| flags[seat] & SEAT_WHEELCHAIR != 0);
+            let pairs = bits(&|seat| flags.get(seat + 1).is_some_and(|&next| is_pair(flags[seat], next)));
+            house.with_space.extend(spaces.iter().any(|&word| word != 0).then_some(rank));
+            house.with_pair.extend(pairs.iter().any(|&word| word != 0).then_some(rank));
+            house.reserved.extend(bits(&|seat| flags[seat] & RESERVED != 0));
+            house.spaces.extend(spaces);
+            house.pairs.extend(pairs);
         }
         house
     }
@@ -146,6 +168,12 @@ impl House {
     pub(crate) fn distance(&self, from: u32, to: u32) -> u64 {
         self.sums[to as usize] - self.sums[from as usize]
     }
+}
+
+/// Whether of two seats side by side one is a space for a wheelchair and the other for a companion.
+pub(crate) fn is_pair(one: u8, other: u8) -> bool {
+    let is = |space: u8, seat: u8| space & SEAT_WHEELCHAIR != 0 && seat & SEAT_COMPANION != 0;
+    is(one, other) || is(other, one)
 }
 
 /// The least distance, and where it is if from there on all grow or stay in both directions.

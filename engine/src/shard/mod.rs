@@ -31,6 +31,7 @@ mod record_payment;
 mod record_refund;
 mod refund_order;
 mod release_hold;
+mod rooms;
 mod rows;
 mod run_queue;
 mod seats;
@@ -79,6 +80,8 @@ pub struct Shard {
     deadlines: Deadlines,
     /// Showtimes in which something came free during the command at work.
     freed: BTreeSet<ShowtimeId>,
+    /// So many offers may yet be made in the step at work.
+    offers_left: usize,
     /// Facts of the command at work.
     events: Events,
 }
@@ -102,12 +105,14 @@ impl Shard {
                 self.state.reply(request, result)
             }
         };
-        self.state.forget();
+        self.state.forget_requests();
+        self.state.forget_events();
         reply
     }
 
     /// Executes one command and everything that is due after it, and records the facts.
     fn execute(&mut self, command: &ShardCommand) -> Result<Outcome, Refusal> {
+        self.offers_left = waitlist::OFFERS_PER_STEP;
         let mut events = std::mem::take(&mut self.events);
         let result = self.dispatch(command, &mut events);
         self.make_offers(&mut events);
@@ -168,6 +173,7 @@ impl Shard {
 
     /// Lets everything happen whose time has come, in order of time.
     fn settle(&mut self) {
+        self.offers_left = waitlist::OFFERS_PER_STEP;
         while let Some(due) = self.deadlines.pop_due(self.state.now) {
             let mut events = std::mem::take(&mut self.events);
             match due {
@@ -179,6 +185,7 @@ impl Shard {
                 Due::Session(showtime, ticket) => self.expire_session(showtime, ticket, &mut events),
                 Due::Claims(showtime, segment) => self.expire_claims(showtime, segment, &mut events),
                 Due::Admission(showtime) => self.admit(showtime, &mut events),
+                Due::Offers(showtime) => self.go_on_offering(showtime),
             }
             self.make_offers(&mut events);
             self.record(&mut events);
@@ -217,6 +224,7 @@ impl StateMachine for Shard {
             counters_dirty: false,
             deadlines: Deadlines::default(),
             freed: BTreeSet::new(),
+            offers_left: 0,
             events: Events::default(),
         }
     }
@@ -224,7 +232,7 @@ impl StateMachine for Shard {
     fn apply(&mut self, at: Timestamp, batch: &[Envelope<ShardCommand>]) -> Vec<Reply> {
         self.state.advance(at);
         self.settle();
-        self.state.forget();
+        self.state.forget_events();
         batch.iter().map(|envelope| self.apply_one(envelope)).collect()
     }
 

@@ -1,9 +1,13 @@
-//! Payments and refunds that succeeded and that their orders no longer name.
+//! Payments and refunds that succeeded and that their orders no longer name, and refunds that bounced.
 //!
 //! What was told of an order is never forgotten: told again, it must not be booked again. But an order is in every answer
 //! about it and its page is written whole, so it names its last successes alone. The others are here, by id.
+//!
+//! A refund that is here as failed had succeeded before: the bank sent the money back. That is the last that can become of
+//! it, while one that only its order names as failed may yet succeed. Its order names it, too, while there is room.
 
 use super::Shard;
+use super::order::FAILURES_MAX;
 use crate::row::{CorruptRow, Row, RowWriter};
 use crate::table::Table;
 use crate::{OrderId, OrderView, PaymentId, PaymentOutcome, PaymentView};
@@ -39,6 +43,8 @@ struct OfOrder {
     numbers: BTreeMap<PaymentId, u64>,
     /// How many of them are refunds.
     refunds: u64,
+    /// How many of those have bounced.
+    bounced: u64,
 }
 
 impl OlderPayments {
@@ -48,6 +54,13 @@ impl OlderPayments {
 
     fn get(&self, order: OrderId, payment: PaymentId) -> Option<&PaymentView> {
         Some(&self.table.get(self.number(order, payment)?)?.payment)
+    }
+
+    /// Notes that a refund that is here has bounced.
+    fn bounce(&mut self, order: OrderId, refund: &PaymentView) {
+        let number = self.number(order, refund.payment).expect("the caller found it");
+        self.table.get_mut(number).expect("every number is one of the table").payment = refund.clone();
+        self.of_orders.get_mut(&order).expect("the caller found it").bounced += 1;
     }
 
     fn push(&mut self, order: OrderId, payment: PaymentView) {
@@ -63,6 +76,12 @@ impl OlderPayments {
         let of_order = self.of_orders.entry(older.order).or_default();
         of_order.numbers.insert(older.payment.payment, number);
         of_order.refunds += u64::from(older.payment.refund);
+        of_order.bounced += u64::from(older.payment.outcome == PaymentOutcome::Failed);
+    }
+
+    /// Whether this refund is known to have bounced.
+    fn has_bounced(&self, order: OrderId, refund: PaymentId) -> bool {
+        self.get(order, refund).is_some_and(|older| older.outcome == PaymentOutcome::Failed)
     }
 
     /// How many payments of an order are here, or refunds.
@@ -96,29 +115,37 @@ impl OlderPayments {
         self.table = table;
     }
 
-    /// Recounts: they are numbered without gaps, each is found and is a success, and the orders are those given.
+    /// Recounts: they are numbered without gaps, each is found and is a success or a refund that bounced, and the orders are
+    /// those given.
     pub(super) fn audit(&self, orders: &Table<OrderView>) -> Result<(), String> {
         for ((number, older), wanted) in self.table.iter().zip(1..) {
             let OlderPayment { order, payment } = older;
             if number != wanted || self.number(*order, payment.payment) != Some(number) {
                 return Err(format!("older payment {wanted} is not where it should be"));
             }
-            if payment.outcome != PaymentOutcome::Succeeded {
+            let has_bounced = payment.outcome == PaymentOutcome::Failed;
+            if has_bounced && !payment.refund {
                 return Err(format!("older payment {number} is a failure"));
             }
             let named = orders.get(order.counter()).filter(|found| found.order == *order).map(|order| &order.payments);
             let Some(named) = named else { return Err(format!("{order} has older payments and is missing")) };
-            if successes(named).count() != NAMED_MAX || named.iter().any(|other| other.payment == payment.payment) {
+            // Of the newest some may have bounced since they were named.
+            let is_short = self.of_orders[order].bounced == 0 && successes(named).count() != NAMED_MAX;
+            let is_named = |other: &PaymentView| other.payment == payment.payment && !(has_bounced && other == payment);
+            if is_short || named.iter().any(is_named) {
                 return Err(format!("{order} names what is older, or not all that is newer"));
             }
         }
-        let (mut found, mut refunds) = (0, 0);
+        let (mut found, mut refunds, mut bounced) = (0, 0, 0);
         for of_order in self.of_orders.values() {
-            (found, refunds) = (found + of_order.numbers.len() as u64, refunds + of_order.refunds);
+            found += of_order.numbers.len() as u64;
+            (refunds, bounced) = (refunds + of_order.refunds, bounced + of_order.bounced);
         }
-        let counted = self.table.iter().filter(|(_, older)| older.payment.refund).count() as u64;
-        if (found, refunds) != (self.table.len(), counted) {
-            return Err(format!("{found} older payments are found, {refunds} of them refunds"));
+        let count =
+            |is: fn(&PaymentView) -> bool| self.table.iter().filter(|(_, older)| is(&older.payment)).count() as u64;
+        let counted = (count(|payment| payment.refund), count(|payment| payment.outcome == PaymentOutcome::Failed));
+        if found != self.table.len() || (refunds, bounced) != counted {
+            return Err(format!("{found} older payments are found, {refunds} of them refunds, {bounced} bounced"));
         }
         Ok(())
     }
@@ -127,6 +154,11 @@ impl OlderPayments {
 /// The successes among the payments that an order names, and where they stand.
 fn successes(payments: &[PaymentView]) -> impl Iterator<Item = (usize, &PaymentView)> {
     payments.iter().enumerate().filter(|(_, payment)| payment.outcome == PaymentOutcome::Succeeded)
+}
+
+/// How many failures an order names.
+pub(super) fn failures(payments: &[PaymentView]) -> usize {
+    payments.iter().filter(|payment| payment.outcome == PaymentOutcome::Failed).count()
 }
 
 /// Refuses an order that names more successes than it may.
@@ -146,6 +178,24 @@ impl Shard {
             Some(index) => Some((named, &order.payments[index])),
             None => Some((None, self.older_payments.get(order.order, id)?)),
         }
+    }
+
+    /// Whether a refund succeeded and then failed: that is the last that can become of it.
+    pub(super) fn has_bounced(&self, order: OrderId, refund: PaymentId) -> bool {
+        self.older_payments.has_bounced(order, refund)
+    }
+
+    /// Notes that a refund that succeeded has bounced: kept with what is older for good, and named by the order in its place
+    /// as long as that has room for one more failure.
+    pub(super) fn note_bounce(&mut self, id: OrderId, known: Option<usize>, refund: PaymentView) {
+        let Some(index) = known else { return self.older_payments.bounce(id, &refund) };
+        let order = self.order_mut(id);
+        if failures(&order.payments) >= FAILURES_MAX {
+            order.payments.remove(index);
+        } else {
+            order.payments[index] = refund.clone();
+        }
+        self.older_payments.push(id, refund);
     }
 
     /// Whether one more success of an order, of a payment or of a refund, would be more than there may be.

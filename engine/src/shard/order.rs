@@ -2,11 +2,12 @@
 
 use super::Shard;
 use super::hold::{Hold, count};
+use super::older_payments::failures;
 use crate::group_state::Events;
 use crate::planted::{self, Bug};
 use crate::{
-    Event, ForeignMoney, HoldId, Money, OrderId, OrderState, OrderView, PaymentOutcome, Places, Refusal, ShowtimeId,
-    TicketNumber, UserId,
+    Event, ForeignMoney, HoldId, Money, OrderId, OrderState, OrderView, Places, Refusal, ShowtimeId, TicketNumber,
+    UserId,
 };
 
 /// The most failures that an order remembers, of payments and refunds together.
@@ -36,7 +37,7 @@ pub(super) fn has_many_currencies(order: &OrderView, currency: crate::Currency) 
 /// Whether one more failure would not be remembered. It is answered all the same, and leaves no trace: so it stays
 /// without effect however often it is told. To forget the oldest instead would make news of that one when told again.
 pub(super) fn forgets_failures(order: &OrderView) -> bool {
-    order.payments.iter().filter(|payment| payment.outcome == PaymentOutcome::Failed).count() >= FAILURES_MAX
+    failures(&order.payments) >= FAILURES_MAX
 }
 
 /// Money of this currency that has to go back and has not.
@@ -147,7 +148,7 @@ impl Shard {
         }
         let showtime = self.showtimes.get(&order.showtime).ok_or("the seats were gone")?;
         let fits = |&(area, count): &(crate::AreaId, u32)| {
-            showtime.areas.get(usize::from(area.0)).is_some_and(|counts| counts.available() >= count)
+            usize::from(area.0) < showtime.areas.len() && showtime.free_places(area) >= count
         };
         let are_free = showtime.in_the_way(&order.places.seats, order.channel.as_deref()).is_empty();
         if !are_free || !order.places.areas.iter().all(fits) {

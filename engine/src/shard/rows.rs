@@ -181,6 +181,7 @@ impl Shard {
                 (sale.opens_at.filter(|_| is_ahead && !showtime.line.head.awaits_beacon), Due::Opening(id)),
                 (sale.closes_at.filter(|_| state != QueueState::Closed), Due::Closing(id)),
                 (showtime.step_due, Due::Admission(id)),
+                (showtime.offers_due(), Due::Offers(id)),
             ] {
                 deadlines.replace(None, at, due);
             }

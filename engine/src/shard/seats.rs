@@ -8,6 +8,7 @@
 
 use super::best_runs::BestRuns;
 use super::house::House;
+use super::rooms::FreeRoom;
 use crate::row::{CorruptRow, ROW_VERSION, Row, RowWriter, row_key};
 use crate::{SeatId, SeatMap, SeatState};
 use std::collections::BTreeMap;
@@ -83,6 +84,8 @@ pub(crate) struct Seats {
     dirty: PageSet,
     /// The best runs of each quantity that was asked for.
     best_runs: Vec<BestRuns>,
+    /// What is free at all, and behind it of each category, where that was asked for.
+    rooms: Vec<Option<Box<FreeRoom>>>,
 }
 
 impl Seats {
@@ -103,7 +106,8 @@ impl Seats {
             let (word, bit) = house.bit(seat);
             free[word] |= 1 << bit;
         }
-        Self { seats, house, free, counts, dirty, best_runs: Vec::new() }
+        let rooms = std::iter::repeat_with(|| None).take(1 + counts.len()).collect();
+        Self { seats, house, free, counts, dirty, best_runs: Vec::new(), rooms }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -149,6 +153,11 @@ impl Seats {
         let stretch = self.house.stretch(SeatId(index as u32));
         let (word, bit) = stretch.bit(SeatId(index as u32));
         self.best_runs.iter_mut().for_each(|runs| runs.forget(stretch.rank as usize));
+        for room in [0, 1 + usize::from(self.house.categories[index])] {
+            if let Some(room) = &mut self.rooms[room] {
+                room.forget(stretch.rank as usize);
+            }
+        }
         let is_free = after.state() == SeatState::Available;
         self.free[word] = self.free[word] & !(1 << bit) | u64::from(is_free) << bit;
     }
@@ -178,6 +187,21 @@ impl Seats {
 
     pub(super) fn put_best_runs(&mut self, runs: BestRuns) {
         self.best_runs.push(runs);
+    }
+
+    /// What is free of a category, or of all, as far as it is known.
+    pub(super) fn free_room(&self, category: Option<u16>) -> Option<(u32, u32)> {
+        self.rooms[room_of(category)].as_ref()?.get()
+    }
+
+    /// Takes what is free of a category, or of all, out, to be put back up to date.
+    pub(super) fn take_free_room(&mut self, category: Option<u16>) -> Box<FreeRoom> {
+        let room = self.rooms[room_of(category)].take();
+        room.unwrap_or_else(|| Box::new(FreeRoom::new(self.house.by_distance.len())))
+    }
+
+    pub(super) fn put_free_room(&mut self, category: Option<u16>, room: Box<FreeRoom>) {
+        self.rooms[room_of(category)] = Some(room);
     }
 
     /// Recounts the bit map.
@@ -281,6 +305,11 @@ impl Seats {
     pub(crate) fn is_complete(&self) -> bool {
         self.dirty.is_empty()
     }
+}
+
+/// Where it is known what is free of a category, or of all.
+fn room_of(category: Option<u16>) -> usize {
+    category.map_or(0, |category| 1 + usize::from(category))
 }
 
 /// Numbers of pages, one bit each: a seat changes with nearly every command, and its page is marked with it.

@@ -28,6 +28,8 @@ pub(super) const TABLE_SEATS: u8 = 0x13;
 pub(super) const TABLE_AREAS: u8 = 0x14;
 /// Blocks.
 pub(super) const TABLE_BLOCKS: u8 = 0x15;
+/// When more is offered to a waitlist: only of showtimes where not all was offered that is free.
+pub(super) const TABLE_OFFERS: u8 = 0x16;
 /// Pages of tickets.
 pub(super) const TABLE_TICKETS: u8 = 0x20;
 /// Pages of segments.
@@ -99,6 +101,9 @@ pub(crate) struct Showtime {
     pub(super) waitlist: Waitlist,
     /// When the next step of admission is due, or of ending the waitlist, as it stands among the deadlines.
     pub(crate) step_due: Option<Timestamp>,
+    /// When more is offered to the waitlist, while not all is offered that is free.
+    offers_due: Option<Timestamp>,
+    offers_dirty: bool,
     is_new: bool,
     settings_dirty: bool,
     areas_dirty: bool,
@@ -141,6 +146,8 @@ impl Showtime {
             buyers: HashMap::with_hasher(crate::lookup::hasher(0x6275_7965)),
             waitlist: Waitlist::default(),
             step_due: None,
+            offers_due: None,
+            offers_dirty: false,
             is_new: false,
             settings_dirty: true,
             areas_dirty: true,
@@ -181,6 +188,16 @@ impl Showtime {
     pub(crate) fn set_sale(&mut self, sale: Sale) {
         self.settings.sale = sale;
         self.settings_dirty = true;
+    }
+
+    /// When more is offered to the waitlist, while not all is offered that is free.
+    pub(crate) fn offers_due(&self) -> Option<Timestamp> {
+        self.offers_due
+    }
+
+    pub(crate) fn set_offers_due(&mut self, at: Option<Timestamp>) {
+        self.offers_due = at;
+        self.offers_dirty = true;
     }
 
     pub(crate) fn beacon(&self) -> Option<&Vec<u8>> {
@@ -278,9 +295,11 @@ impl Showtime {
         total
     }
 
-    /// Seats of the list that are not free to a buyer with this channel.
+    /// Seats of the list that are not free to a buyer with this channel, or kept for who waits for them.
     pub(crate) fn in_the_way(&self, seats: &[SeatId], channel: Option<&str>) -> Vec<SeatId> {
-        seats.iter().copied().filter(|&seat| !self.is_free(seat, channel)).collect()
+        let promised = self.promised();
+        let is_free = |&seat: &SeatId| self.is_free(seat, channel) && !self.is_promised(&promised, seat);
+        seats.iter().copied().filter(|seat| !is_free(seat)).collect()
     }
 
     fn move_areas(&mut self, places: &Places, from: SeatState, to: SeatState) {
@@ -384,6 +403,9 @@ impl Showtime {
         self.seats.write_all(TABLE_SEATS, id, rows);
         rows.put(row_key(TABLE_AREAS, &[id]), row_value(&self.areas));
         rows.put(row_key(TABLE_BLOCKS, &[id]), row_value(&self.blocks));
+        if let Some(at) = self.offers_due {
+            rows.put(row_key(TABLE_OFFERS, &[id]), row_value(&at));
+        }
         self.line.write_all(LINE_TABLES, id, rows);
     }
 
@@ -404,6 +426,12 @@ impl Showtime {
         }
         if std::mem::take(&mut self.blocks_dirty) {
             rows.put(row_key(TABLE_BLOCKS, &[id]), row_value(&self.blocks));
+        }
+        if std::mem::take(&mut self.offers_dirty) {
+            match self.offers_due {
+                Some(at) => rows.put(row_key(TABLE_OFFERS, &[id]), row_value(&at)),
+                None => rows.remove(row_key(TABLE_OFFERS, &[id])),
+            }
         }
         self.line.write_dirty(LINE_TABLES, id, rows);
     }
@@ -478,6 +506,7 @@ impl Showtime {
                 self.blocks = row.decode()?;
                 self.blocks_dirty = false;
             }
+            TABLE_OFFERS => self.offers_due = Some(row.decode()?),
             TABLE_TICKETS => self.line.load_tickets(page, row)?,
             TABLE_SEGMENTS => self.line.load_segments(page, row)?,
             TABLE_ROOTS => self.line.load_roots(page, row)?,

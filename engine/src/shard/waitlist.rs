@@ -7,17 +7,22 @@
 //!
 //! While the line is open or paused no entry waits that the free seats could satisfy: whatever frees a seat makes the
 //! offers in the same step. An entry that could be satisfied at once is not taken: those seats are for the line.
+//!
+//! Where more comes free than one step offers, the next steps go on. Until they are done the showtime's offers are *due*, and
+//! nobody else gets what an entry that waits could have.
 
 use super::Shard;
+use super::deadlines::Due;
 use super::hold::count;
+use super::house::RESERVED;
 use super::ranks::Ranks;
 use super::seats::Counts;
 use super::showtime::Showtime;
 use crate::group_state::{Events, check_text};
 use crate::planted::{self, Bug};
 use crate::{
-    BestSeats, CategoryId, Event, HoldId, JoinWaitlist, LeaveWaitlist, Method, OfferId, Outcome, Places, QueueState,
-    Refusal, SeatList, SeatState, ShowtimeId, UserId, WaitlistView,
+    AreaId, BestSeats, CategoryId, Event, HoldId, JoinWaitlist, LeaveWaitlist, Method, Millis, OfferId, Outcome,
+    Places, QueueState, Refusal, SeatId, SeatList, SeatState, ShowtimeId, Timestamp, UserId, WaitlistView,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +32,12 @@ const ENTRIES_MAX: usize = if cfg!(test) { 500 } else { 1_000_000 };
 
 /// The most entries that one step ends once the line is closed, so that no step takes long.
 const ENDED_PER_STEP: usize = if cfg!(test) { 3 } else { 1_024 };
+
+/// The most offers that one step makes, so that no step takes long.
+pub(super) const OFFERS_PER_STEP: usize = if cfg!(test) { 3 } else { 64 };
+
+/// From a step that did not offer all that is free to the next.
+const OFFERS_STEP: Millis = Millis(20);
 
 /// What is waited for. Entries of one wish are satisfied by the same seats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -182,6 +193,39 @@ impl Showtime {
         Room { seats, together, places: fitting.map(|(counts, _)| counts.available()).max().unwrap_or(0) }
     }
 
+    /// Categories of what is free and kept for those who wait, because it could not all be offered in one step; none for
+    /// all of them.
+    pub(super) fn promised(&self) -> BTreeSet<Option<u16>> {
+        let mut promised = BTreeSet::new();
+        if self.offers_due().is_none() || !self.offers() {
+            return promised;
+        }
+        let mut rooms: BTreeMap<Option<u16>, Room> = BTreeMap::new();
+        for &Want { wish, taken } in self.waitlist.waiting.keys() {
+            if !promised.contains(&wish.category)
+                && self.may_take_beside(taken, wish.quantity)
+                && rooms.entry(wish.category).or_insert_with(|| self.room(wish.category)).has(wish)
+            {
+                promised.insert(wish.category);
+            }
+        }
+        promised
+    }
+
+    /// Whether a seat is kept for those who wait.
+    pub(super) fn is_promised(&self, promised: &BTreeSet<Option<u16>>, seat: SeatId) -> bool {
+        is_of(promised, self.seats.category(seat) as u16)
+            && self.seats.state(seat) == SeatState::Available
+            && self.seats.house().flags[seat.0 as usize] & RESERVED == 0
+    }
+
+    /// Places of an area that are free and not kept for those who wait.
+    pub(super) fn free_places(&self, area: AreaId) -> u32 {
+        let area = usize::from(area.0);
+        let is_promised = is_of(&self.promised(), self.seat_map.areas[area].category.0);
+        if is_promised { 0 } else { self.areas[area].available() }
+    }
+
     /// Whether freed seats go to the waitlist now.
     fn offers(&self) -> bool {
         self.sale().waitlist
@@ -218,9 +262,7 @@ impl Showtime {
         let mut fitting = areas.filter(|((counts, area), _)| {
             counts.available() >= wish.quantity && wish.category.is_none_or(|category| area.category.0 == category)
         });
-        fitting
-            .next()
-            .map(|(_, area)| Places { seats: SeatList::new(), areas: vec![(crate::AreaId(area), wish.quantity)] })
+        fitting.next().map(|(_, area)| Places { seats: SeatList::new(), areas: vec![(AreaId(area), wish.quantity)] })
     }
 
     /// Whether a buyer may have so many more.
@@ -237,6 +279,11 @@ impl Showtime {
     pub(super) fn taken_by(&self, user: UserId) -> u32 {
         self.buyers.get(&user).map_or(0, |buyer| buyer.taken)
     }
+}
+
+/// Whether a category is among these, none standing for all.
+fn is_of(categories: &BTreeSet<Option<u16>>, category: u16) -> bool {
+    categories.contains(&None) || categories.contains(&Some(category))
 }
 
 impl Shard {
@@ -269,7 +316,8 @@ impl Shard {
             let taken = showtime.taken_by(ask.user);
             return Err(Refusal::BuyerLimit { max: sale.seats_per_buyer_max, taken });
         }
-        if showtime.satisfy(wish).is_some() {
+        // What is still to be offered is not to be had in the line.
+        if showtime.offers_due().is_none() && showtime.satisfy(wish).is_some() {
             return Err(Refusal::SeatsFit);
         }
         if showtime.waitlist.len() >= ENTRIES_MAX {
@@ -341,8 +389,8 @@ impl Shard {
         }
     }
 
-    /// The first entry that free seats satisfy, with those seats.
-    fn next_offer(showtime: &Showtime) -> Option<(u64, Places)> {
+    /// The first entry that free seats satisfy.
+    fn next_offer(showtime: &Showtime) -> Option<(u64, Wish)> {
         if !showtime.offers() {
             return None;
         }
@@ -361,14 +409,54 @@ impl Shard {
             }
             let last = showtime.waitlist.waiting.get(&Want { wish, taken }).and_then(BTreeSet::last);
             let counter = last.copied().filter(|_| planted::is(Bug::OfferToLast)).unwrap_or(counter);
-            Some((counter, showtime.satisfy(wish)?))
+            Some((counter, wish))
         })
     }
 
-    /// Offers what is free to whoever waits for it, first come first.
+    /// Brings up to date what is free of each category that somebody waits for who may have some.
+    fn refresh_rooms(showtime: &mut Showtime) {
+        let mut available: BTreeMap<Option<u16>, u32> = BTreeMap::new();
+        let mut wanted = BTreeSet::new();
+        for &(_, Want { wish, taken }) in &showtime.waitlist.heads {
+            let available = *available.entry(wish.category).or_insert_with(|| showtime.available(wish.category));
+            if available >= wish.quantity && showtime.may_take_beside(taken, wish.quantity) {
+                wanted.insert(wish.category);
+            }
+        }
+        wanted.into_iter().for_each(|category| showtime.refresh_free_room(category));
+    }
+
+    /// Puts the next offers among the deadlines, or takes them out of what is to come.
+    fn set_offers_due(&mut self, id: ShowtimeId, at: Option<Timestamp>) {
+        self.showtime_mut(id).set_offers_due(at);
+        self.deadlines.replace(None, at, Due::Offers(id));
+    }
+
+    /// What could not be offered in the step before can be now. The deadline is taken out already.
+    pub(super) fn go_on_offering(&mut self, id: ShowtimeId) {
+        self.set_offers_due(id, None);
+        self.freed.insert(id);
+    }
+
+    /// Offers what is free to whoever waits for it, first come first, as much as one step offers.
     pub(super) fn make_offers(&mut self, events: &mut Events) {
         while let Some(id) = self.freed.pop_first() {
-            while let Some((counter, places)) = self.showtimes.get(&id).and_then(Self::next_offer) {
+            let offers = |showtime: &Showtime| showtime.offers() && showtime.waitlist.len() > 0;
+            if !self.showtimes.get(&id).is_some_and(|showtime| offers(showtime) && showtime.offers_due().is_none()) {
+                continue;
+            }
+            loop {
+                let is_last = self.offers_left == 0;
+                let showtime = self.showtime_mut(id);
+                Self::refresh_rooms(showtime);
+                let Some((counter, wish)) = Self::next_offer(showtime) else { break };
+                if is_last {
+                    self.set_offers_due(id, Some(self.state.now + OFFERS_STEP));
+                    break;
+                }
+                showtime.remember_best(wish.quantity);
+                let places = showtime.satisfy(wish).expect("there is room for it");
+                self.offers_left -= 1;
                 let offer = OfferId::new(self.state.group, counter);
                 let entry = self.entries.get(counter).expect("it was found just now");
                 let user = entry.user;
@@ -431,7 +519,9 @@ impl Shard {
             if waitlists.remove(id).unwrap_or_default() != showtime.waitlist {
                 return Err(format!("the waitlist of {id} is not that of its entries"));
             }
-            if let Some((counter, _)) = Self::next_offer(showtime) {
+            // While more is to be offered that very thing is due, and comes first.
+            let left = Self::next_offer(showtime).filter(|_| showtime.offers_due().is_none());
+            if let Some((counter, _)) = left {
                 return Err(format!("entry {counter} of the waitlist waits for seats that are free"));
             }
         }

@@ -32,6 +32,8 @@ pub struct MoneyAtRest {
     houses: BTreeMap<ShowtimeId, (Arc<SeatMap>, Vec<Money>)>,
     orders: BTreeMap<OrderId, Order>,
     payments: BTreeSet<(OrderId, PaymentId)>,
+    /// Refunds that were told as done, with what went back, and whether they bounced since.
+    refunds: BTreeMap<(OrderId, PaymentId), (Money, bool)>,
 }
 
 impl MoneyAtRest {
@@ -102,10 +104,23 @@ impl MoneyAtRest {
                 self.account(*order, amount.currency)?.captured += amount.amount;
             }
             Event::RefundDue { order, amount, .. } => self.account(*order, amount.currency)?.due += amount.amount,
-            Event::PaymentRefunded { order, amount, .. } => {
+            Event::PaymentRefunded { order, refund, amount } => {
+                if self.refunds.insert((*order, *refund), (*amount, false)).is_some() {
+                    return Err(format!("{refund} of {order} went back twice"));
+                }
                 let account = self.account(*order, amount.currency)?;
                 account.refunded += amount.amount;
                 account.due -= amount.amount;
+            }
+            // Of one that was told as done it means that the money came back, and is due once more.
+            Event::RefundFailed { order, refund, amount } => {
+                let Some((gone, has_bounced)) = self.refunds.get_mut(&(*order, *refund)) else { return Ok(()) };
+                if std::mem::replace(has_bounced, true) || gone != amount {
+                    return Err(format!("{refund} of {order} bounced twice, or another sum than went back"));
+                }
+                let account = self.account(*order, amount.currency)?;
+                account.refunded -= amount.amount;
+                account.due += amount.amount;
             }
             _ => {}
         }
@@ -208,6 +223,23 @@ mod tests {
             told.events.extend(told.events.clone());
             MoneyAtRest::default().observe(&look).expect_err(kind);
         }
+    }
+
+    #[test]
+    fn a_refund_that_bounces_is_due_again() {
+        let (mut stage, look) = sale(0);
+        let mut checker = MoneyAtRest::default();
+        checker.observe(&look).expect("as it was");
+        let (order, refund, outcome) = (OrderId::new(stage.group(), 1), PaymentId(4), PaymentOutcome::Failed);
+        let amount = Money { amount: 5_007, ..super::super::stage::PRICE };
+        let ask = RecordRefund { order, refund, outcome, amount };
+        checker.observe(&stage.run(ShardCommand::RecordRefund(ask.clone()))).expect("it is due again");
+        let last = Look { replicas: stage.replicas(&[1]), ..Look::default() };
+        checker.finish(&last).expect_err("it is still due");
+        let ask = RecordRefund { refund: PaymentId(5), outcome: PaymentOutcome::Succeeded, ..ask };
+        checker.observe(&stage.run(ShardCommand::RecordRefund(ask))).expect("it went back again");
+        let last = Look { replicas: stage.replicas(&[1]), ..Look::default() };
+        checker.finish(&last).expect("nothing is due");
     }
 
     #[test]

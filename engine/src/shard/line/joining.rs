@@ -4,7 +4,6 @@ use super::drawing::leaf_of;
 use super::ticket::{Flag, Ticket};
 use super::{Line, PAGE_LEN, Standing};
 use crate::{TicketNumber, Timestamp, UserId};
-use hashbrown::hash_table::Entry;
 use std::hash::BuildHasher;
 
 /// Where a buyer stands in the index of tickets.
@@ -48,14 +47,12 @@ impl Line {
             let index = number as usize - 1;
             pages[index / PAGE_LEN][index % PAGE_LEN].user()
         };
-        let entry = self.index.entry(hash_of(user), |number| owner(number) == user, |number| hash_of(owner(number)));
-        match entry {
-            Entry::Occupied(_) => false,
-            Entry::Vacant(entry) => {
-                entry.insert(number);
-                true
-            }
+        let hash = hash_of(user);
+        if self.index.find(hash, |number| owner(number) == user).is_some() {
+            return false;
         }
+        self.index.insert(hash, number, |number| hash_of(owner(number)));
+        true
     }
 
     /// Gives a ticket up. Gives the end of the session that ends with it.

@@ -18,12 +18,12 @@ mod rows;
 mod ticket;
 
 use crate::draw::Shuffle;
+use crate::lookup::Index;
 use crate::merkle::{Frontier, Hash};
 use crate::planted::{self, Bug};
 use crate::table::Table;
 use crate::{Method, QueueReport, QueueState, TicketNumber, TicketState, Timestamp, UserId};
 use gaps::Gaps;
-use hashbrown::HashTable;
 use joining::hash_of;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -96,7 +96,7 @@ pub(crate) struct Line {
     pub(crate) head: LineHead,
     pages: Vec<Vec<Ticket>>,
     /// Ticket numbers by owner. Only looked up, never walked.
-    index: HashTable<u32>,
+    index: Index<u32>,
     segments: Table<Segment>,
     /// Places ahead of the cursor whose tickets were given up.
     gaps: Gaps,
@@ -168,7 +168,7 @@ impl Line {
         Self {
             head,
             pages: Vec::new(),
-            index: HashTable::new(),
+            index: Index::with_capacity(0),
             segments: Table::default(),
             gaps: Gaps::default(),
             unplaced: BTreeSet::new(),

@@ -6,9 +6,9 @@ use super::{Line, PAGE_LEN};
 use crate::TicketNumber;
 use crate::draw::Shuffle;
 use crate::group_state::TICKETS_MAX;
+use crate::lookup::Index;
 use crate::planted::{self, Bug};
 use crate::row::{CorruptRow, ROW_VERSION, Row, RowWriter, row_key};
-use hashbrown::HashTable;
 use std::collections::BTreeSet;
 
 /// The tables in which a line is stored.
@@ -81,7 +81,7 @@ impl Line {
         if self.head.cursor > self.head.joined {
             return Err("the cursor is past the last ticket".into());
         }
-        self.index = HashTable::with_capacity(count as usize);
+        self.index = Index::with_capacity(count as usize);
         for number in 1..=count {
             let user = self.owner(TicketNumber(number)).ok_or("a ticket is missing")?;
             if !self.insert_index(number as u32, user) {

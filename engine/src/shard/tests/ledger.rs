@@ -82,3 +82,27 @@ fn a_request_is_remembered_for_a_day() {
         86402s ann hold A1 key=k1     => refused: the request id was used before with another body
     "#]]);
 }
+
+/// Four by a command under test. What has had its time is unknown at once.
+#[test]
+fn requests_are_forgotten_a_few_at_a_time() {
+    check(expect![[r#"
+        0s org sale passthrough      => created 1
+        0s org limits age=100s       => done
+        0s org repeat 20 tick key={} => done
+        0s ann hold A1 key=k1        => h1 of ann: A1, 5000 until 300s
+        1s ann release h1 key=k2     => done
+        1s org tick key=20           => done (replayed)
+        100s org tick                => done
+        100s org tick key=20         => done
+        100s ann hold A1 key=k1      => h2 of ann: A1, 5000 until 400s
+        100s org restart             => restarted
+        100s ann hold A1 key=k1      => h2 of ann: A1, 5000 until 400s (replayed)
+        100s org tick key=20         => done (replayed)
+        101s ann release h2 key=k2   => done
+        102s org repeat 6 tick       => done
+        103s org restart             => restarted
+        103s ann release h2 key=k2   => done (replayed)
+        103s ann hold A1 key=k1      => h2 of ann: A1, 5000 until 400s (replayed)
+    "#]]);
+}

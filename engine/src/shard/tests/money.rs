@@ -112,6 +112,64 @@ fn refunds_are_whole_or_by_the_seat() {
     "#]]);
 }
 
+/// Also when the order no longer names the refund, and also after a restart.
+#[test]
+fn a_refund_that_bounces_is_owed_again() {
+    check(expect![[r#"
+        0s org sale passthrough       => created 1
+        0s ann hold A1                => h1 of ann: A1, 5000 until 300s
+        1s ann order h1               => o1 pendingPayment until 601s: A1, 5000
+        2s ann pay o1 p1 ok 5000      => o1 completed: A1, 5000, captured 5000
+        3s org refund o1              => o1 refundDue: , 5000, captured 5000, due 5000
+        4s org repay o1 p2 ok 5000    => o1 refunded: , 5000, captured 5000, refunded 5000
+        5s org repay o1 p2 no 4999    => refused: the payment id was used before with another content
+        5s org repay o1 p2 no 5000    => o1 refundDue: , 5000, captured 5000, due 5000
+        5s org show events            => showtimes.created queue.opened inventory.hold.created orders.created payments.succeeded inventory.seats.purchased orders.completed inventory.seats.released payments.refund.due payments.refunded payments.refund.failed
+        6s org repay o1 p2 ok 5000    => p2 known, o1 refundDue: , 5000, captured 5000, due 5000
+        6s org repay o1 p2 ok 4999    => refused: the payment id was used before with another content
+        6s org repay o1 p2 no 5000    => p2 known, o1 refundDue: , 5000, captured 5000, due 5000
+        7s org restart                => restarted
+        7s org repay o1 p2 ok 5000    => p2 known, o1 refundDue: , 5000, captured 5000, due 5000
+        7s org show report            => revenue 0, captured 5000, due 5000, refunded 0, 0 holds, orders: 1 refundDue
+        8s org repay o1 p3 ok 5000    => o1 refunded: , 5000, captured 5000, refunded 5000
+        9s ann pay o1 p4 ok 700       => o1 refundDue: , 5000, captured 5700, due 700, refunded 5000
+        9s ann pay o1 p5 ok 5 USD     => o1 refundDue: , 5000, captured 5700, due 700, refunded 5000, foreign 5 USD refunded 0
+        9s org repay o1 p6 ok 5 USD   => o1 refundDue: , 5000, captured 5700, due 700, refunded 5000, foreign 5 USD refunded 5
+        9s org repay o1 p7 ok 100     => o1 refundDue: , 5000, captured 5700, due 600, refunded 5100, foreign 5 USD refunded 5
+        9s org repay o1 p8 ok 200     => o1 refundDue: , 5000, captured 5700, due 400, refunded 5300, foreign 5 USD refunded 5
+        9s org repay o1 p9 ok 300     => o1 refundDue: , 5000, captured 5700, due 100, refunded 5600, foreign 5 USD refunded 5
+        9s org repay o1 p10 ok 100    => o1 refunded: , 5000, captured 5700, refunded 5700, foreign 5 USD refunded 5
+        10s org restart               => restarted
+        10s org repay o1 p6 no 5 USD  => o1 refundDue: , 5000, captured 5700, refunded 5700, foreign 5 USD refunded 0
+        10s org repay o1 p6 ok 5 USD  => p6 known, o1 refundDue: , 5000, captured 5700, refunded 5700, foreign 5 USD refunded 0
+        11s org repay o1 p9 no 300    => o1 refundDue: , 5000, captured 5700, due 300, refunded 5400, foreign 5 USD refunded 0
+        11s org restart               => restarted
+        11s org repay o1 p6 ok 5 USD  => p6 known, o1 refundDue: , 5000, captured 5700, due 300, refunded 5400, foreign 5 USD refunded 0
+        11s org repay o1 p9 ok 300    => p9 known, o1 refundDue: , 5000, captured 5700, due 300, refunded 5400, foreign 5 USD refunded 0
+        12s org repay o1 p11 ok 300   => o1 refundDue: , 5000, captured 5700, refunded 5700, foreign 5 USD refunded 0
+        12s org repay o1 p12 ok 5 USD => o1 refunded: , 5000, captured 5700, refunded 5700, foreign 5 USD refunded 5
+    "#]]);
+}
+
+/// However many failures an order names, a bounce is booked and known for good.
+#[test]
+fn a_refund_bounces_also_after_any_number_of_failures() {
+    check(expect![[r#"
+        0s org sale passthrough                  => created 1
+        0s ann hold A1                           => h1 of ann: A1, 5000 until 300s
+        1s ann order h1                          => o1 pendingPayment until 601s: A1, 5000
+        2s ann pay o1 p1 ok 5000                 => o1 completed: A1, 5000, captured 5000
+        2s ann repeat 100 pay o1 p1000{} no 5000 => o1 completed: A1, 5000, captured 5000
+        3s org refund o1                         => o1 refundDue: , 5000, captured 5000, due 5000
+        4s org repay o1 p2 ok 5000               => o1 refunded: , 5000, captured 5000, refunded 5000
+        5s org repay o1 p2 no 5000               => o1 refundDue: , 5000, captured 5000, due 5000
+        6s org restart                           => restarted
+        6s org repay o1 p2 ok 5000               => p2 known, o1 refundDue: , 5000, captured 5000, due 5000
+        6s org repeat 249 repay o1 p2000{} ok 1  => o1 refundDue: , 5000, captured 5000, due 4751, refunded 249
+        7s org repay o1 p3 ok 1                  => refused: refunds of the order are at their bound
+    "#]]);
+}
+
 #[test]
 fn an_order_of_places_is_refunded_whole() {
     check(expect![[r#"

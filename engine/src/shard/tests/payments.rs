@@ -19,12 +19,14 @@ enum News {
     RefundConfirmed,
     RefundOfOtherCurrency,
     RefundFailed,
+    /// Of those two that are confirmed, the last one.
+    RefundBounces,
     SeatTaken,
     /// Of so much, under this id, whatever is owed.
     Refund(u64, PaymentOutcome, i64),
 }
 
-const ALL: [News; 13] = [
+const ALL: [News; 14] = [
     News::Success(1),
     News::Success(2),
     News::Failure(1),
@@ -37,6 +39,7 @@ const ALL: [News; 13] = [
     News::RefundConfirmed,
     News::RefundOfOtherCurrency,
     News::RefundFailed,
+    News::RefundBounces,
     News::SeatTaken,
 ];
 
@@ -117,6 +120,11 @@ struct Expected {
     failed: Vec<u64>,
     /// What was told last of each refund that is told by its id.
     refunds: BTreeMap<u64, (PaymentOutcome, i64)>,
+    /// Refunds that failed after they had succeeded.
+    bounced: Vec<u64>,
+    /// What the last refund came to that is told under an id of its own, and whether it was of the other currency, until it
+    /// bounces.
+    confirmed: Option<(i64, bool)>,
 }
 
 impl Expected {
@@ -133,6 +141,8 @@ impl Expected {
             succeeded: Vec::new(),
             failed: Vec::new(),
             refunds: BTreeMap::new(),
+            bounced: Vec::new(),
+            confirmed: None,
         }
     }
 
@@ -142,8 +152,9 @@ impl Expected {
             return Some(Reply::IdReused);
         }
         match (self.refunds.get(&id), outcome) {
-            (None, _) | (Some((PaymentOutcome::Failed, _)), PaymentOutcome::Succeeded) => None,
-            (Some((PaymentOutcome::Succeeded, _)), PaymentOutcome::Failed) => Some(Reply::Known),
+            (None, _) => None,
+            (Some((PaymentOutcome::Failed, _)), PaymentOutcome::Succeeded) if !self.bounced.contains(&id) => None,
+            (Some((PaymentOutcome::Succeeded, known)), PaymentOutcome::Failed) if *known == amount => None,
             (Some((_, known)), _) if *known == amount => Some(Reply::Known),
             _ => Some(Reply::IdReused),
         }
@@ -190,10 +201,24 @@ impl Expected {
             News::OrganiserRefundsSeat => ("organiser refunds the last seat", SEAT_PRICE),
             // Of nothing there is nothing to confirm.
             News::RefundConfirmed if self.owed == 0 => return Reply::MoreThanDue,
-            News::RefundConfirmed => ("refund confirmed", self.owed),
+            News::RefundConfirmed => {
+                self.confirmed = Some((self.owed, false));
+                ("refund confirmed", self.owed)
+            }
             News::RefundOfOtherCurrency if self.foreign_owed == 0 => return Reply::MoreThanDue,
-            News::RefundOfOtherCurrency => ("refund confirmed", 0),
+            News::RefundOfOtherCurrency => {
+                self.confirmed = Some((PRICE, true));
+                ("refund confirmed", 0)
+            }
             News::RefundFailed => ("refund failed", 0),
+            News::RefundBounces => match self.confirmed.take() {
+                Some((_, true)) => {
+                    self.foreign_owed = PRICE;
+                    ("refund bounces", 0)
+                }
+                Some((amount, false)) => ("refund bounces", amount),
+                None => return Reply::OfNoConcern,
+            },
             News::Refund(id, outcome, amount) => {
                 if let Some(reply) = self.no_news(id, outcome, amount) {
                     return reply;
@@ -201,8 +226,15 @@ impl Expected {
                 if outcome == PaymentOutcome::Succeeded && amount > self.owed {
                     return Reply::MoreThanDue;
                 }
-                self.refunds.insert(id, (outcome, amount));
-                if outcome == PaymentOutcome::Succeeded { ("refund confirmed", amount) } else { ("refund failed", 0) }
+                let before = self.refunds.insert(id, (outcome, amount));
+                match (before, outcome) {
+                    (_, PaymentOutcome::Succeeded) => ("refund confirmed", amount),
+                    (Some((PaymentOutcome::Succeeded, _)), _) => {
+                        self.bounced.push(id);
+                        ("refund bounces", amount)
+                    }
+                    _ => ("refund failed", 0),
+                }
             }
             News::SeatTaken => {
                 self.other_has_it |= std::mem::take(&mut self.seat_is_free);
@@ -227,6 +259,10 @@ impl Expected {
             ("returned", _) => {
                 self.owed -= amount;
                 self.refunded += amount;
+            }
+            ("owed again", _) => {
+                self.owed += amount;
+                self.refunded -= amount;
             }
             ("kept" | "–", _) => {}
             other => panic!("the table does not say {other:?}"),
@@ -259,11 +295,13 @@ struct Played {
     at: u64,
     /// The allocation through which everybody holds; the seats are for nobody else.
     channel: Option<&'static str>,
+    /// The last refund under an id of its own, until it bounces.
+    confirmed: Option<(PaymentId, Money)>,
 }
 
 impl Played {
     fn new(channel: Option<&'static str>) -> Self {
-        let mut played = Self { shard: Shard::new(GROUP), at: 0, channel };
+        let mut played = Self { shard: Shard::new(GROUP), at: 0, channel, confirmed: None };
         let category = Category { name: "all".into(), color: String::new() };
         let seat = |number: i32| Seat {
             number: number.to_string(),
@@ -355,13 +393,27 @@ impl Played {
             News::RefundConfirmed => repay(20 + step, PaymentOutcome::Succeeded, before.refund_due),
             News::RefundOfOtherCurrency => repay(30 + step, PaymentOutcome::Succeeded, usd(PRICE)),
             News::RefundFailed => repay(40 + step, PaymentOutcome::Failed, eur(PRICE)),
+            News::RefundBounces => match self.confirmed.take() {
+                Some((PaymentId(refund), amount)) => repay(refund, PaymentOutcome::Failed, amount),
+                None => return Reply::OfNoConcern,
+            },
             News::Refund(id, outcome, amount) => repay(id, outcome, eur(amount)),
             News::SeatTaken => {
                 self.hold(UserId(2), vec![SeatId(0)]);
                 return Reply::OfNoConcern;
             }
         };
-        Reply::of(self.ask(command))
+        let confirmed = match (&command, news) {
+            (ShardCommand::RecordRefund(ask), News::RefundConfirmed | News::RefundOfOtherCurrency) => {
+                Some((ask.refund, ask.amount))
+            }
+            _ => None,
+        };
+        let reply = Reply::of(self.ask(command));
+        if let Reply::Order(_) = reply {
+            self.confirmed = confirmed.or(self.confirmed);
+        }
+        reply
     }
 }
 

@@ -32,6 +32,38 @@ fn freed_seats_go_to_the_first_entry_they_satisfy() {
     "#]]);
 }
 
+/// Three at a time under test. What is still to be offered is for nobody else: not for who comes to the line, nor for an order
+/// that is paid late.
+#[test]
+fn much_that_comes_free_is_offered_in_steps() {
+    check(expect![[r#"
+        0s org sale passthrough waitlist=yes perhold=8 perbuyer=8 hold=100s total=100s => created 1
+        0s ann hold A1 A2 A3 A4 A5 A6 A7 A8                                            => h1 of ann: A1 A2 A3 A4 A5 A6 A7 A8, 40000 until 100s
+        0s bob hold B1 B2 B3 B4 B5 B6 B7 B8                                            => h2 of bob: B1 B2 B3 B4 B5 B6 B7 B8, 24000 until 100s
+        0s ann order h1                                                                => o1 pendingPayment until 600s: A1 A2 A3 A4 A5 A6 A7 A8, 40000
+        0s cat hold floor x8                                                           => h3 of cat: floor x8, 8000 until 100s
+        0s dan hold floor x2                                                           => h4 of dan: floor x2, 2000 until 100s
+        1s eve waitlist 1 category=front                                               => w1 with 0 ahead
+        1s fay waitlist 1 category=front                                               => w2 with 1 ahead
+        1s gus waitlist 1 category=front                                               => w3 with 2 ahead
+        1s hal waitlist 1 category=front                                               => w4 with 3 ahead
+        1s joe waitlist 1 category=front                                               => w5 with 4 ahead
+        2s ann cancel o1                                                               => o1 canceled: A1 A2 A3 A4 A5 A6 A7 A8, 40000
+        2s joe show w5                                                                 => w5 waiting for 1, 1 ahead
+        2s kim hold A8                                                                 => refused: A8 not available
+        2s kim hold best 1                                                             => refused: no seats fit the wish
+        2s kim waitlist 1 category=front                                               => w6 with 2 ahead
+        2s ann pay o1 p1 ok 40000                                                      => o1 refundDue: A1 A2 A3 A4 A5 A6 A7 A8, 40000, captured 40000, due 40000
+        2s bob release h2                                                              => done
+        2s kim hold B8                                                                 => h8 of kim: B8, 3000 until 102s
+        2s org restart                                                                 => restarted
+        2s kim hold A8                                                                 => refused: A8 not available
+        3s joe show w5                                                                 => w5 offered h10
+        3s kim show w6                                                                 => w6 offered h11
+        3s kim hold A8                                                                 => h12 of kim: A8, 5000 until 103s
+    "#]]);
+}
+
 #[test]
 fn declined_and_expired_offers_go_on() {
     check(expect![[r#"

@@ -52,7 +52,8 @@ fn is_same(one: &DirectoryCommand, other: &DirectoryCommand) -> bool {
 impl Model {
     /// The answer to a request that was answered before.
     pub(super) fn answer_again(&self, envelope: &Envelope<DirectoryCommand>) -> Option<Reply> {
-        let known = self.answered.iter().find(|known| Some(known.id) == envelope.request)?;
+        let index = self.answered.iter().rposition(|known| Some(known.id) == envelope.request)?;
+        let known = self.answered.get(index).filter(|_| self.is_known(index))?;
         if !is_same(&known.command, &envelope.command) {
             return Some(Reply { result: Err(Refusal::RequestIdReused), replayed: false });
         }
@@ -67,16 +68,26 @@ impl Model {
         }
     }
 
-    /// Forgets requests and facts that are too old or too many.
-    pub(super) fn forget(&mut self) {
-        while self.answered.first().is_some_and(|oldest| {
-            let is_old = oldest.at.0 + self.limits[REQUEST_AGE_MAX] <= self.now.0;
-            let len: u64 = self.answered.iter().map(|known| known.len).sum();
-            let max = self.limits[REQUESTS_MAX];
-            is_old || self.answered.len() as u64 > max || len > max * MEAN
-        }) {
-            self.answered.remove(0);
+    /// Whether a request is new enough, and not one of too many.
+    fn is_known(&self, index: usize) -> bool {
+        let rest = &self.answered[index..];
+        let is_old = rest[0].at.0 + self.limits[REQUEST_AGE_MAX] <= self.now.0;
+        let len: u64 = rest.iter().map(|known| known.len).sum();
+        let max = self.limits[REQUESTS_MAX];
+        !(is_old || rest.len() as u64 > max || len > max * MEAN)
+    }
+
+    /// Forgets four requests that are too old or too many.
+    pub(super) fn forget_requests(&mut self) {
+        for _ in 0..4 {
+            if !self.answered.is_empty() && !self.is_known(0) {
+                self.answered.remove(0);
+            }
         }
+    }
+
+    /// Forgets facts that are too old or too many.
+    pub(super) fn forget(&mut self) {
         // Whole pages that are old and that nobody waits for.
         loop {
             let end = (self.forgotten / PAGE + 1) * PAGE;

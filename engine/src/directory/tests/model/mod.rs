@@ -120,6 +120,7 @@ impl Model {
             self.remember(envelope, &reply);
             reply
         });
+        self.forget_requests();
         self.forget();
         reply
     }

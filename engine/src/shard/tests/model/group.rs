@@ -32,7 +32,8 @@ impl Model {
     /// The answer to a request that was answered before.
     pub(super) fn answer_again(&self, envelope: &Envelope<ShardCommand>) -> Option<Reply> {
         let id = envelope.request?;
-        let known = self.answered.iter().find(|known| known.id == id)?;
+        let index = self.answered.iter().rposition(|known| known.id == id).filter(|&index| self.is_known(index))?;
+        let known = &self.answered[index];
         if known.command != envelope.command {
             return Some(Reply { result: Err(Refusal::RequestIdReused), replayed: false });
         }
@@ -48,15 +49,25 @@ impl Model {
         }
     }
 
-    /// Forgets requests and facts that are too old or too many.
-    pub(super) fn forget(&mut self) {
-        let is_old = |known: &Answered| known.at + self.request_age_max <= self.now;
-        while self.answered.len() as u64 > self.requests_max
-            || self.answered.iter().map(|known| known.len).sum::<u64>() > self.requests_max * MEAN
-            || self.answered.first().is_some_and(is_old)
-        {
-            self.answered.remove(0);
+    /// Whether a request is new enough, and not one of too many.
+    fn is_known(&self, index: usize) -> bool {
+        let rest = &self.answered[index..];
+        rest.len() as u64 <= self.requests_max
+            && rest.iter().map(|known| known.len).sum::<u64>() <= self.requests_max * MEAN
+            && rest[0].at + self.request_age_max > self.now
+    }
+
+    /// Forgets four requests that are too old or too many.
+    pub(super) fn forget_requests(&mut self) {
+        for _ in 0..4 {
+            if !self.answered.is_empty() && !self.is_known(0) {
+                self.answered.remove(0);
+            }
         }
+    }
+
+    /// Forgets facts that are too old or too many.
+    pub(super) fn forget(&mut self) {
         let page_end = |model: &Self| (model.forgotten / PAGE + 1) * PAGE;
         loop {
             let end = page_end(self);

@@ -76,7 +76,26 @@ impl Model {
     }
 
     pub(super) fn in_the_way(&self, id: ShowtimeId, seats: &[SeatId], channel: Option<&String>) -> Vec<SeatId> {
-        seats.iter().copied().filter(|seat| !self.is_free(id, *seat, channel)).collect()
+        let promised = self.promised(id);
+        let is_free = |seat| self.is_free(id, seat, channel) && !self.is_promised(id, &promised, seat);
+        seats.iter().copied().filter(|seat| !is_free(*seat)).collect()
+    }
+
+    /// Whether a seat is kept for those who wait.
+    fn is_promised(&self, id: ShowtimeId, promised: &[Option<u16>], seat: SeatId) -> bool {
+        let spot = &self.shows[&id].house.spots[seat.0 as usize];
+        let is_special = spot.flags & (SEAT_WHEELCHAIR | SEAT_COMPANION) != 0;
+        (promised.contains(&None) || promised.contains(&Some(spot.category)))
+            && self.is_free(id, seat, None)
+            && !is_special
+    }
+
+    /// Places of an area that are free and not kept for those who wait.
+    pub(super) fn free_places(&self, id: ShowtimeId, area: AreaId) -> u32 {
+        let promised = self.promised(id);
+        let category = self.shows[&id].created.seat_map.areas[usize::from(area.0)].category.0;
+        let is_promised = promised.contains(&None) || promised.contains(&Some(category));
+        if is_promised { 0 } else { self.area(id, area).available() }
     }
 
     /// The best seats for a wish: every seat's state is found once.
@@ -139,7 +158,7 @@ impl Model {
             return Err(Refusal::SeatsUnavailable { seats });
         }
         for (area, quantity) in &places.areas {
-            let available = self.area(id, *area).available();
+            let available = self.free_places(id, *area);
             if *quantity > available {
                 return Err(Refusal::AreaFull { available });
             }
@@ -154,7 +173,12 @@ impl Model {
                 };
                 let (quantity, together) = (best.quantity, best.together);
                 let wanted = Wanted { quantity, category, section, need, together };
-                places.seats = self.best(id, &wanted, ask.channel.as_ref()).ok_or(Refusal::NoSeatsFit)?.into();
+                let seats = self.best(id, &wanted, ask.channel.as_ref()).ok_or(Refusal::NoSeatsFit)?;
+                let promised = self.promised(id);
+                if seats.iter().any(|seat| self.is_promised(id, &promised, *seat)) {
+                    return Err(Refusal::NoSeatsFit);
+                }
+                places.seats = seats.into();
             }
             SeatChoice::Named(_) if sale.prevent_orphans => {
                 let is_open = |seat: u32| self.is_free(id, SeatId(seat), ask.channel.as_ref());

@@ -11,7 +11,7 @@ pub(crate) struct Spot {
     x: i64,
     y: i64,
     pub(super) category: u16,
-    flags: u8,
+    pub(super) flags: u8,
     /// Whether the next seat is beside it.
     has_next: bool,
 }

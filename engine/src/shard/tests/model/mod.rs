@@ -38,6 +38,8 @@ pub(crate) struct Model {
     older_payments: Vec<(OrderId, PaymentView)>,
     entries: Vec<ModelEntry>,
     entries_made: u64,
+    /// So many offers may yet be made in the step at work.
+    offers_left: u32,
     /// Remembered requests, oldest first.
     answered: Vec<Answered>,
     requests_max: u64,
@@ -65,6 +67,7 @@ enum ModelDue {
     Session(ShowtimeId, u64),
     Claims(ShowtimeId, u64),
     Admission(ShowtimeId),
+    Offers(ShowtimeId),
 }
 
 /// How many seats and places these are.
@@ -96,6 +99,7 @@ impl Model {
             older_payments: Vec::new(),
             entries: Vec::new(),
             entries_made: 0,
+            offers_left: 0,
             answered: Vec::new(),
             requests_max: 1_000_000,
             request_age_max: Millis(24 * 60 * 60 * 1_000),
@@ -138,13 +142,16 @@ impl Model {
         self.settle();
         self.forget();
         if let Some(reply) = self.answer_again(envelope) {
+            self.forget_requests();
             return reply;
         }
+        self.offers_left = 3;
         let result = self.execute(&envelope.command);
         self.offer();
         self.settle();
         let reply = Reply { result, replayed: false };
         self.remember(envelope, &reply);
+        self.forget_requests();
         self.forget();
         reply
     }
@@ -171,6 +178,7 @@ impl Model {
                 dues.push((show.ended_at + Millis(20), ModelDue::Admission(id)));
             }
             dues.extend(show.step_at().map(|at| (at, ModelDue::Admission(id))));
+            dues.extend(show.offers_due.map(|at| (at, ModelDue::Offers(id))));
         }
         for (&id, hold) in &self.holds {
             dues.push((hold.expires_at, hold.order.map_or(ModelDue::Hold(id), ModelDue::Order)));
@@ -184,6 +192,7 @@ impl Model {
 
     /// Everything happens whose time has come, one after the other.
     fn settle(&mut self) {
+        self.offers_left = 3;
         while let Some((_, due)) = self.dues().into_iter().filter(|due| due.0 <= self.now).min() {
             match due {
                 ModelDue::Prequeue(id) => self.start_prequeue(id),
@@ -205,6 +214,7 @@ impl Model {
                 ModelDue::Claims(id, from) => self.expire_claims(id, from),
                 ModelDue::Admission(id) if self.shows[&id].state == QueueState::Closed => self.end_waiting(id),
                 ModelDue::Admission(id) => self.admit(id),
+                ModelDue::Offers(id) => self.show_mut(id).offers_due = None,
             }
             self.offer();
         }

@@ -35,22 +35,43 @@ fn slot(
     let older = older.iter().find(|(of, payment)| (*of, payment.payment) == (order.order, id));
     let (known, index) = match (index, older) {
         (Some(index), _) => (&order.payments[index], index),
-        // A success: whatever is told, it is no news.
-        (None, Some((_, older))) => (older, usize::MAX),
+        (None, Some((_, older))) => (older, OLDER),
         (None, None) => return Ok(Some(order.payments.len())),
     };
-    if known.refund != refund || known.outcome == outcome && known.amount != amount {
+    let has_bounced = older.is_some_and(|(_, older)| older.outcome == PaymentOutcome::Failed);
+    let is_news = match (known.outcome, outcome) {
+        (PaymentOutcome::Failed, PaymentOutcome::Succeeded) => !has_bounced,
+        (PaymentOutcome::Succeeded, PaymentOutcome::Failed) => refund,
+        _ => false,
+    };
+    let may_differ = known.outcome != outcome && (!refund || outcome == PaymentOutcome::Succeeded && !has_bounced);
+    if known.refund != refund || known.amount != amount && !may_differ {
         return Err(Refusal::PaymentIdReused);
     }
-    let is_news = known.outcome == PaymentOutcome::Failed && outcome == PaymentOutcome::Succeeded;
     Ok(is_news.then_some(index))
 }
+
+/// Where a refund is that its order no longer names.
+const OLDER: usize = usize::MAX;
 
 /// A failure that an order does not know and has no room to remember: only failures are bounded.
 fn is_ignored(order: &OrderView, slot: usize, outcome: PaymentOutcome) -> bool {
     let is_failure = |outcome| outcome == PaymentOutcome::Failed;
     let failures = order.payments.iter().filter(|payment| is_failure(payment.outcome)).count();
     is_failure(outcome) && slot == order.payments.len() && failures >= 100
+}
+
+/// Keeps that a refund bounced: for good with what is older, and in the order where there is room.
+fn keep_bounce(order: &mut OrderView, older: &mut Vec<(OrderId, PaymentView)>, slot: usize, refund: PaymentView) {
+    older.retain(|(of, other)| (*of, other.payment) != (order.order, refund.payment));
+    older.push((order.order, refund.clone()));
+    if slot == OLDER {
+        return;
+    }
+    order.payments[slot] = refund;
+    if order.payments.iter().filter(|payment| payment.outcome == PaymentOutcome::Failed).count() > 100 {
+        order.payments.remove(slot);
+    }
 }
 
 /// Keeps what was told. An order names its last three successes.
@@ -247,18 +268,18 @@ impl Model {
         Ok(Outcome::Ordered { order: Box::new(self.orders[index].clone()) })
     }
 
-    /// Every payment and refund of an order that succeeded.
+    /// Every payment and refund of an order that succeeded, also those that bounced.
     fn successes(&self, order: &OrderView) -> Vec<PaymentView> {
         let older = self.older_payments.iter().filter(|(of, _)| *of == order.order).map(|(_, payment)| payment);
-        let all = older.chain(&order.payments);
-        all.filter(|payment| payment.outcome == PaymentOutcome::Succeeded).cloned().collect()
+        let named = order.payments.iter().filter(|payment| payment.outcome == PaymentOutcome::Succeeded);
+        older.chain(named).cloned().collect()
     }
 
     /// Whether the seats of an order that lost them are free to it.
     fn is_all_free(&self, order: &OrderView) -> bool {
         let id = order.showtime;
         self.in_the_way(id, &order.places.seats, order.channel.as_ref()).is_empty()
-            && order.places.areas.iter().all(|(area, count)| *count <= self.area(id, *area).available())
+            && order.places.areas.iter().all(|(area, count)| *count <= self.free_places(id, *area))
     }
 
     /// Whether its buyer may have so many seats more.
@@ -357,7 +378,21 @@ impl Model {
         let (refund, outcome, amount) = (ask.refund, ask.outcome, ask.amount);
         let stored = &mut self.orders[index];
         let told = PaymentView { payment: refund, outcome, amount, at: self.now, refund: true };
-        keep(stored, &mut self.older_payments, slot, told);
+        let is_bounce = slot != order.payments.len() && ask.outcome == PaymentOutcome::Failed;
+        if is_bounce {
+            keep_bounce(stored, &mut self.older_payments, slot, told);
+            match foreign.filter(|_| amount.currency != stored.total.currency) {
+                Some(f) => stored.foreign[f].refunded.amount -= amount.amount,
+                None => {
+                    stored.refund_due.amount += amount.amount;
+                    stored.refunded.amount -= amount.amount;
+                }
+            }
+            let is_closed = !matches!(stored.state, OrderState::PendingPayment | OrderState::Completed);
+            stored.state = if is_closed { OrderState::RefundDue } else { stored.state };
+        } else {
+            keep(stored, &mut self.older_payments, slot, told);
+        }
         if ask.outcome == PaymentOutcome::Failed {
             self.tell_of(order.showtime, Event::RefundFailed { order: ask.order, refund, amount });
         } else {

@@ -68,6 +68,8 @@ pub(crate) struct Show {
     pub(super) stepped_at: Option<Timestamp>,
     /// When it was last told to some who waited for seats that the sale is closed.
     pub(super) ended_at: Timestamp,
+    /// When the waitlist is offered more, while there is more.
+    pub(super) offers_due: Option<Timestamp>,
     /// Since when calls are counted for waiting times, and every step since: its time, and the cursor before it.
     pub(super) counted_since: Option<Timestamp>,
     pub(super) steps: Vec<(Timestamp, u64)>,
@@ -100,6 +102,7 @@ impl Show {
             credit_at: Timestamp(0),
             stepped_at: None,
             ended_at: Timestamp(0),
+            offers_due: None,
             counted_since: None,
             steps: Vec::new(),
             blocks: Vec::new(),

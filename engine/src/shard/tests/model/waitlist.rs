@@ -56,16 +56,32 @@ impl Model {
         quantity <= sale.seats_per_hold_max && self.taken(id, user) + quantity <= sale.seats_per_buyer_max
     }
 
-    /// Offers what is free to the first who waits for it, again and again.
+    /// Categories that are kept for those who wait, none for all, while not all is offered that is free.
+    pub(super) fn promised(&self, id: ShowtimeId) -> Vec<Option<u16>> {
+        let is_due = self.shows[&id].offers_due.is_some() && self.offers(id);
+        let waits = |entry: &&ModelEntry| is_due && entry.showtime == id && entry.hold.is_none();
+        let could_have = |entry: &&ModelEntry| {
+            self.may_take(id, entry.user, entry.wish.quantity) && self.satisfy(id, entry.wish).is_some()
+        };
+        self.entries.iter().filter(waits).filter(could_have).map(|entry| entry.wish.category).collect()
+    }
+
+    /// Offers what is free to the first who waits for it, again and again; three times in a step.
     pub(super) fn offer(&mut self) {
         loop {
             let first = self.entries.iter().find_map(|entry| {
-                let waits = entry.hold.is_none() && self.offers(entry.showtime);
+                let is_due = self.shows[&entry.showtime].offers_due.is_some();
+                let waits = entry.hold.is_none() && self.offers(entry.showtime) && !is_due;
                 let may = waits && self.may_take(entry.showtime, entry.user, entry.wish.quantity);
                 let places = if may { self.satisfy(entry.showtime, entry.wish)? } else { return None };
                 Some((entry.id, entry.showtime, entry.user, places))
             });
             let Some((id, showtime, user, places)) = first else { return };
+            if self.offers_left == 0 {
+                self.show_mut(showtime).offers_due = Some(self.now + Millis(20));
+                continue;
+            }
+            self.offers_left -= 1;
             let hold = self.make_hold(showtime, user, None, places.clone());
             self.entries.iter_mut().find(|entry| entry.id == id).unwrap().hold = Some(hold);
             let expires_at = self.now + self.shows[&showtime].sale.hold_ttl;
@@ -128,7 +144,7 @@ impl Model {
         if !self.may_take(id, ask.user, ask.quantity) {
             return Err(Refusal::BuyerLimit { max: show.sale.seats_per_buyer_max, taken: self.taken(id, ask.user) });
         }
-        if self.satisfy(id, wish).is_some() {
+        if show.offers_due.is_none() && self.satisfy(id, wish).is_some() {
             return Err(Refusal::SeatsFit);
         }
         self.entries_made += 1;

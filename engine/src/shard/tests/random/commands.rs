@@ -187,6 +187,8 @@ struct Subject {
     /// What that order costs, and what it owes.
     total: Money,
     due: i64,
+    /// A refund of it that was told.
+    refund: Option<(PaymentId, Money)>,
     order_seats: Vec<SeatId>,
     entry: (OfferId, UserId),
 }
@@ -220,10 +222,13 @@ impl Subject {
         let made = model.orders.len() as u64;
         let mut order = (OrderId::new(GROUP, (made + 2).saturating_sub(dice.below(6))), user);
         let (mut total, mut due, mut order_seats) = (eur(5_000), 1_000, vec![SeatId(dice.below(seats) as u32)]);
+        let mut refund = None;
         if made > 0 && !dice.one_in(10) {
             let back = if dice.one_in(5) { dice.below(made) } else { dice.below(made.min(5)) };
             let view = &model.orders[(made - 1 - back) as usize];
             (order, total, due) = ((view.order, view.user), view.total, view.refund_due.amount);
+            let refunds: Vec<&PaymentView> = view.payments.iter().filter(|payment| payment.refund).collect();
+            refund = (!refunds.is_empty()).then(|| dice.pick(&refunds)).map(|refund| (refund.payment, refund.amount));
             if !view.places.seats.is_empty() {
                 order_seats = vec![dice.pick(&view.places.seats)];
             }
@@ -234,7 +239,7 @@ impl Subject {
             let view = dice.pick(&entries);
             entry = (view.entry, if dice.one_in(10) { user } else { view.user });
         }
-        Self { seats, user, ticket, hold, order, total, due, order_seats, entry }
+        Self { seats, user, ticket, hold, order, total, due, refund, order_seats, entry }
     }
 
     fn seats(&self, dice: &mut Dice) -> Vec<SeatId> {
@@ -369,9 +374,14 @@ fn command_of(kind: CommandKind, dice: &mut Dice, model: &Model, showtime: Showt
             ShardCommand::RefundOrder(RefundOrder { order: of.order.0, seats, reason: "asked".into() })
         }
         CommandKind::RecordRefund => {
+            let order = of.order.0;
+            if let Some(refund) = of.refund.filter(|_| dice.one_in(3)) {
+                let (refund, amount) = refund;
+                return ShardCommand::RecordRefund(RecordRefund { order, refund, outcome: outcome(dice), amount });
+            }
             let refund = PaymentId(5 + dice.below(6));
             let amount = if dice.one_in(3) { of.amount(dice) } else { eur(of.due) };
-            ShardCommand::RecordRefund(RecordRefund { order: of.order.0, refund, outcome: outcome(dice), amount })
+            ShardCommand::RecordRefund(RecordRefund { order, refund, outcome: outcome(dice), amount })
         }
         CommandKind::BlockSeats => {
             let reason = if dice.one_in(20) { "" } else { "camera" }.into();
