@@ -263,6 +263,12 @@ impl Host {
         let log = self.wal.group(group.id);
         let applied = group.state.applied().0.as_ref().map(to_position);
         let forget = async {
+            // Whenever this is broken off, the checkpoint that is left reaches what is left of the log. On a full disk there is
+            // none.
+            match self.checkpoints.save(group.id).await {
+                Err(error) if error.kind() != io::ErrorKind::StorageFull => return Err(error),
+                _ => {}
+            }
             // Entries that were never agreed on must not hide behind the purge point.
             log.truncate(applied).await?;
             if let Some(applied) = applied {

@@ -49,6 +49,8 @@ pub struct Operator {
     is_working: Cell<bool>,
     /// Nodes that are being removed, until somebody took note.
     removed: RefCell<Vec<NodeId>>,
+    /// The node that the directory is being told of.
+    removing: Cell<Option<NodeId>>,
     /// Nodes that are on their way out.
     leaving: RefCell<BTreeSet<NodeId>>,
     told: Notify,
@@ -66,6 +68,7 @@ impl Operator {
             orders: RefCell::default(),
             is_working: Cell::new(false),
             removed: RefCell::default(),
+            removing: Cell::default(),
             leaving: RefCell::default(),
             told: Notify::new(),
             parted: Notify::new(),
@@ -110,6 +113,14 @@ impl Operator {
     /// Whether something is not done yet.
     pub fn is_busy(&self) -> bool {
         self.is_working.get() || !self.orders.borrow().is_empty() || !self.leaving.borrow().is_empty()
+    }
+
+    /// Whether a node is to leave, or is on its way.
+    pub fn removes(&self, node: NodeId) -> bool {
+        self.removing.get() == Some(node)
+            || self.orders.borrow().contains(&Order::Remove(node))
+            || self.removed.borrow().contains(&node)
+            || self.leaving.borrow().contains(&node)
     }
 
     /// Nodes of which the directory now says that they are to go; told once.
@@ -173,7 +184,9 @@ impl Operator {
     }
 
     async fn do_remove(&self, admin: &Admin, node: NodeId) {
+        self.removing.set(Some(node));
         self.insist("remove", async || admin.remove_node(node, false).await).await;
+        self.removing.set(None);
         self.removed.borrow_mut().push(node);
         self.leaving.borrow_mut().insert(node);
         self.parted.notify_one();

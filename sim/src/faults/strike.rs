@@ -146,7 +146,7 @@ impl Faults {
                 plant.tally.happened(kind);
             }
             Kind::LogRot => {
-                if !has_spare(plant) || !plant.may_lose_storage(node) {
+                if !has_spare(plant) || plant.operator.removes(node) || !plant.may_lose_storage(node) {
                     return false;
                 }
                 plant.kill(node);
@@ -157,7 +157,8 @@ impl Faults {
             }
             Kind::DiskLoss => {
                 let is_registered = plant.directory().0.contains_key(&node);
-                if !has_spare(plant) || !is_registered || !plant.may_lose_storage(node) {
+                let is_here_to_stay = is_registered && !plant.operator.removes(node);
+                if !has_spare(plant) || !is_here_to_stay || !plant.may_lose_storage(node) {
                     return false;
                 }
                 self.note(kind, &host_name(node));
@@ -274,7 +275,8 @@ impl Faults {
     /// A node, or its machine, is to end in the middle of what it writes: one of those that come past a certain edge, for not
     /// all of them do, or a given one at whatever edge it passes.
     fn set_fuses(&mut self, kind: Kind, machine: &Machine, plant: &Plant) {
-        let edge = match self.mix.edge.filter(|_| self.dice.percent(60)) {
+        let share = if self.misses_edge(plant) { 85 } else { 20 };
+        let edge = match self.mix.edge.filter(|_| self.dice.percent(share)) {
             None => self.dice.percent(75).then(|| self.dice.pick(EDGES).0),
             wanted => wanted,
         };
