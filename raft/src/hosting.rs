@@ -25,7 +25,7 @@ use crate::state_machine::MachineStore;
 use crate::stop::Stop;
 use crate::transport::Peers;
 use crate::types::{LogId, NodeId, to_position};
-use crate::wal::Wal;
+use crate::wal::{LogPosition, Wal, WalGroup};
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::Fatal;
 use openraft::{Config, Raft};
@@ -161,6 +161,8 @@ impl Host {
 
     async fn start_group(&self, state: Arc<GroupState>) -> Result<(), StartError> {
         let id = state.group();
+        let applied = state.applied().0.as_ref().map(to_position);
+        drop_superseded(&self.wal.group(id), applied).await?;
         let log = LogStore::new(self.wal.group(id)).measured(self.instruments.clone());
         let store = MachineStore::new(state.clone(), self.checkpoints.clone()).measured(self.instruments.clone());
         let raft = Raft::new(self.config.id, self.raft_config.clone(), self.peers.network(id), log, store)
@@ -375,6 +377,16 @@ impl Host {
     }
 }
 
+/// Drops what a snapshot has superseded. A crash between a snapshot that is installed and the purge behind it can leave entries of
+/// an earlier leader in the log, where the snapshot contains others: nobody agreed on those, nor on any that follow them.
+async fn drop_superseded(log: &WalGroup, applied: Option<LogPosition>) -> io::Result<()> {
+    let Some(applied) = applied else { return Ok(()) };
+    let Some(found) = log.position(applied.index).filter(|found| *found != applied) else { return Ok(()) };
+    tracing::warn!(group = %log.id(), ?found, ?applied, "the log has entries that a snapshot superseded; they are dropped");
+    log.truncate(Some(found)).await?;
+    log.purge(applied).await
+}
+
 /// Up to where a log can be purged behind a snapshot that ends at entry `snapshot`. With one declared every `entries` entries,
 /// the last fifth of so many stays, for members that are a little behind; nothing goes while it is less than a twentieth.
 fn purge_due(snapshot: Option<u64>, purged: Option<u64>, entries: u64) -> Option<u64> {
@@ -386,6 +398,30 @@ fn purge_due(snapshot: Option<u64>, purged: Option<u64>, entries: u64) -> Option
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data_dir::DataDir;
+    use crate::seams::{SystemIds, ThreadSpawner};
+    use crate::wal::{EntryBody, WalConfig};
+
+    #[tokio::test]
+    async fn what_a_snapshot_superseded_is_dropped_and_nothing_else() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let data = DataDir::open(directory.path(), "north", 1, &SystemIds).expect("a data directory");
+        let config = WalConfig { segment_len: 1 << 20, ..WalConfig::default() };
+        let disk = data.wal_disk().expect("a disk");
+        let (wal, _) = Wal::open(disk, data.owner(), config, &ThreadSpawner).await.expect("the log opens");
+        let log = wal.group(GroupId(1));
+        let at = |term, index| LogPosition { term, node: 1, index };
+        let entries = (0..6).map(|index| (at(6, index), EntryBody::Blank)).collect();
+        log.append(entries, Box::new(|_| {})).await.expect("the log takes entries");
+
+        for harmless in [None, Some(at(6, 3)), Some(at(7, 9))] {
+            drop_superseded(&log, harmless).await.expect("the disk is good");
+            assert_eq!((log.last(), log.purged(), log.len()), (Some(at(6, 5)), None, 6), "{harmless:?}");
+        }
+        drop_superseded(&log, Some(at(7, 3))).await.expect("the disk is good");
+        assert_eq!((log.last(), log.purged(), log.len()), (Some(at(7, 3)), Some(at(7, 3)), 0));
+        wal.close().await;
+    }
 
     #[test]
     fn a_log_is_purged_behind_a_snapshot_once_it_is_worth_it() {

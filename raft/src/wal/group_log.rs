@@ -130,6 +130,13 @@ impl GroupLog {
         self.resident_from = self.resident_from.min(self.slots.len());
     }
 
+    /// Where the entry at an index was decided, if it is held.
+    pub(crate) fn position(&self, index: u64) -> Option<LogPosition> {
+        let first = self.slots.front()?.position.index;
+        let slot = self.slots.get(usize::try_from(index.checked_sub(first)?).ok()?)?;
+        Some(slot.position)
+    }
+
     /// Forgets every entry up to `upto`. A purge point ahead of the log empties it.
     pub(crate) fn purge(&mut self, upto: LogPosition) {
         while self.slots.front().is_some_and(|slot| slot.position.index <= upto.index) {

@@ -316,6 +316,11 @@ impl WalGroup {
         lock(&self.log).purged
     }
 
+    /// Where the entry at an index was decided, if it is held.
+    pub fn position(&self, index: u64) -> Option<LogPosition> {
+        lock(&self.log).position(index)
+    }
+
     /// Number of entries held.
     pub fn len(&self) -> usize {
         lock(&self.log).len()
