@@ -45,6 +45,14 @@ impl Node {
         self.host.wal.group(group)
     }
 
+    /// Ends all groups without a word to anybody, as a process does that is killed: for several nodes in one process.
+    pub async fn fall_silent(self) {
+        for group in self.host.groups.all() {
+            // An error means that it has ended already.
+            let _ = group.raft.shutdown().await;
+        }
+    }
+
     /// Hands the leadership of a group to whoever can best take it over, if it is here.
     pub async fn hand_over(&self, group: GroupId) -> Result<(), String> {
         let group = self.host.groups.get(group).map_err(|status| status.message().to_owned())?;

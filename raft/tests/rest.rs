@@ -62,7 +62,7 @@ async fn groups_rest_wake_for_a_command_and_outlive_their_leaders() {
 
     // A leader of sleepers falls silent without a word: they wake, and elect another.
     let leader = world.leader(GroupId::DIRECTORY).await;
-    drop(world.nodes.remove(&leader));
+    world.nodes.remove(&leader).expect("it runs").node.fall_silent().await;
     let led = |world: &World| figures(world, "group_leader");
     eventually("other leaders that all know", || async {
         let led = led(&world);

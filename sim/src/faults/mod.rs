@@ -186,7 +186,7 @@ fn leads_past(edge: Edge) -> &'static [Kind] {
         | Edge::SnapshotMeta
         | Edge::SnapshotSwap
         | Edge::SwapFlush => &[Kind::CheckpointRot, Kind::LongOutage],
-        Edge::StoreAnew => &[Kind::DiskFull],
+        Edge::FileRemove | Edge::StoreAnew => &[Kind::DiskFull],
         _ => &[],
     }
 }
