@@ -285,9 +285,19 @@ fn owner(cluster: &str, node: NodeId, incarnation: u128) -> Owner {
 mod tests {
     use super::*;
     use crate::seams::SystemIds;
+    use std::time::Duration;
+    use tokio::time::Instant;
 
+    /// Opens a directory that nobody uses. sled of another test may have begun a process (`sync`), which has the lock too until it
+    /// runs its own program.
     fn open(path: &Path, cluster: &str, node: NodeId) -> Result<DataDir, DataDirError> {
-        DataDir::open(path, cluster, node, &SystemIds)
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            match DataDir::open(path, cluster, node, &SystemIds) {
+                Err(DataDirError::InUse(_)) if Instant::now() < deadline => std::thread::yield_now(),
+                opened => return opened,
+            }
+        }
     }
 
     #[test]
@@ -295,7 +305,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("a/b/node1");
         let first = open(&path, "north", 1).expect("a new directory opens");
-        assert!(matches!(open(&path, "north", 1), Err(DataDirError::InUse(_))));
+        assert!(matches!(DataDir::open(&path, "north", 1, &SystemIds), Err(DataDirError::InUse(_))));
         let incarnation = first.incarnation();
         drop(first);
         assert_eq!(open(&path, "north", 1).expect("the same node opens it again").incarnation(), incarnation);
@@ -338,13 +348,7 @@ mod tests {
             let mut bad = good.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
             std::fs::write(&path, bad).expect("files can be written");
-            // sled of another test has begun a process, which has this lock too until it runs.
-            let refused = loop {
-                match open(dir.path(), "north", 1) {
-                    Err(DataDirError::InUse(_)) => std::thread::yield_now(),
-                    other => break other,
-                }
-            };
+            let refused = open(dir.path(), "north", 1);
             assert!(
                 matches!(refused, Err(DataDirError::BadIdentity(_) | DataDirError::Foreign { .. })),
                 "bit {bit} went unnoticed: {:?}",
