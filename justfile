@@ -18,9 +18,10 @@ fmt-check:
 clippy:
     cargo clippy --workspace --all-targets --locked -- -D warnings
 
-# The test command of the README.
+# The test command of the README, and whether its run command finds the program.
 test:
     cargo test --locked
+    cargo run --locked -- --version
 
 # Simulated clusters: first whether a seed is one run byte for byte, then runs with faults, in processes of their own.
 sim seeds="88" twice="3":
