@@ -330,12 +330,15 @@ impl Host {
         let entries = self.config.snapshot_entries;
         let mut metrics = group.raft.metrics();
         let mut asked = None;
+        let mut is_gone = false;
         let reason = loop {
             let (snapshot, purged) = {
                 let metrics = metrics.borrow_watched();
                 match &metrics.running_state {
                     Err(Fatal::Stopped) => return,
                     Err(fatal) => break fatal.to_string(),
+                    // Whoever ends without a word has panicked.
+                    Ok(()) if is_gone => break "it panicked".to_owned(),
                     Ok(()) => {}
                 }
                 (metrics.snapshot.map(|last| last.index), metrics.purged.map(|last| last.index))
@@ -347,18 +350,10 @@ impl Host {
             {
                 asked = Some(upto);
             }
-            let changed = tokio::select! {
-                changed = metrics.changed() => changed,
+            is_gone = tokio::select! {
+                changed = metrics.changed() => changed.is_err(),
                 () = self.stop.stopped() => return,
             };
-            if changed.is_err() {
-                match &metrics.borrow_watched().running_state {
-                    Err(Fatal::Stopped) => return,
-                    Err(fatal) => break fatal.to_string(),
-                    // Whoever ends without a word has panicked.
-                    Ok(()) => break "it panicked".to_owned(),
-                }
-            }
         };
         self.fail.send_replace(Some(format!("{} stopped: {reason}", group.id)));
     }

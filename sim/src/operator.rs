@@ -119,7 +119,6 @@ impl Operator {
     pub fn removes(&self, node: NodeId) -> bool {
         self.removing.get() == Some(node)
             || self.orders.borrow().contains(&Order::Remove(node))
-            || self.removed.borrow().contains(&node)
             || self.leaving.borrow().contains(&node)
     }
 

@@ -297,8 +297,8 @@ impl World {
         Ok(())
     }
 
-    /// Whether all nodes run, every group has a leader, every voter of a group hosts it and every node the directory, and all replicas of it stand at the
-    /// same entry, the last of their logs. Notes the states if so.
+    /// Whether all nodes run, every group has a leader, every voter of a group hosts it and every node the directory, and
+    /// all replicas of a group stand at the same entry, the last of their logs. Notes the states if so.
     fn is_still(&mut self) -> bool {
         if self.plant.unsettled().is_some() {
             return false;

@@ -8,7 +8,7 @@ use std::io::{IsTerminal as _, stderr};
 use std::ops::Range;
 use std::process::{ExitCode, Output};
 use std::time::Duration;
-use vestibule_sim::faults::KINDS;
+use vestibule_sim::faults::{EDGE_EVERY, KINDS};
 use vestibule_sim::power::EDGES;
 
 #[derive(Debug, clap::Args)]
@@ -33,7 +33,7 @@ pub(crate) struct Args {
 /// So many seeds do everything: a kind of fault or a call that never came is missing.
 const COMPLETE_MIN: u64 = 60;
 /// So many seeds in a row are about every edge twice.
-const EDGES_MIN: u64 = 88;
+const EDGES_MIN: u64 = 2 * EDGE_EVERY * EDGES.len() as u64;
 /// Where there is no terminal, a line is printed every so many seeds.
 const LINE_EVERY: u64 = 10;
 /// What clients have to get answers to.

@@ -174,7 +174,7 @@ pub struct Mix {
 }
 
 /// Every so many seeds one is about a certain edge, so that many seeds in a row are about each.
-const EDGE_EVERY: u64 = 2;
+pub const EDGE_EVERY: u64 = 2;
 
 /// Faults that lead past an edge which is rare without them.
 fn leads_past(edge: Edge) -> &'static [Kind] {
