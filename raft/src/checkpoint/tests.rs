@@ -157,3 +157,19 @@ async fn a_checkpoint_that_is_taken_from_its_readers_goes_on() {
     let loaded = GroupState::open(GROUP, &world.checkpoints).await.expect("it loads");
     assert_eq!(loaded.digest(), world.state.digest());
 }
+
+#[tokio::test]
+async fn damage_in_the_slot_that_nothing_is_read_from_is_noted_and_no_damage() {
+    let store = MemoryStore::default();
+    // The catalog says nothing, so slot 0 is the one that counts.
+    for slot in [0, 1] {
+        let rows = vec![(row_key(b"row"), Some(b"not sealed".to_vec()))];
+        store.write(&namespace(GROUP, slot), rows).await.expect("memory takes it");
+    }
+    for (slot, is_damage) in [(0, true), (1, false)] {
+        let mut report = crate::verify::Report::default();
+        verify(&store, &[namespace(GROUP, slot)], Some(OWNER), &mut report).await.expect("memory can be read");
+        let found: Vec<bool> = report.findings.iter().map(|finding| finding.is_damage).collect();
+        assert!(!found.is_empty() && found.iter().all(|found| *found == is_damage), "slot {slot}: {report:?}");
+    }
+}
