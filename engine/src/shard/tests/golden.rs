@@ -10,6 +10,9 @@ const ROWS: &str = include_str!("../../../tests/fixtures/shard-rows-v1.txt");
 /// Of a state that has something of everything and stands there whole.
 const STATE: &str = include_str!("../../../tests/fixtures/shard-state-v1.txt");
 
+/// Of a state that has more to offer.
+const OFFERS: &str = include_str!("../../../tests/fixtures/shard-offers-v1.txt");
+
 /// A shard in which every table has rows.
 fn full() -> Shard {
     let sale = Sale { method: Method::Draw, prequeue_at: Some(Timestamp(0)), waitlist: true, ..Sale::default() };
@@ -117,23 +120,47 @@ fn small() -> Shard {
     world.shard
 }
 
+/// A shard with more to offer to those who wait than it offers in a step.
+fn offering() -> Shard {
+    let mut world = World::new();
+    for line in [
+        "0s org sale passthrough waitlist=yes",
+        "1s org block A1 A2 A3 A4 A5 A6 A7 A8",
+        "2s ann waitlist 1 category=front",
+        "3s bob waitlist 1 category=front",
+        "4s cat waitlist 1 category=front",
+        "5s dan waitlist 1 category=front",
+        "6s eve waitlist 1 category=front",
+        "7s org unblock A1 A2 A3 A4 A5 A6 A7 A8",
+    ] {
+        let answer = world.run(line);
+        assert!(!answer.starts_with("refused"), "{line}: {answer}");
+    }
+    world.shard
+}
+
 #[test]
 fn rows_are_written_as_version_1_was() {
     let tables = |shard: &Shard| -> BTreeSet<u8> { shard.rows().iter().map(|row| row.key[0]).collect() };
-    let (full, small) = (full(), small());
-    let wanted = [0x01, 0x02, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x20, 0x21, 0x22, 0x30, 0x31, 0x32, 0x33, 0x70, 0x71];
-    let all: Vec<u8> = tables(&full).union(&tables(&small)).copied().collect();
-    assert_eq!(all, wanted, "a table without a row is a table untested");
-    assert_eq!(wanted.len() - tables(&small).len(), 1, "but for table 22 they stand there whole");
-    golden::check("shard-rows-v1.txt", ROWS, &full.rows().iter().map(short_row_line).collect::<Vec<_>>());
-    golden::check("shard-state-v1.txt", STATE, &small.rows().iter().map(row_line).collect::<Vec<_>>());
+    let (full, small, offering) = (full(), small(), offering());
+    let wanted =
+        [0x01, 0x02, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x20, 0x21, 0x22, 0x30, 0x31, 0x32, 0x33, 0x70, 0x71];
+    let all: BTreeSet<u8> = [&full, &small, &offering].into_iter().flat_map(tables).collect();
+    assert_eq!(Vec::from_iter(all), wanted, "a table without a row is a table untested");
+    assert_eq!(wanted.len() - tables(&small).len(), 2, "but for tables 16 and 22 they stand there whole");
+    let lines = |shard: &Shard, line: fn(&Row) -> String| -> Vec<String> { shard.rows().iter().map(line).collect() };
+    golden::check("shard-rows-v1.txt", ROWS, &lines(&full, short_row_line));
+    golden::check("shard-state-v1.txt", STATE, &lines(&small, row_line));
+    golden::check("shard-offers-v1.txt", OFFERS, &lines(&offering, row_line));
 }
 
 #[test]
 fn rows_of_version_1_are_read() {
-    let shard = Shard::load(GROUP, rows_of(STATE).into_iter()).unwrap();
-    shard.audit().unwrap();
-    assert_eq!(shard.digest(), small().digest());
+    for (rows, written) in [(STATE, small()), (OFFERS, offering())] {
+        let shard = Shard::load(GROUP, rows_of(rows).into_iter()).unwrap();
+        shard.audit().unwrap();
+        assert_eq!(shard.digest(), written.digest());
+    }
 }
 
 #[test]
