@@ -160,8 +160,9 @@ fn compare(report: &mut Report) {
     for (group, purged) in report.purged.clone() {
         let next = report.checkpoints.get(&group).copied().unwrap_or(0);
         let is_empty = report.log_ends.get(&group).is_none_or(|end| *end <= purged + 1);
-        if !report.checkpoints.contains_key(&group) && is_empty {
-            // What a node leaves of a group that it gives up: it must not forget whom it voted for.
+        if next == 0 && is_empty {
+            // What a node leaves of a group that it gives up: it must not forget whom it voted for. Where it is wanted again,
+            // there may be an empty checkpoint, until a peer's has come.
             let reason = format!("there is nothing of it but its vote and that it was purged up to entry {purged}");
             report.add(Finding { group: Some(group), ..Finding::note("checkpoint", reason) });
         } else if next <= purged {
@@ -272,6 +273,8 @@ mod tests {
         assert!(compared(None, 455, 456), "a group that lives elsewhere now");
         assert!(!compared(None, 455, 457), "an entry is left that nothing comes before");
         assert!(!compared(Some(100), 455, 456), "its checkpoint is behind");
+        assert!(compared(Some(0), 455, 456), "it is wanted again, and waits for a peer's checkpoint");
+        assert!(!compared(Some(0), 455, 457), "an entry is left that nothing comes before");
         assert!(compared(Some(456), 455, 456));
     }
 }

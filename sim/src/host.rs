@@ -73,6 +73,9 @@ pub struct Machine {
     pub standing: Cell<Standing>,
     /// Whether a bit of its log was flipped.
     pub is_rotten: Cell<bool>,
+    /// Whether something that was durable was ever taken from it: a bit was flipped, or checkpoints were put away. Until it
+    /// was, nothing may be missing after a power cut.
+    pub is_marred: Cell<bool>,
     /// Whether the node was started again after it had been removed.
     pub has_returned: Cell<bool>,
     config: NodeConfig,
@@ -104,6 +107,7 @@ impl Machine {
             clock: SimClock::new(trace.clone()),
             standing: Cell::new(standing),
             is_rotten: Cell::new(false),
+            is_marred: Cell::new(false),
             has_returned: Cell::new(false),
             config: config(id, options),
             incarnation: Cell::new(dice.wide()),
@@ -136,6 +140,11 @@ impl Machine {
     /// How the node's process has ended, if it has; told once.
     pub fn take_ended(&self) -> Option<Ended> {
         self.ended.borrow_mut().take()
+    }
+
+    /// Whether nothing of what was durable may be missing on its disks: it has a log, and nobody took anything from it.
+    pub fn is_sound(&self) -> bool {
+        self.has_log.get() && !self.is_marred.get() && self.standing.get() != Standing::Lost
     }
 
     /// Asks the node to stop in good order.
@@ -226,6 +235,7 @@ impl Machine {
                 // As the binary does: checkpoints come back from the log or from a peer.
                 self.trace.note(host_name(self.id), format!("the checkpoints are put away: {error}"));
                 self.store.wipe();
+                self.is_marred.set(true);
                 self.try_start().await
             }
             other => other,

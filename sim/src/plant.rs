@@ -6,6 +6,7 @@ use crate::host::{Ended, Machine, Standing, address, host_name};
 use crate::operator::{OPERATOR, Operator};
 use crate::options::Options;
 use crate::power::{Edge, End};
+use crate::scan;
 use crate::trace::{self, Trace};
 use crate::web;
 use crate::workload::Shop;
@@ -106,6 +107,8 @@ pub struct Plant {
     next_effect: u64,
     /// Links on which packets wait.
     held: BTreeSet<(String, String)>,
+    /// What power cuts took that was durable.
+    losses: Vec<String>,
 }
 
 impl Plant {
@@ -184,6 +187,7 @@ impl Plant {
             effects: BTreeMap::new(),
             next_effect: 0,
             held: BTreeSet::new(),
+            losses: Vec::new(),
         };
         for machine in plant.machines.values() {
             machine.clock.set_skew(plant.skew(machine.id));
@@ -194,6 +198,11 @@ impl Plant {
         }
         trace::leave_host();
         plant
+    }
+
+    /// Something that was durable and that a power cut took, though nothing else had been done to that machine.
+    pub fn take_loss(&mut self) -> Option<String> {
+        self.losses.pop()
     }
 
     /// Simulated time.
@@ -443,6 +452,11 @@ impl Plant {
         self.kill(node);
         machine.disk.settle();
         machine.power.restore();
+        if machine.is_sound()
+            && let Err(what) = scan::look_through(&machine)
+        {
+            self.losses.push(what);
+        }
         for other in &others {
             self.sim.repair(name.as_str(), other.as_str());
             self.apply_link(&name, other);

@@ -214,6 +214,9 @@ impl World {
     fn step(&mut self) -> Result<(), Failure> {
         let ended = self.plant.step().map_err(Failure::Panic)?;
         self.faults.note_ended(&ended, self.plant.elapsed());
+        if let Some(what) = self.plant.take_loss() {
+            return Err(Violation { checker: "disks", what }.into());
+        }
         let mut look = self.look();
         look.happenings.iter().for_each(|happening| self.count(happening));
         look.visits.iter().for_each(|event| self.count_visit(event));

@@ -142,6 +142,7 @@ impl Faults {
                 plant.kill(node);
                 self.later(20..=3_000, Heal::Boot(node), plant);
                 let Some(place) = machine.store.rot() else { return self.only_killed(node, plant) };
+                machine.is_marred.set(true);
                 self.note(kind, &format!("{}, in {place}", host_name(node)));
                 plant.tally.happened(kind);
             }
@@ -154,6 +155,7 @@ impl Faults {
                 let Some((file, offset)) = machine.disk.rot() else { return self.only_killed(node, plant) };
                 self.note(kind, &format!("{}, in {file} at byte {offset}", host_name(node)));
                 machine.is_rotten.set(true);
+                machine.is_marred.set(true);
             }
             Kind::DiskLoss => {
                 let is_registered = plant.directory().0.contains_key(&node);
