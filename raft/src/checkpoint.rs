@@ -614,7 +614,9 @@ impl Checkpointer {
     /// whether there was anything.
     async fn write_dirt(&mut self, group: GroupId) -> io::Result<bool> {
         let is_pinned = self.slot(group).await?.is_pinned();
-        let Some(attached) = self.attached.get_mut(&group) else { return Ok(false) };
+        let Some(attached) = self.attached.get_mut(&group).filter(|attached| !attached.is_level()) else {
+            return Ok(false);
+        };
         if !attached.log.has_room_for_checkpoint(0).await? {
             // What has not been taken from the state stays there until there is room.
             return Ok(false);

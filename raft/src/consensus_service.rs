@@ -2,6 +2,7 @@
 
 use crate::convert;
 use crate::hosting::Host;
+use crate::pacemaker;
 use crate::snapshot;
 use crate::state_machine::{Snapshot, SnapshotHandle};
 use crate::steps;
@@ -116,13 +117,7 @@ impl Consensus for ConsensusService {
 
     async fn beat(&self, request: Request<v1::BeatRequest>) -> Result<Response<v1::BeatResponse>, Status> {
         let from = self.check_meant(&request)?;
-        let now = Instant::now();
-        let agrees = |beat: &v1::Beat| {
-            let group = self.host.groups.get(GroupId(beat.group));
-            group.is_ok_and(|group| group.hear_beat(now, from, beat.term, beat.last_index))
-        };
-        let agreed = request.into_inner().beats.iter().filter(|beat| agrees(beat)).map(|beat| beat.group).collect();
-        Ok(Response::new(v1::BeatResponse { agreed, now: self.host.clock.now().0 }))
+        Ok(Response::new(pacemaker::answer(&self.host, from, request.into_inner())))
     }
 
     async fn vote(&self, request: Request<v1::VoteRequest>) -> Result<Response<v1::VoteResponse>, Status> {

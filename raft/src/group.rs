@@ -241,7 +241,7 @@ impl Group {
         u32::try_from((place + self.id.0 as usize) % others.len().max(1)).unwrap_or(u32::MAX)
     }
 
-    /// What to say to which other members, if the group is led here and quiet.
+    /// What to say to which other members, if the group is led here and quiet. They are asked by that.
     pub(crate) fn beat(&self, now: Instant) -> Option<(v1::Beat, BTreeSet<NodeId>)> {
         let sight = self.sight();
         let last_index = self.rest.beat(now, &sight)?;
@@ -249,6 +249,7 @@ impl Group {
         let metrics = metrics.borrow_watched();
         let members = metrics.membership_config.membership().nodes().map(|(node, _)| *node);
         let others = members.filter(|node| *node != self.node).collect();
+        self.rest.ask(now, &others);
         Some((v1::Beat { group: self.id.0, term: sight.term, last_index }, others))
     }
 

@@ -18,6 +18,7 @@ use crate::in_motion::InMotion;
 use crate::log_store::LogStore;
 use crate::metrics::Instruments;
 use crate::node::{NodeConfig, StartError};
+use crate::pacemaker::Said;
 use crate::roster::Roster;
 use crate::seams::Clock;
 use crate::state::GroupState;
@@ -55,6 +56,7 @@ pub(crate) struct Host {
     pub(crate) roster: Arc<Roster>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) clock_watch: Arc<ClockWatch>,
+    pub(crate) said: Arc<Said>,
     pub(crate) groups: Arc<Groups>,
     /// Groups that wait for a peer's checkpoint, or are being given up.
     pub(crate) in_motion: Arc<InMotion>,

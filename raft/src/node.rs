@@ -328,6 +328,7 @@ impl Node {
             roster,
             clock: seams.clock,
             clock_watch: Arc::new(ClockWatch::new()),
+            said: Arc::default(),
             groups: Arc::new(Groups::default()),
             in_motion: Arc::default(),
             instruments,

@@ -18,6 +18,7 @@
 use crate::node::Timing;
 use crate::types::{LogId, NodeId, Vote, to_vote};
 use crate::wal::Ballot;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -55,8 +56,10 @@ pub(crate) struct Rest {
 struct Known {
     /// Where the log ended when it was last looked at, in which term, and since when.
     still: Option<(u64, u64, Instant)>,
-    /// When the last round began in which all other members agreed; nothing since one did not.
-    agreed: Option<Instant>,
+    /// When the group was last found led here and quiet, and all its other members; nothing since it was not.
+    asked: Option<(Instant, BTreeSet<NodeId>)>,
+    /// When it was said here what a member agreed to last. None that has not agreed since.
+    agreed: BTreeMap<NodeId, Instant>,
     /// The last term in which this node offered its leadership to another. openraft sends no heartbeats from then on, so that
     /// an election comes if the offer fails; beats must not prevent it.
     offered: Option<u64>,
@@ -85,21 +88,35 @@ impl Rest {
         known.still = end.map(|end| (sight.term, end, since));
         let end = end.filter(|_| now.duration_since(since) >= QUIET);
         if end.is_none() {
-            known.agreed = None;
+            known.disturb();
         }
         end
     }
 
-    /// Notes whether all other members agreed in the round that began at `round`.
-    pub(crate) fn conclude(&self, round: Instant, all_agreed: bool) {
-        self.known().agreed = all_agreed.then_some(round);
+    /// Notes that these are all other members of a group that was just found quiet.
+    pub(crate) fn ask(&self, now: Instant, others: &BTreeSet<NodeId>) {
+        let mut known = self.known();
+        known.agreed.retain(|member, _| others.contains(member));
+        match &mut known.asked {
+            Some((at, known)) if known == others => *at = now,
+            asked => *asked = Some((now, others.clone())),
+        }
+    }
+
+    /// Notes when it was said here what a member agrees to now, or that it does not agree.
+    pub(crate) fn note_agreement(&self, member: NodeId, said: Option<Instant>) {
+        let mut known = self.known();
+        match said {
+            Some(said) if known.asked.is_some() => drop(known.agreed.insert(member, said)),
+            _ => drop(known.agreed.remove(&member)),
+        }
     }
 
     /// This node offers its leadership in `term` to another: the group rests no more in that term.
     pub(crate) fn offer(&self, term: u64) {
         let mut known = self.known();
         known.offered = Some(term);
-        known.agreed = None;
+        known.disturb();
     }
 
     /// Whether this member agrees with the node `from`, which says that it leads the group in `term`, and that the log
@@ -118,8 +135,8 @@ impl Rest {
     pub(crate) fn may_stop_clock(&self, now: Instant, sight: &Sight, rank: impl FnOnce() -> u32) -> bool {
         let known = self.known();
         if sight.leads {
-            // A round may be late, but one that does not come has stopped.
-            return known.agreed.is_some_and(|agreed| now.duration_since(agreed) < self.timing.election_min);
+            // What members say may be late; what does not come has stopped. Those who call have it from the last time but one.
+            return known.agreed_ago(now).is_some_and(|ago| ago < self.timing.election_max);
         }
         let Some((_, heard)) = known.heard.filter(|(leader, _)| *leader == sight.vote) else { return false };
         let silence = now.duration_since(heard);
@@ -132,16 +149,29 @@ impl Rest {
         heard.is_some_and(|(_, heard)| now.duration_since(heard) < self.timing.election_max)
     }
 
-    /// How long ago all other members agreed that this node leads; nothing unless they did in the last round.
+    /// How long ago it was said here what all other members last agreed to; nothing if one does not.
     pub(crate) fn agreed_ago(&self, now: Instant) -> Option<Duration> {
-        Some(now.duration_since(self.known().agreed?))
+        self.known().agreed_ago(now)
     }
 }
 
-/// How long a member waits for the next beat: until the leader's lease is surely over at the other members too, and then
-/// in turn.
+impl Known {
+    fn disturb(&mut self) {
+        self.asked = None;
+        self.agreed.clear();
+    }
+
+    fn agreed_ago(&self, now: Instant) -> Option<Duration> {
+        let (asked, others) = self.asked.as_ref()?;
+        let oldest = others.iter().try_fold(*asked, |oldest, member| Some(oldest.min(*self.agreed.get(member)?)))?;
+        Some(now.duration_since(oldest))
+    }
+}
+
+/// How long a member waits for the next beat: until the leader's lease is surely over at the other members too, which hear
+/// beats up to one heartbeat later, and then in turn.
 fn patience(timing: &Timing, rank: u32) -> Duration {
-    timing.election_max + timing.heartbeat / 2 + (timing.election_max - timing.election_min) * rank
+    timing.election_max + timing.heartbeat * 3 / 2 + (timing.election_max - timing.election_min) * rank
 }
 
 #[cfg(test)]
@@ -195,7 +225,8 @@ mod tests {
     async fn a_leader_that_offered_its_place_does_not_keep_elections_from_coming() {
         let (rest, now) = rest();
         rest.beat(now, &sight(true));
-        rest.conclude(now, true);
+        agree(&rest, now);
+        assert!(rest.may_stop_clock(now, &sight(true), || 0));
         rest.offer(TERM);
         assert!(!rest.may_stop_clock(now, &sight(true), || 0));
         assert_eq!(rest.beat(now + QUIET, &sight(true)), None);
@@ -207,18 +238,54 @@ mod tests {
         assert_eq!(rest.beat(now + QUIET, &next), Some(10));
     }
 
+    /// Both other members agree to what is said now.
+    fn agree(rest: &Rest, now: Instant) {
+        rest.ask(now, &BTreeSet::from([2, 3]));
+        [2, 3].into_iter().for_each(|member| rest.note_agreement(member, Some(now)));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_leaders_clock_stands_still_only_while_all_agree() {
         let (rest, now) = rest();
-        assert!(!rest.may_stop_clock(now, &sight(true), || 0));
-        rest.conclude(now, true);
-        assert!(rest.may_stop_clock(now, &sight(true), || 0));
+        let may_stop = |at: Instant| rest.may_stop_clock(at, &sight(true), || 0);
+        rest.note_agreement(2, Some(now));
+        assert!(!may_stop(now), "nobody was asked");
+        agree(&rest, now);
+        assert!(may_stop(now));
         assert_eq!(rest.agreed_ago(now), Some(Duration::ZERO));
-        assert!(!rest.may_stop_clock(now + Timing::default().election_min, &sight(true), || 0), "rounds do not come");
         assert!(!rest.may_stop_clock(now, &sight(false), || 0), "it leads no more, and hears of nobody");
-        rest.conclude(now, false);
-        assert!(!rest.may_stop_clock(now, &sight(true), || 0));
-        assert_eq!(rest.agreed_ago(now), None);
+
+        // One is not heard of any more.
+        let late = now + Timing::default().election_max;
+        rest.ask(late, &BTreeSet::from([2, 3]));
+        rest.note_agreement(2, Some(late));
+        assert!(may_stop(late - Duration::from_millis(1)));
+        assert!(!may_stop(late));
+        rest.note_agreement(3, Some(late));
+        assert!(may_stop(late));
+
+        // One does not agree, then there is one that has not been asked, and then something is written.
+        rest.note_agreement(3, None);
+        assert!(!may_stop(late));
+        assert_eq!(rest.agreed_ago(late), None);
+        agree(&rest, late);
+        rest.ask(late, &BTreeSet::from([2, 3, 4]));
+        assert!(!may_stop(late));
+        agree(&rest, late);
+        assert!(may_stop(late));
+        rest.beat(late, &Sight { last_index: Some(11), ..sight(true) });
+        assert!(!may_stop(late));
+        rest.ask(late, &BTreeSet::from([2, 3]));
+        assert!(!may_stop(late), "what they agreed to before counts no more");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_without_others_rests_alone() {
+        let (rest, now) = rest();
+        rest.ask(now, &BTreeSet::new());
+        assert!(rest.may_stop_clock(now, &sight(true), || 0));
+        let late = now + Timing::default().election_max;
+        assert!(!rest.may_stop_clock(late, &sight(true), || 0), "nobody has looked since");
     }
 
     #[tokio::test(start_paused = true)]
@@ -265,5 +332,9 @@ mod tests {
             let turn = patience(&timing, rank + 1) - patience(&timing, rank);
             assert!(turn > timing.heartbeat, "beats come to all, but not at the same time");
         }
+        // One that heard a heartbeat later finds its lease over all the same.
+        let later = now + timing.heartbeat;
+        assert!(rest.hear(later, LEADER, TERM, 10, &sight(false)));
+        assert!(!rest.recently_heard(now + patience(&timing, 0), &sight(false)));
     }
 }

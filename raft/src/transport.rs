@@ -150,11 +150,11 @@ impl Peers {
         }
     }
 
-    /// Says to a node which quiet groups this one leads; gives those that it agrees on, and its clock.
-    pub(crate) async fn beat(self: &Arc<Self>, node: NodeId, beats: Vec<v1::Beat>) -> Option<v1::BeatResponse> {
+    /// Says to a node which quiet groups this one leads, and hears the same of it: see [`crate::pacemaker`].
+    pub(crate) async fn beat(self: &Arc<Self>, node: NodeId, request: v1::BeatRequest) -> Option<v1::BeatResponse> {
         let peer = self.peer(GroupId::DIRECTORY, node, String::new());
         let mut client = peer.client(Lane::Appends).ok()?;
-        let asked = client.beat(peer.request(v1::BeatRequest { beats }));
+        let asked = client.beat(peer.request(request));
         peer.within(asked).await.ok()
     }
 

@@ -28,6 +28,11 @@ impl Attached {
         Self { state, log, taken, gathered: None, waiting: None }
     }
 
+    /// Whether everything that changed was given out to be written.
+    pub(super) fn is_level(&self) -> bool {
+        self.gathered.is_none() && self.waiting.is_none() && self.state.progress().next_index == self.taken
+    }
+
     /// Takes what changed from the state.
     pub(super) fn gather(&mut self) {
         if self.state.progress().next_index == self.taken {
