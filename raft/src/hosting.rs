@@ -137,6 +137,7 @@ impl Host {
                 let is_only_copy = self.wal.group(group).purged().is_some();
                 self.checkpoints.set_aside(group, is_only_copy).await.map_err(StartError::of_checkpoint)?;
                 tracing::error!(node = self.config.id, %group, %error, is_only_copy, "the checkpoint is made again");
+                self.instruments.checkpoints_remade.fetch_add(1, Ordering::Relaxed);
                 GroupState::open(group, &self.checkpoints).await
             }
             opened => opened,

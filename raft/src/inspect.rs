@@ -8,6 +8,7 @@ use crate::wal::{Ballot, LogPosition, WalGroup};
 use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver;
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use vestibule_engine::GroupId;
 
 /// How one group stands on one node.
@@ -43,6 +44,11 @@ impl Node {
     /// The log of a group.
     pub fn log(&self, group: GroupId) -> WalGroup {
         self.host.wal.group(group)
+    }
+
+    /// How many checkpoints were found damaged and made again since the node started.
+    pub fn checkpoints_remade(&self) -> u64 {
+        self.host.instruments.checkpoints_remade.load(Ordering::Relaxed)
     }
 
     /// Ends all groups without a word to anybody, as a process does that is killed: for several nodes in one process.

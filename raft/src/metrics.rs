@@ -41,6 +41,8 @@ pub(crate) struct Instruments {
     pub(crate) snapshot_send: Distribution,
     pub(crate) snapshot_receive: Distribution,
     pub(crate) snapshots_failed: AtomicU64,
+    /// Checkpoints that were found damaged when the node started, and begun anew.
+    pub(crate) checkpoints_remade: AtomicU64,
     /// Groups that cannot start before a peer has given them its checkpoint.
     pub(crate) groups_waiting: AtomicU64,
     /// Readers of events that were too slow.
@@ -300,6 +302,8 @@ impl Measured {
         scrape.counter("snapshots_failed", "Snapshots that did not arrive", count(&instruments.snapshots_failed))?;
         let cut_off = count(&instruments.watches_cut_off);
         scrape.counter("watches_cut_off", "Readers of events that were cut off because they were too slow", cut_off)?;
+        let remade = count(&instruments.checkpoints_remade);
+        scrape.counter("checkpoints_remade", "Checkpoints that were found damaged and made again", remade)?;
         let waiting = signed(count(&instruments.groups_waiting));
         scrape.gauge("groups_waiting", "Groups that wait for a peer's checkpoint", waiting)
     }

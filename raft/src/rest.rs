@@ -3,7 +3,7 @@
 //! A group in which nothing happens needs no heartbeats of its own: it is enough that its leader's node says to the others,
 //! for all such groups at once, "of this group I am the leader in this term, and its log ends here". That is a *beat*: see
 //! [`crate::pacemaker`], which also says who sends it when. A member agrees only if that very leader and that very end of
-//! the log are what it knows itself, applied. A group rests at its leader while all other members agreed in the last round; as
+//! the log are what it knows itself, applied. A group rests at its leader while all other members agreed when last asked; as
 //! soon as one does not, openraft's own heartbeats go on, and tell it what it has to know. So a beat never stands for more
 //! than what an openraft heartbeat would have said: it carries no vote, moves no commit point, and confirms no read.
 //!

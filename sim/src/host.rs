@@ -89,6 +89,8 @@ pub struct Machine {
     hand_over: Notify,
     /// How the node's process ended by itself.
     ended: RefCell<Option<Ended>>,
+    /// What the node found damaged though nobody had damaged it.
+    losses: RefCell<Vec<String>>,
 }
 
 impl Machine {
@@ -119,6 +121,7 @@ impl Machine {
             stop: Notify::new(),
             hand_over: Notify::new(),
             ended: RefCell::default(),
+            losses: RefCell::default(),
         }
     }
 
@@ -145,6 +148,16 @@ impl Machine {
     /// Whether nothing of what was durable may be missing on its disks: it has a log, and nobody took anything from it.
     pub fn is_sound(&self) -> bool {
         self.has_log.get() && !self.is_marred.get() && self.standing.get() != Standing::Lost
+    }
+
+    /// What the node found damaged though nobody had damaged it; told once.
+    pub fn take_losses(&self) -> Vec<String> {
+        let remade = self.node().map_or(0, |node| node.checkpoints_remade());
+        let mut losses = self.losses.take();
+        if remade > 0 && !self.is_marred.replace(true) {
+            losses.push(format!("node {} makes a checkpoint again that nobody damaged", self.id));
+        }
+        losses
     }
 
     /// Asks the node to stop in good order.
@@ -234,8 +247,11 @@ impl Machine {
             Err(StartError::Checkpoint(error)) => {
                 // As the binary does: checkpoints come back from the log or from a peer.
                 self.trace.note(host_name(self.id), format!("the checkpoints are put away: {error}"));
+                if !self.is_marred.replace(true) {
+                    let what = format!("node {} finds checkpoints damaged that nobody damaged: {error}", self.id);
+                    self.losses.borrow_mut().push(what);
+                }
                 self.store.wipe();
-                self.is_marred.set(true);
                 self.try_start().await
             }
             other => other,

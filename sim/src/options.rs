@@ -7,6 +7,7 @@ use crate::workload::Market;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
+use vestibule_engine::GroupId;
 use vestibule_raft::node::{Bounds, NodeConfig};
 
 /// The most showtimes of a run.
@@ -93,6 +94,24 @@ pub struct Demands {
     pub answers: bool,
     /// From so long after the sale's beginning to the end of the faults nobody else comes to lead anything.
     pub calm_after: Option<Duration>,
+}
+
+impl Demands {
+    /// Whether they are met, when so many calls got no answer, and groups were led in these terms once it was calm, and now.
+    pub fn check(
+        &self,
+        unanswered: usize,
+        calm: &BTreeMap<GroupId, u64>,
+        now: &BTreeMap<GroupId, u64>,
+    ) -> Result<(), String> {
+        if self.answers && unanswered > 0 {
+            return Err(format!("{unanswered} requests got no answer"));
+        }
+        if self.calm_after.is_some() && calm != now {
+            return Err(format!("terms were {calm:?} and are {now:?}"));
+        }
+        Ok(())
+    }
 }
 
 /// The options of a run, expanded from its seed.
@@ -279,11 +298,31 @@ impl fmt::Display for Options {
         )?;
         writeln!(f, "  sale: {}", self.market)?;
         writeln!(f, "  web: {}", self.web)?;
+        let Demands { answers, calm_after } = &self.demands;
+        writeln!(f, "  demands: everything is answered: {answers}; leaders stay once {calm_after:?} have gone by")?;
         writeln!(f, "  faults: {}", self.faults)?;
         write!(
             f,
             "  time: ticks of {:?}, packets take {:?} to {:?}, faults for {:?}, then at most {:?}",
             self.tick, self.latency.0, self.latency.1, self.chaos, self.calm_max
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn demands_are_met_or_not() {
+        let (first, second) = (BTreeMap::from([(GroupId(1), 3)]), BTreeMap::from([(GroupId(1), 4)]));
+        let none = Demands::default();
+        assert_eq!(none.check(7, &first, &second), Ok(()));
+        let answers = Demands { answers: true, ..none.clone() };
+        assert_eq!(answers.check(0, &first, &second), Ok(()));
+        assert!(answers.check(1, &first, &first).is_err());
+        let calm = Demands { calm_after: Some(Duration::ZERO), ..none };
+        assert_eq!(calm.check(7, &first, &first), Ok(()));
+        assert!(calm.check(0, &first, &second).is_err());
     }
 }

@@ -64,6 +64,12 @@ pub enum Effect {
     Full(NodeId, u64, Option<u64>),
 }
 
+fn sum(counts: impl Iterator<Item = (Edge, u64)>) -> BTreeMap<Edge, u64> {
+    let mut sum = BTreeMap::new();
+    counts.for_each(|(edge, count)| *sum.entry(edge).or_default() += count);
+    sum
+}
+
 /// The same two machines in the same order, however they are given.
 fn pair(one: &str, other: &str) -> (String, String) {
     let (first, second) = if one < other { (one, other) } else { (other, one) };
@@ -94,6 +100,9 @@ pub struct Plant {
     pub gateways: Vec<Rc<Gateway>>,
     /// Those who come to them over HTTP.
     pub web: web::Web,
+    /// Machines of visitors between whom and the gateways the network may break. Those of the first are spared: who comes last
+    /// is served in time from there.
+    pub visitors: Vec<String>,
     /// Who looks after the cluster.
     pub operator: Rc<Operator>,
     /// What really happened.
@@ -107,7 +116,7 @@ pub struct Plant {
     next_effect: u64,
     /// Links on which packets wait.
     held: BTreeSet<(String, String)>,
-    /// What power cuts took that was durable.
+    /// See [`Self::take_loss`].
     losses: Vec<String>,
 }
 
@@ -181,6 +190,7 @@ impl Plant {
             machines,
             gateways,
             web: shop.web.clone(),
+            visitors: (2..=options.web.hosts).map(web::host::host_name).collect(),
             operator,
             tally,
             down: BTreeSet::new(),
@@ -200,7 +210,7 @@ impl Plant {
         plant
     }
 
-    /// Something that was durable and that a power cut took, though nothing else had been done to that machine.
+    /// Something that was durable and is gone, though nobody did anything to it, or that is wrong and was not noticed.
     pub fn take_loss(&mut self) -> Option<String> {
         self.losses.pop()
     }
@@ -219,6 +229,7 @@ impl Plant {
         stepped.map_err(|error| error.to_string())?;
         let mut down = Vec::new();
         for machine in self.machines.values().cloned().collect::<Vec<_>>() {
+            self.losses.extend(machine.take_losses());
             if let Some((edge, end)) = machine.power.take_burnt() {
                 self.note(format!("{} ends at {edge}: {end:?}", host_name(machine.id)));
                 match end {
@@ -235,9 +246,9 @@ impl Plant {
                 down.push(machine.id);
             } else if let Some(ended) = machine.take_ended() {
                 self.kill(machine.id);
-                down.extend(self.judge(&machine, &ended)?);
+                down.extend(self.judge(&machine, &ended));
             } else if machine.is_rotten.get() && machine.node().is_some() {
-                return Err(format!("node {} runs on a log of which a bit was flipped", machine.id));
+                self.losses.push(format!("node {} runs on a log of which a bit was flipped", machine.id));
             }
         }
         for gone in self.operator.take_removed() {
@@ -247,13 +258,11 @@ impl Plant {
     }
 
     /// Whether a node whose process ended is to be started again.
-    fn judge(&mut self, machine: &Machine, ended: &Ended) -> Result<Option<NodeId>, String> {
-        if ended.names_damage && !machine.is_rotten.get() {
-            return Err(format!("node {} finds damage that nobody did: {}", machine.id, ended.reason));
-        }
-        if ended.names_damage {
+    fn judge(&mut self, machine: &Machine, ended: &Ended) -> Option<NodeId> {
+        if ended.names_damage && !machine.is_rotten.replace(false) {
+            self.losses.push(format!("node {} finds damage that nobody did: {}", machine.id, ended.reason));
+        } else if ended.names_damage {
             self.tally.happened(Kind::LogRot);
-            machine.is_rotten.set(false);
         }
         let is_refused = machine.standing.get() == Standing::Lost && ended.reason.contains("under a new id");
         if is_refused {
@@ -262,11 +271,11 @@ impl Plant {
         if ended.names_damage || is_refused {
             machine.standing.set(Standing::Retired);
             self.replace(machine.id);
-            return Ok(None);
+            return None;
         }
         // A node that was removed tries once more.
         let comes_again = machine.standing.get() != Standing::Retired || !machine.has_returned.replace(true);
-        Ok(comes_again.then_some(machine.id))
+        comes_again.then_some(machine.id)
     }
 
     /// Has the operator put a spare machine in the place of a node that does not come back.
@@ -375,11 +384,12 @@ impl Plant {
 
     /// How many times a node or its machine ended at each edge.
     pub fn edges(&self) -> BTreeMap<Edge, u64> {
-        let mut sum = BTreeMap::new();
-        for (edge, count) in self.machines.values().flat_map(|machine| machine.power.ends()) {
-            *sum.entry(edge).or_default() += count;
-        }
-        sum
+        sum(self.machines.values().flat_map(|machine| machine.power.ends()))
+    }
+
+    /// How many times nodes came past each edge.
+    pub fn passed(&self) -> BTreeMap<Edge, u64> {
+        sum(self.machines.values().flat_map(|machine| machine.power.passed()))
     }
 
     /// What is not yet as it is to be once nothing goes wrong any more; nothing if all is.

@@ -123,6 +123,8 @@ struct Inner {
     fuse: Option<Fuse>,
     is_gone: bool,
     burnt: Option<(Edge, End)>,
+    /// How many times each edge was passed.
+    passed: BTreeMap<Edge, u64>,
     /// How many times something ended at each edge.
     ends: BTreeMap<Edge, u64>,
 }
@@ -181,11 +183,17 @@ impl Power {
         self.lock().ends.clone()
     }
 
+    /// How many times each edge was passed.
+    pub fn passed(&self) -> BTreeMap<Edge, u64> {
+        self.lock().passed.clone()
+    }
+
     pub(crate) fn pass(&self, edge: Edge) -> Pass {
         let mut inner = self.lock();
         if inner.is_gone {
             return Pass::Off;
         }
+        *inner.passed.entry(edge).or_default() += 1;
         let Some(fuse) = &mut inner.fuse else { return Pass::On };
         if fuse.edge.is_some_and(|wanted| wanted != edge) {
             return Pass::On;
@@ -238,6 +246,7 @@ mod tests {
         assert_eq!(power.take_burnt(), Some((Edge::FrameSync, End::Power)));
         assert_eq!(power.take_burnt(), None);
         assert_eq!(power.ends(), BTreeMap::from([(Edge::FrameSync, 1)]));
+        assert_eq!(power.passed(), BTreeMap::from([(Edge::FrameWrite, 2), (Edge::FrameSync, 2)]));
         power.restore();
         assert_eq!(power.pass(Edge::FrameSync), Pass::On);
     }

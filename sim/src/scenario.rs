@@ -5,6 +5,7 @@
 
 use crate::faults::{Kind, Mix};
 use crate::options::{Demands, Options};
+use crate::power::Edge;
 use std::time::Duration;
 use vestibule_raft::types::NodeId;
 
@@ -81,6 +82,25 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "a bit of a node's log flips: it names the place, does not start, and another takes its place",
         seed: 6,
         set: |options| script(options, &[(5, Kind::LogRot, Some(2)), (11, Kind::Kill, Some(3))]),
+    },
+    Scenario {
+        name: "given-up",
+        about: "nodes die while they give groups up: what is left is never a gap (found by seeds 30, 40 and 203)",
+        seed: 40,
+        set: |options| {
+            let steps = [
+                (1, Kind::AddNode, None),
+                (3, Kind::KillInWrite, Some(1)),
+                (3, Kind::Drain, Some(1)),
+                (8, Kind::PowerCut, Some(1)),
+                (9, Kind::PowerCutInWrite, Some(2)),
+                (9, Kind::Drain, Some(2)),
+                (14, Kind::Blackout, None),
+            ];
+            options.snapshot_entries = 20;
+            script(options, &steps);
+            options.faults.edge = Some(Edge::SnapshotSwap);
+        },
     },
     Scenario {
         name: "overload",

@@ -60,8 +60,10 @@ pub struct Summary {
     pub elapsed: Duration,
     /// For each group the last index applied, and the state there.
     pub states: BTreeMap<GroupId, (u64, String)>,
-    /// Calls of clients that got a reply, by command.
+    /// Calls of clients that were done, by command.
     pub operations: BTreeMap<String, u64>,
+    /// Those that were refused.
+    pub refusals: BTreeMap<String, u64>,
     /// When the calls began that ended without one.
     pub unanswered: Vec<Duration>,
     /// Calls over HTTP that got an answer, by what was asked.
@@ -70,6 +72,8 @@ pub struct Summary {
     pub visits_unanswered: u64,
     /// Faults that really happened, by kind.
     pub faults: BTreeMap<Kind, u64>,
+    /// How many times nodes came past each edge.
+    pub passed: BTreeMap<Edge, u64>,
     /// How many times a node or its machine ended at each edge.
     pub edges: BTreeMap<Edge, u64>,
 }
@@ -157,10 +161,11 @@ impl World {
         checkers::finish(&mut self.checkers, &last)?;
         self.summary.elapsed = self.plant.elapsed();
         self.summary.faults = self.plant.tally.counts();
+        self.summary.passed = self.plant.passed();
         self.summary.edges = self.plant.edges();
         let operations = self.operations();
         if operations < OPERATIONS_MIN {
-            return Err(Failure::Void(format!("only {operations} calls were answered")));
+            return Err(Failure::Void(format!("only {operations} calls were done")));
         }
         let visits = self.visits_answered();
         if visits < VISITS_MIN {
@@ -176,18 +181,12 @@ impl World {
 
     /// What the options demand of the time of faults, which began at `start`.
     fn check_demands(&self, start: Duration) -> Result<(), Failure> {
-        let demand = |what: String| Violation { checker: "demands", what };
-        if self.options.demands.answers && self.summary.unanswered_since(start) > 0 {
-            let count = self.summary.unanswered_since(start);
-            return Err(demand(format!("{count} requests got no answer")).into());
-        }
-        if self.options.demands.calm_after.is_some() && self.terms != self.plant.terms() {
-            return Err(demand(format!("terms were {:?} and are {:?}", self.terms, self.plant.terms())).into());
-        }
-        Ok(())
+        let unanswered = self.summary.unanswered_since(start);
+        let met = self.options.demands.check(unanswered, &self.terms, &self.plant.terms());
+        met.map_err(|what| Violation { checker: "demands", what }.into())
     }
 
-    /// Calls that were answered so far.
+    /// Calls that were done so far.
     fn operations(&self) -> u64 {
         self.summary.operations.values().sum()
     }
@@ -227,6 +226,9 @@ impl World {
     fn count(&mut self, happening: &Happening) {
         let Happening::Answered { call, answer, .. } = happening else { return };
         match answer {
+            Answer::Reply(reply, _) if reply.result.is_err() => {
+                *self.summary.refusals.entry(call.ask.name()).or_default() += 1
+            }
             Answer::Reply(..) | Answer::Read(..) | Answer::LookUp(..) => {
                 *self.summary.operations.entry(call.ask.name()).or_default() += 1
             }

@@ -19,7 +19,7 @@ pub(crate) struct Args {
 pub(crate) fn main(args: &Args) -> ExitCode {
     let options = Options::of(args.seed);
     let replay = play::replay_of(&options);
-    println!("{options}");
+    say!("{options}");
     if let Err(error) = args.planting.apply() {
         eprintln!("{error}");
         return ExitCode::FAILURE;
@@ -30,7 +30,7 @@ pub(crate) fn main(args: &Args) -> ExitCode {
     show(&trace, width);
     match outcome {
         Ok(_) => {
-            println!("passed");
+            say!("passed");
             ExitCode::SUCCESS
         }
         Err(failure) => {
@@ -44,8 +44,8 @@ fn show(trace: &Trace, width: usize) {
     for line in trace.lines() {
         let line = line.to_string();
         match line.char_indices().nth(width).filter(|_| width > 0) {
-            Some((end, _)) => println!("{}…", &line[..end]),
-            None => println!("{line}"),
+            Some((end, _)) => say!("{}…", &line[..end]),
+            None => say!("{line}"),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// How many seeds to play twice.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// The first of them.
     #[arg(long, default_value_t = 1)]
@@ -20,27 +20,27 @@ pub(crate) struct Args {
 pub(crate) fn main(args: &Args) -> ExitCode {
     let patience = Duration::from_secs(args.seed_seconds);
     let mut bad = 0;
-    for seed in args.first..args.first + args.seeds {
+    for seed in args.first..args.first.saturating_add(args.seeds) {
         match (play_once(seed, patience), play_once(seed, patience)) {
             (Ok(one), Ok(other)) if one.trace == other.trace && one.status == other.status => {
                 if one.has_passed {
-                    println!("seed {seed}: the same run twice");
+                    say!("seed {seed}: the same run twice");
                 } else {
                     bad += 1;
-                    println!("seed {seed}: the same run twice, and it fails: {}", one.status);
+                    say!("seed {seed}: the same run twice, and it fails: {}", one.status);
                 }
             }
             (Ok(one), Ok(other)) => {
                 bad += 1;
-                println!("seed {seed}: two different runs, which ended with {} and {}", one.status, other.status);
+                say!("seed {seed}: two different runs, which ended with {} and {}", one.status, other.status);
                 let (one, other): (Vec<&str>, Vec<&str>) = (one.trace.lines().collect(), other.trace.lines().collect());
                 let at = (0..one.len().max(other.len())).find(|at| one.get(*at) != other.get(*at)).unwrap_or(0);
-                println!("  {}", one.get(at).unwrap_or(&"(the end)"));
-                println!("  {}", other.get(at).unwrap_or(&"(the end)"));
+                say!("  {}", one.get(at).unwrap_or(&"(the end)"));
+                say!("  {}", other.get(at).unwrap_or(&"(the end)"));
             }
             (Err(error), _) | (_, Err(error)) => {
                 bad += 1;
-                println!("seed {seed}: {error}");
+                say!("seed {seed}: {error}");
             }
         }
     }

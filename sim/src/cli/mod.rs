@@ -1,5 +1,12 @@
 //! The commands.
 
+/// Prints a line. That nobody reads on, as behind `head`, is no reason to fall over.
+macro_rules! say {
+    ($($what:tt)*) => {
+        $crate::cli::play::say(format_args!($($what)*))
+    };
+}
+
 mod explain;
 mod meta;
 #[cfg(feature = "planted")]
@@ -34,6 +41,13 @@ enum Command {
     /// Plants one bug after another, and plays seeds until it is caught.
     #[cfg(feature = "planted")]
     Mutants(mutants::Args),
+    /// Plants bugs: not in this build. Build with `--features planted` for it.
+    #[cfg(not(feature = "planted"))]
+    Mutants {
+        /// Whatever was asked for.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+        _rest: Vec<String>,
+    },
 }
 
 /// Does what the command line says.
@@ -45,5 +59,10 @@ pub(crate) fn main() -> ExitCode {
         Command::Explain(args) => explain::main(&args),
         #[cfg(feature = "planted")]
         Command::Mutants(args) => mutants::main(&args),
+        #[cfg(not(feature = "planted"))]
+        Command::Mutants { .. } => {
+            eprintln!("no bug can be planted in this build: cargo run -p vestibule-sim --features planted -- mutants");
+            ExitCode::FAILURE
+        }
     }
 }

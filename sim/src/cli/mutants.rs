@@ -13,7 +13,7 @@ const STALLING: [Bug; 0] = [];
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Seeds to try for each bug before giving up.
-    #[arg(long, default_value_t = 40)]
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// The first of them.
     #[arg(long, default_value_t = 1)]
@@ -51,16 +51,16 @@ pub(crate) fn main(args: &Args) -> ExitCode {
                 return ExitCode::FAILURE;
             }
         };
-        println!("{line}");
+        say!("{line}");
         lines.push(line);
     }
-    println!("\n| Bug | What goes wrong | Caught by | Seed | Seeds needed |\n|---|---|---|---|---|");
-    lines.iter().for_each(|line| println!("{line}"));
+    say!("\n| Bug | What goes wrong | Caught by | Seed | Seeds needed |\n|---|---|---|---|---|");
+    lines.iter().for_each(|line| say!("{line}"));
     let failing = baseline.failing();
     if !failing.is_empty() {
-        println!("without a bug these seeds fail, so they show nothing: {failing:?}");
+        say!("without a bug these seeds fail, so they show nothing: {failing:?}");
     }
-    println!("{} of {} caught", lines.len() - uncaught, lines.len());
+    say!("{} of {} caught", lines.len() - uncaught, lines.len());
     if uncaught == 0 && !lines.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -87,7 +87,7 @@ impl Baseline {
 
 /// Plays seeds with the bug until one is caught that passes without it.
 fn catch(known: &Known, args: &Args, baseline: &mut Baseline) -> io::Result<Option<Catch>> {
-    for seed in args.first..args.first + args.seeds {
+    for seed in args.first..args.first.saturating_add(args.seeds) {
         let verdict = judge(seed, Some(known.name), baseline.patience)?;
         let by = match verdict {
             Verdict::Violation { checker, .. } => checker,

@@ -6,7 +6,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rustix::time::{ClockId, clock_gettime};
 use std::backtrace::Backtrace;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -29,7 +29,8 @@ pub(super) fn here(
     tracing_subscriber::registry().with(Journal::new(trace.clone())).init();
     let (replay, seen) = (replay_of(&options), trace.clone());
     std::panic::set_hook(Box::new(move |panic| {
-        eprintln!("{}", Backtrace::force_capture());
+        // Nobody may be there to read it.
+        let _ = writeln!(io::stderr(), "{}", Backtrace::force_capture());
         show(&seen);
         tell_failure(&replay, format_args!("panic: {panic}"));
         std::process::exit(1);
@@ -38,6 +39,12 @@ pub(super) fn here(
     set_rng(StdRng::seed_from_u64(options.seed));
     let _clocks = SimClocksGuard::init();
     World::new(options, trace.clone()).run()
+}
+
+/// Prints a line, if anybody reads it.
+pub(super) fn say(line: fmt::Arguments<'_>) {
+    // An error means that nobody does; the exit status tells them.
+    let _ = writeln!(io::stdout(), "{line}");
 }
 
 /// Writes a trace to a file.
@@ -56,9 +63,9 @@ pub(super) fn elsewhere(seed: u64) -> io::Result<Command> {
 
 /// Says how a run has failed, what it was a run of, and how it is played again. Its options were printed before.
 pub(super) fn tell_failure(replay: &str, failure: impl Display) {
-    println!("FAILED {failure}");
-    println!("commit: {}", commit());
-    println!("replay: {replay}");
+    say!("FAILED {failure}");
+    say!("commit: {}", commit());
+    say!("replay: {replay}");
 }
 
 /// The time, of which the simulation knows nothing.
@@ -115,11 +122,13 @@ pub(super) const PAUSE: Duration = Duration::from_millis(20);
 
 /// How a seed is played again, with what is planted now.
 pub(super) fn replay(seed: u64) -> String {
+    replay_run(&format!("--seed {seed}"))
+}
+
+fn replay_run(which: &str) -> String {
     match planted::planted() {
-        Some(known) => {
-            format!("cargo run -p vestibule-sim --features planted -- run --seed {seed} --plant {}", known.name)
-        }
-        None => format!("cargo run -p vestibule-sim -- run --seed {seed}"),
+        Some(known) => format!("cargo run -p vestibule-sim --features planted -- run {which} --plant {}", known.name),
+        None => format!("cargo run -p vestibule-sim -- run {which}"),
     }
 }
 
@@ -139,7 +148,7 @@ impl Planting {
         if let Some(name) = &self.plant {
             let known = planted::BUGS.iter().find(|known| known.name == name);
             planted::plant(known.ok_or_else(|| format!("there is no bug called {name}"))?.bug);
-            println!("planted: {name}");
+            say!("planted: {name}");
         }
         Ok(())
     }
@@ -148,14 +157,17 @@ impl Planting {
 /// How a run is played again.
 pub(super) fn replay_of(options: &Options) -> String {
     match options.scenario {
-        Some(name) => format!("cargo run -p vestibule-sim -- run --scenario {name}"),
+        Some(name) => replay_run(&format!("--scenario {name}")),
         None => replay(options.seed),
     }
 }
 
 /// The commit that this was built from, as far as it can be told.
 pub(super) fn commit() -> String {
-    let told = Command::new("git").args(["rev-parse", "--short", "HEAD"]).stderr(Stdio::null()).output();
+    let told = Command::new("git")
+        .args(["-C", env!("CARGO_MANIFEST_DIR"), "rev-parse", "--short", "HEAD"])
+        .stderr(Stdio::null())
+        .output();
     let told = told.ok().and_then(|output| String::from_utf8(output.stdout).ok()).unwrap_or_default();
     if told.trim().is_empty() { "unknown".to_owned() } else { told.trim().to_owned() }
 }

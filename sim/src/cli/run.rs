@@ -27,7 +27,7 @@ pub(crate) struct Args {
 pub(crate) fn main(args: &Args) -> ExitCode {
     let options = match (&args.scenario, args.seed) {
         (Some(name), _) if name == "list" => {
-            SCENARIOS.iter().for_each(|scenario| println!("{:<20} {}", scenario.name, scenario.about));
+            SCENARIOS.iter().for_each(|scenario| say!("{:<20} {}", scenario.name, scenario.about));
             return ExitCode::SUCCESS;
         }
         (Some(name), _) => match scenario::find(name) {
@@ -40,7 +40,7 @@ pub(crate) fn main(args: &Args) -> ExitCode {
         (None, seed) => Options::of(seed.unwrap_or_default()),
     };
     let replay = play::replay_of(&options);
-    println!("{options}");
+    say!("{options}");
     if let Err(error) = args.planting.apply() {
         eprintln!("{error}");
         return ExitCode::FAILURE;
@@ -58,12 +58,7 @@ pub(crate) fn main(args: &Args) -> ExitCode {
         eprintln!("{}: {error}", path.display());
         return ExitCode::FAILURE;
     }
-    println!(
-        "trace {}: {} lines, {} bytes read from the network",
-        trace.digest(),
-        trace.lines().len(),
-        trace.wire_bytes()
-    );
+    say!("trace {}: {} lines, {} bytes read from the network", trace.digest(), trace.lines().len(), trace.wire_bytes());
     match outcome {
         Ok(summary) => {
             report(&summary);
@@ -78,16 +73,18 @@ pub(crate) fn main(args: &Args) -> ExitCode {
 
 /// What `sweep` reads, too.
 fn report(summary: &Summary) {
-    println!("passed: {} simulated milliseconds", summary.elapsed.as_millis());
+    say!("passed: {} simulated milliseconds", summary.elapsed.as_millis());
     for (group, (index, digest)) in &summary.states {
-        println!("  {group} at entry {index}, state {digest}");
+        say!("  {group} at entry {index}, state {digest}");
     }
-    println!("answered:{}", list(&summary.operations));
-    println!("unanswered: calls={}", summary.unanswered.len());
-    println!("visits:{}", list(&summary.visits));
-    println!("visits unanswered: calls={}", summary.visits_unanswered);
-    println!("faults:{}", list(&summary.faults));
-    println!("edges:{}", list(&summary.edges));
+    say!("done:{}", list(&summary.operations));
+    say!("refused:{}", list(&summary.refusals));
+    say!("unanswered: calls={}", summary.unanswered.len());
+    say!("visits:{}", list(&summary.visits));
+    say!("visits unanswered: calls={}", summary.visits_unanswered);
+    say!("faults:{}", list(&summary.faults));
+    say!("edges passed:{}", list(&summary.passed));
+    say!("edges:{}", list(&summary.edges));
 }
 
 fn list<K: ToString>(counts: &BTreeMap<K, u64>) -> String {

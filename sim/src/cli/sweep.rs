@@ -14,7 +14,7 @@ use vestibule_sim::power::EDGES;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// How many seeds.
-    #[arg(long, default_value_t = 60)]
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// The first of them.
     #[arg(long, default_value_t = 1)]
@@ -36,7 +36,7 @@ const COMPLETE_MIN: u64 = 60;
 const EDGES_MIN: u64 = 2 * EDGE_EVERY * EDGES.len() as u64;
 /// Where there is no terminal, a line is printed every so many seeds.
 const LINE_EVERY: u64 = 10;
-/// What clients have to get answers to.
+/// What has to be done for clients.
 const OPERATIONS: &[&str] = &[
     "ActivateShowtime",
     "BlockSeats",
@@ -97,7 +97,8 @@ const VISITS: &[&str] = &[
 ];
 
 /// What is counted, by the word that `run` prints before it.
-const COUNTED: [&str; 6] = ["answered", "unanswered", "visits", "visits unanswered", "faults", "edges"];
+const COUNTED: [&str; 8] =
+    ["done", "refused", "unanswered", "visits", "visits unanswered", "faults", "edges passed", "edges"];
 
 /// What all seeds came to, together.
 struct Totals {
@@ -114,7 +115,7 @@ struct Totals {
 pub(crate) fn main(args: &Args) -> ExitCode {
     let deadline = args.minutes.map(|minutes| now() + Duration::from_secs(60 * minutes));
     let patience = Duration::from_secs(args.seed_seconds);
-    let mut seeds = args.first..args.first + args.seeds;
+    let mut seeds = args.first..args.first.saturating_add(args.seeds);
     let mut playing: Vec<(u64, Playing)> = Vec::new();
     let mut totals = Totals::new(args.seeds);
     loop {
@@ -174,7 +175,7 @@ impl Totals {
     }
 
     fn fail(&mut self, seed: u64, why: String) {
-        self.bar.suspend(|| println!("seed {seed}: FAILED {why}"));
+        self.bar.suspend(|| say!("seed {seed}: FAILED {why}"));
         self.failures.push((seed, why));
         self.progress();
     }
@@ -190,18 +191,19 @@ impl Totals {
             failed => format!("{failed} failed"),
         });
         if self.bar.is_hidden() && self.done().is_multiple_of(LINE_EVERY) {
-            println!("{} of {} seeds after {:.0} s", self.done(), self.of, (now() - self.begun).as_secs_f64());
+            say!("{} of {} seeds after {:.0} s", self.done(), self.of, (now() - self.begun).as_secs_f64());
         }
     }
 
     /// What never came, of all that has to come when so many seeds are played.
     fn missing(&self) -> Vec<String> {
         let kinds = KINDS.iter().map(|(_, name, _)| ("faults", *name));
-        let edges = EDGES.iter().filter(|_| self.of >= EDGES_MIN).map(|(_, name)| ("edges", *name));
-        let calls = OPERATIONS.iter().map(|name| ("answered", *name));
+        let edges = EDGES.iter().filter(|_| self.played >= EDGES_MIN).map(|(_, name)| ("edges", *name));
+        let passed = EDGES.iter().map(|(_, name)| ("edges passed", *name));
+        let calls = OPERATIONS.iter().map(|name| ("done", *name));
         let count = |what: &str, name: &str| self.counts.get(what).and_then(|counts| counts.get(name)).copied();
         let visits = VISITS.iter().map(|name| ("visits", *name));
-        let wanted = kinds.chain(edges).chain(calls).chain(visits);
+        let wanted = kinds.chain(passed).chain(edges).chain(calls).chain(visits);
         wanted
             .filter(|(what, name)| count(what, name).unwrap_or(0) == 0)
             .map(|(what, name)| format!("{what}: {name}"))
@@ -212,13 +214,13 @@ impl Totals {
         self.bar.finish_and_clear();
         let took = (now() - self.begun).as_secs_f64();
         for (what, counts) in &self.counts {
-            println!("{what}");
-            counts.iter().for_each(|(name, count)| println!("  {count:>9}  {name}"));
+            say!("{what}");
+            counts.iter().for_each(|(name, count)| say!("  {count:>9}  {name}"));
         }
         let missing = self.missing();
-        missing.iter().for_each(|what| println!("          0  {what}"));
+        missing.iter().for_each(|what| say!("          0  {what}"));
         let simulated = self.simulated_ms as f64 / 1e3;
-        println!(
+        say!(
             "{} seeds passed, {} failed; {simulated:.0} simulated seconds in {took:.0} s, {:.1} a second",
             self.played,
             self.failures.len(),
@@ -227,7 +229,7 @@ impl Totals {
         let mut wrong = String::new();
         if !not_played.is_empty() {
             let (first, last, count) = (not_played.start, not_played.end - 1, not_played.end - not_played.start);
-            println!("NOT PLAYED, for the time was up: {count} seeds, {first} to {last}");
+            say!("NOT PLAYED, for the time was up: {count} seeds, {first} to {last}");
         }
         if self.played == 0 {
             wrong.push_str("no seed passed\n");
@@ -246,7 +248,7 @@ impl Totals {
         if wrong.is_empty() {
             return ExitCode::SUCCESS;
         }
-        println!("FAILED at commit {}\n{wrong}", play::commit());
+        say!("FAILED at commit {}\n{wrong}", play::commit());
         ExitCode::FAILURE
     }
 }

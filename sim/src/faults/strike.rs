@@ -43,6 +43,8 @@ impl Faults {
                 self.note(kind, &host_name(node));
                 machine.ask_to_stop();
             }
+            // Where nothing is written meanwhile there is nothing that a node comes to need.
+            Kind::LongOutage if up.len() - 1 <= plant.members().len() / 2 => return false,
             Kind::Kill | Kind::PowerCut | Kind::LongOutage => {
                 self.note(kind, &host_name(node));
                 if kind == Kind::Kill {
@@ -323,20 +325,29 @@ impl Faults {
         self.later(millis, Heal::End(begun), plant);
     }
 
-    /// The way between a node and some other machine.
+    /// The way between a node and some other machine, or now and then between a visitor and a gateway.
     fn link(&mut self, node: NodeId, plant: &Plant) -> (String, String) {
+        if !plant.visitors.is_empty() && self.dice.percent(15) {
+            return (self.dice.pick(&plant.visitors).clone(), self.gateway(plant));
+        }
         let name = host_name(node);
         let others: Vec<String> = plant.names().into_iter().filter(|other| *other != name).collect();
         let other = self.dice.pick(&others).clone();
         (name, other)
     }
 
+    fn gateway(&mut self, plant: &Plant) -> String {
+        gateway_name(1 + self.dice.index(plant.gateways.len()))
+    }
+
     fn partition(&mut self, kind: Kind, node: NodeId, plant: &mut Plant) {
-        let name = host_name(node);
-        let others: Vec<String> = if self.dice.percent(50) {
-            plant.names().into_iter().filter(|other| *other != name).collect()
+        let (name, others) = if self.dice.percent(50) {
+            let name = host_name(node);
+            let others = plant.names().into_iter().filter(|other| *other != name).collect();
+            (name, others)
         } else {
-            vec![self.link(node, plant).1]
+            let (name, other) = self.link(node, plant);
+            (name, vec![other])
         };
         let inwards = self.dice.percent(50);
         let way = match kind {

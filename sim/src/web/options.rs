@@ -76,10 +76,25 @@ impl fmt::Display for WebOptions {
             gateway.showtimes_max,
             gateway.changes_max
         )?;
+        writeln!(
+            f,
+            "  gateways: commands take {:?}, reads {:?}, bodies have {} bytes at most, status is {:?} old, seats {:?}; clocks off by up to {} ms",
+            gateway.write_patience,
+            gateway.read_patience,
+            gateway.body_len_max,
+            gateway.status_age_max,
+            gateway.seats_age_max,
+            self.skew_max_ms
+        )?;
         write!(
             f,
-            "  clients: {} attempts of {:?}, {:?} in all",
-            client.attempts_max, client.attempt_timeout, client.call_timeout
+            "  clients: {} attempts of {:?}, {:?} in all, {:?} to {:?} apart, {} connections kept",
+            client.attempts_max,
+            client.attempt_timeout,
+            client.call_timeout,
+            client.pause_min,
+            client.pause_max,
+            client.idle_connections_max
         )
     }
 }

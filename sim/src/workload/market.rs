@@ -52,11 +52,12 @@ impl fmt::Display for Market {
         let Admission { rate_per_minute, active_max, claim_ttl, session_ttl } = self.admission;
         write!(
             f,
-            "{}, {rate_per_minute} a minute, {active_max} at once, {} ms to claim, {} ms to shop, {}{} % best seats, {} % asked again",
+            "{}, {rate_per_minute} a minute, {active_max} at once, {} ms to claim, {} ms to shop, {}{}{} % best seats, {} % asked again",
             methods.join(" and "),
             claim_ttl.0,
             session_ttl.0,
             if self.waitlist { "waitlist, " } else { "" },
+            if self.storm { "storm, " } else { "" },
             self.best,
             self.again
         )
