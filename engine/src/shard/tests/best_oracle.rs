@@ -25,12 +25,15 @@ fn draw_house(dice: &mut impl FnMut(u64) -> u64) -> SeatMap {
         let mut rows = Vec::new();
         for row in 0..1 + dice(4) {
             // Now and then a row that is longer than a word of the bit map.
-            let len = if dice(40) == 0 { 60 + dice(80) } else { 1 + dice(9) };
+            let is_long = dice(40) == 0;
+            let len = if is_long { 60 + dice(80) } else { 1 + dice(9) };
+            // And then mostly in one piece.
+            let gap_one_in = if is_long { 150 } else { 6 };
             let whole = (dice(2) == 0).then(|| dice(2));
             let reserved_one_in = 3 + dice(12);
             let seats = (1..=len).map(|number| {
                 guid += 1;
-                let mut flags = if dice(6) == 0 { SEAT_GAP_AFTER } else { 0 };
+                let mut flags = if dice(gap_one_in) == 0 { SEAT_GAP_AFTER } else { 0 };
                 if dice(reserved_one_in) == 0 {
                     flags |= [SEAT_WHEELCHAIR, SEAT_COMPANION, SEAT_WHEELCHAIR | SEAT_COMPANION][dice(3) as usize];
                 }
