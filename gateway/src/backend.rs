@@ -92,6 +92,24 @@ impl Backend {
         Ok(answer?)
     }
 
+    /// What `pick` finds in the answer of any replica that has come as far as `index`, and as of where. One that lags may not
+    /// know it yet: what is not found there is asked for once more, as of now.
+    pub(crate) async fn find_in_shard<T>(
+        &self,
+        group: GroupId,
+        query: &ShardQuery,
+        index: u64,
+        pick: impl Fn(ShardAnswer) -> Option<T>,
+    ) -> Result<Option<(T, Position)>, Problem> {
+        for consistency in [Consistency::AppliedMin(index), Consistency::Linearizable] {
+            let (answer, position) = self.ask_shard(group, query, consistency).await?;
+            if let Some(found) = pick(answer) {
+                return Ok(Some((found, position)));
+            }
+        }
+        Ok(None)
+    }
+
     /// Asks the directory.
     pub(crate) async fn ask_directory(
         &self,

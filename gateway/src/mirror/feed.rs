@@ -265,13 +265,7 @@ enum Ended {
 
 async fn snapshot(backend: &Backend, showtime: &Showtime) -> Result<Option<Box<SeatsView>>, Problem> {
     let query = ShardQuery::Seats(showtime.id());
-    // A replica that lags may not know a new showtime yet.
-    for consistency in [Consistency::AppliedMin(0), Consistency::Linearizable] {
-        match backend.ask_shard(showtime.group(), &query, consistency).await?.0 {
-            ShardAnswer::Seats(Some(view)) => return Ok(Some(view)),
-            ShardAnswer::Seats(None) => {}
-            other => return Err(Problem::internal(format!("asking for seats gave {other:?}"))),
-        }
-    }
-    Ok(None)
+    let pick = |answer| if let ShardAnswer::Seats(view) = answer { view } else { None };
+    let found = backend.find_in_shard(showtime.group(), &query, 0, pick).await?;
+    Ok(found.map(|(view, _)| view))
 }

@@ -17,7 +17,7 @@ use vestibule_engine::{
     EventId, EventRecord, GroupId, Money, OrganisationId, SeatsView, Sequence, ShardAnswer, ShardQuery, ShowtimeId,
     ShowtimeRecord, ShowtimeView, Timestamp, VenueId,
 };
-use vestibule_raft::cluster::Consistency;
+use vestibule_raft::cluster::{Consistency, Position};
 
 /// A status of up to this many times its normal age is given out while a new one is fetched.
 const STALE_FACTOR: u32 = 4;
@@ -132,7 +132,7 @@ impl Showtime {
                     let showtime = Arc::clone(self);
                     tokio::spawn(async move {
                         let _turn = turn;
-                        if let Err(problem) = showtime.fetch(Consistency::AppliedMin(0)).await {
+                        if let Err(problem) = showtime.fetch().await {
                             tracing::debug!(showtime = %showtime.id(), code = problem.code(), "no new status");
                         }
                     });
@@ -147,24 +147,28 @@ impl Showtime {
         {
             return Ok(status);
         }
-        self.fetch(Consistency::AppliedMin(0)).await
+        self.fetch().await
     }
 
     /// The status as of now.
     pub(crate) async fn status_now(&self) -> Result<Status, Problem> {
-        self.fetch(Consistency::Linearizable).await
+        let query = ShardQuery::Showtime(self.id());
+        match self.backend.ask_shard(self.group(), &query, Consistency::Linearizable).await? {
+            (ShardAnswer::Showtime(Some(view)), position) => self.keep(view, position),
+            _ => Err(no_such_showtime()),
+        }
     }
 
-    async fn fetch(&self, consistency: Consistency) -> Result<Status, Problem> {
-        let consistency = match consistency {
-            Consistency::AppliedMin(index) => Consistency::AppliedMin(index.max(*self.index_min.lock())),
-            Consistency::Linearizable => consistency,
-        };
+    async fn fetch(&self) -> Result<Status, Problem> {
         let query = ShardQuery::Showtime(self.id());
-        let (answer, position) = self.backend.ask_shard(self.group(), &query, consistency).await?;
-        let ShardAnswer::Showtime(Some(view)) = answer else {
-            return Err(no_such_showtime());
-        };
+        let index = *self.index_min.lock();
+        let pick = |answer| if let ShardAnswer::Showtime(view) = answer { view } else { None };
+        let (view, position) =
+            self.backend.find_in_shard(self.group(), &query, index, pick).await?.ok_or_else(no_such_showtime)?;
+        self.keep(view, position)
+    }
+
+    fn keep(&self, view: Box<ShowtimeView>, position: Position) -> Result<Status, Problem> {
         let body = serde_json::to_vec(&StatusBody::new(&view)).map_err(Problem::internal)?;
         let status = Status { view: Arc::from(view), body: Bytes::from(body), fetched_at: Instant::now() };
         let mut index_min = self.index_min.lock();

@@ -16,7 +16,6 @@ use vestibule_engine::{
     ClaimAdmission, DrawBundle, JoinQueue, LeaveQueue, Millis, Outcome, ShardAnswer, ShardCommand, ShardQuery,
     ShowtimeId, TicketId, TicketState, TicketView,
 };
-use vestibule_raft::cluster::Consistency;
 
 /// `GET /showtimes/{id}/queue`: the same bytes for everybody.
 pub(super) async fn status(State(app): State<Arc<App>>, Id(id): Id<ShowtimeId>) -> Result<Response, Problem> {
@@ -66,16 +65,9 @@ async fn own_ticket(app: &App, showtime: ShowtimeId, ticket: TicketId, caller: C
     let joined_at = if let Grant::Ticket { position, .. } = caller.grant { position } else { 0 };
     let index = joined_at.max(app.mirror.ticket_position(ticket));
     let query = ShardQuery::Ticket { showtime, number: ticket.number };
-    let mut found = None;
-    for consistency in [Consistency::AppliedMin(index), Consistency::Linearizable] {
-        if let (ShardAnswer::Ticket(Some(ticket)), _) =
-            app.backend.ask_shard(showtime.group(), &query, consistency).await?
-        {
-            found = Some(ticket);
-            break;
-        }
-    }
-    found.filter(|ticket| ticket.user == user).ok_or_else(no_such_ticket)
+    let pick = |answer| if let ShardAnswer::Ticket(ticket) = answer { ticket } else { None };
+    let found = app.backend.find_in_shard(showtime.group(), &query, index, pick).await?;
+    found.map(|(ticket, _)| ticket).filter(|ticket| ticket.user == user).ok_or_else(no_such_ticket)
 }
 
 /// `POST /showtimes/{id}/queue/entries/{ticketId}/claim`
@@ -125,10 +117,9 @@ pub(super) async fn leave(
 pub(super) async fn draw(State(app): State<Arc<App>>, Id(id): Id<ShowtimeId>) -> Result<Response, Problem> {
     let showtime = app.mirror.showtime(id).await?;
     let query = ShardQuery::Draw(id);
-    let (answer, _) = app.backend.ask_shard(showtime.group(), &query, Consistency::AppliedMin(0)).await?;
-    let ShardAnswer::Draw(Some(draw)) = answer else {
-        return Err(no_such_showtime());
-    };
+    let pick = |answer| if let ShardAnswer::Draw(draw) = answer { draw } else { None };
+    let found = app.backend.find_in_shard(showtime.group(), &query, 0, pick).await?;
+    let (draw, _) = found.ok_or_else(no_such_showtime)?;
     let cache = HeaderValue::from_static("public, max-age=1");
     let body = match &draw.bundle {
         None => json!({"commitment": hex(&draw.commitment)}),
@@ -157,8 +148,9 @@ pub(super) async fn receipt(
 ) -> Result<Response, Problem> {
     own_ticket(&app, showtime, ticket, caller).await?;
     let query = ShardQuery::Receipt { showtime, number: ticket.number };
-    let (answer, _) = app.backend.ask_shard(showtime.group(), &query, Consistency::AppliedMin(0)).await?;
-    let ShardAnswer::Receipt(Some(receipt)) = answer else {
+    let pick = |answer| if let ShardAnswer::Receipt(receipt) = answer { receipt } else { None };
+    let found = app.backend.find_in_shard(showtime.group(), &query, 0, pick).await?;
+    let Some((receipt, _)) = found else {
         return Err(Problem::not_found("no_receipt", "this ticket was in no published draw"));
     };
     let proof: Vec<String> = receipt.proof.iter().map(|hash| hex(hash)).collect();

@@ -8,6 +8,7 @@ use crate::plant::{Effect, Plant};
 use crate::power::{EDGES, End, Fuse};
 use crate::web::visits::Offence;
 use std::ops::RangeInclusive;
+use std::rc::Rc;
 use vestibule_engine::GroupId;
 use vestibule_raft::types::NodeId;
 
@@ -149,7 +150,7 @@ impl Faults {
                 plant.tally.happened(kind);
             }
             Kind::LogRot => {
-                if !has_spare(plant) || plant.operator.removes(node) || !plant.may_lose_storage(node) {
+                if !self.has_spare(kind, plant) || plant.operator.removes(node) || !plant.may_lose_storage(node) {
                     return false;
                 }
                 plant.kill(node);
@@ -162,7 +163,7 @@ impl Faults {
             Kind::DiskLoss => {
                 let is_registered = plant.directory().0.contains_key(&node);
                 let is_here_to_stay = is_registered && !plant.operator.removes(node);
-                if !has_spare(plant) || !is_here_to_stay || !plant.may_lose_storage(node) {
+                if !self.has_spare(kind, plant) || !is_here_to_stay || !plant.may_lose_storage(node) {
                     return false;
                 }
                 self.note(kind, &host_name(node));
@@ -242,13 +243,17 @@ impl Faults {
                 plant.operator.transfer(group, heir);
             }
             Kind::AddNode => {
-                let Some(spare) = has_spare(plant).then(|| plant.start_spare()).flatten() else { return false };
+                let Some(spare) = self.has_spare(kind, plant).then(|| plant.start_spare()).flatten() else {
+                    return false;
+                };
                 self.note(kind, &host_name(spare));
                 plant.operator.add(spare);
             }
             Kind::RemoveNode => {
                 if plant.members().len() <= NODES_MIN {
-                    let Some(spare) = has_spare(plant).then(|| plant.start_spare()).flatten() else { return false };
+                    let Some(spare) = self.has_spare(kind, plant).then(|| plant.start_spare()).flatten() else {
+                        return false;
+                    };
                     self.note(kind, &format!("first {} comes", host_name(spare)));
                     plant.operator.add(spare);
                 }
@@ -336,6 +341,16 @@ impl Faults {
         (name, other)
     }
 
+    /// Whether there is a machine in reserve for this: one that nobody waits for, and that no other kind of the mix needs in
+    /// order to happen at all.
+    fn has_spare(&self, kind: Kind, plant: &Plant) -> bool {
+        let is_waited_for =
+            |machine: &&Rc<Machine>| machine.is_rotten.get() || machine.standing.get() == Standing::Lost;
+        let waiting = plant.machines.values().filter(is_waited_for).count();
+        let needs_one = |other: &Kind| *other != kind && other.takes_spare() && plant.tally.of(*other) == 0;
+        plant.spares().len() > waiting + self.mix.kinds().filter(needs_one).count()
+    }
+
     fn gateway(&mut self, plant: &Plant) -> String {
         gateway_name(1 + self.dice.index(plant.gateways.len()))
     }
@@ -371,13 +386,3 @@ impl Faults {
 
 /// Nodes that a cluster has at least: as many as a group is kept on.
 const NODES_MIN: usize = 3;
-
-/// Whether there is a machine in reserve that nobody waits for.
-fn has_spare(plant: &Plant) -> bool {
-    let waiting = plant
-        .machines
-        .values()
-        .filter(|machine| machine.is_rotten.get() || machine.standing.get() == Standing::Lost)
-        .count();
-    plant.spares().len() > waiting
-}
