@@ -169,11 +169,15 @@ impl GroupState {
     }
 
     /// Forgets events that are too old or too many. To be called once everything due at this time has happened and again after
-    /// each command, so that what is left, and which sinks lapse, does not depend on how a batch was cut.
+    /// each command, so that what is left, and which sinks lapse, does not depend on how a batch was cut. A sink that lapses may
+    /// have been the last that wanted an event: so it goes on until a second call would find nothing more.
     pub(crate) fn forget_events(&mut self) {
-        let limits = &self.limits;
-        self.journal.forget(self.now, limits.event_age_min);
-        while self.journal.is_over(limits.events_max, limits.event_bytes_max()) {
+        loop {
+            let limits = &self.limits;
+            self.journal.forget(self.now, limits.event_age_min);
+            if !self.journal.is_over(limits.events_max, limits.event_bytes_max()) {
+                return;
+            }
             for (sink, acknowledged) in self.journal.drop_oldest_page() {
                 let event = Event::SinkLapsed { sink, acknowledged };
                 self.journal.append(self.now, None, &event, &mut self.chain);
