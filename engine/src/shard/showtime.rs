@@ -472,8 +472,18 @@ impl Loading {
     }
 }
 
+/// Whose row this is, and which page: of what is one row for a showtime, the first.
+pub(super) fn parse_key(table: u8, row: &Row) -> Result<(ShowtimeId, u64), CorruptRow> {
+    let (id, page) = match table {
+        TABLE_PROGRESS | TABLE_AREAS | TABLE_BLOCKS | TABLE_OFFERS => (row.key_parts::<1>()?[0], 0),
+        TABLE_SEATS | TABLE_TICKETS | TABLE_SEGMENTS | TABLE_ROOTS => row.key_parts::<2>()?.into(),
+        _ => return Err(row.corrupt("an unknown table")),
+    };
+    Ok((ShowtimeId(id), page))
+}
+
 impl Showtime {
-    /// Takes in one of the other rows.
+    /// Takes in one of the other rows. The caller has parsed its key.
     pub(super) fn load_row(&mut self, table: u8, page: u64, row: &Row) -> Result<(), CorruptRow> {
         match table {
             TABLE_PROGRESS => {

@@ -22,7 +22,8 @@ use crate::group_state::{Events, check_text};
 use crate::planted::{self, Bug};
 use crate::{
     AreaId, BestSeats, CategoryId, Event, HoldId, JoinWaitlist, LeaveWaitlist, Method, Millis, OfferId, Outcome,
-    Places, QueueState, Refusal, SeatId, SeatList, SeatState, ShowtimeId, Timestamp, UserId, WaitlistView,
+    Places, QueueState, Refusal, SEATS_PER_HOLD_MAX, SeatId, SeatList, SeatState, ShowtimeId, Timestamp, UserId,
+    WaitlistView,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,6 +56,23 @@ pub(crate) struct Entry {
     wish: Wish,
     /// The hold offered.
     pub(crate) hold: Option<HoldId>,
+}
+
+impl Entry {
+    /// Whether this can be waited for in this house.
+    pub(super) fn check(&self, showtime: &Showtime) -> Result<(), String> {
+        let Wish { quantity, category, .. } = self.wish;
+        // The sale may have lowered its own bound since.
+        if !(1..=SEATS_PER_HOLD_MAX).contains(&quantity) {
+            return Err(format!("it is for {quantity} seats"));
+        }
+        match category {
+            Some(category) if usize::from(category) >= showtime.seat_map.categories.len() => {
+                Err(format!("the house has no category {category}"))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What decides whether an entry gets an offer: of those that are alike in this, the first comes first.
@@ -492,6 +510,9 @@ impl Shard {
         for (counter, entry) in self.entries.iter() {
             if counter == 0 || counter > self.counters.offer {
                 return Err(format!("entry {counter} of the waitlist was never made"));
+            }
+            if let Some(showtime) = self.showtimes.get(&entry.showtime) {
+                entry.check(showtime).map_err(|reason| format!("entry {counter} of the waitlist: {reason}"))?;
             }
             let waitlist = waitlists.entry(entry.showtime).or_default();
             if waitlist.by_user.contains_key(&entry.user) {

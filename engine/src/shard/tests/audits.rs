@@ -77,7 +77,7 @@ fn what_the_line_counts_and_what_was_drawn_is_recounted() {
 
 /// A house with a hold through a channel, a paid order with money of another currency, a pending one, places of an area
 /// and somebody who waits.
-fn sold() -> World {
+pub(super) fn sold() -> World {
     let mut world = World::new();
     for line in [
         "0s org sale passthrough waitlist=yes perhold=8 perbuyer=100",
@@ -167,6 +167,30 @@ fn an_entry_of_the_waitlist_that_contradicts_a_hold_is_not_loaded() {
     world.shard.entries.get_mut(1).unwrap().hold = Some(HoldId::new(GROUP, 1));
     let error = Shard::load(GROUP, world.shard.rows().into_iter()).unwrap_err();
     assert_eq!(error.reason, format!("{} and its hold contradict each other", OfferId::new(GROUP, 1)));
+}
+
+#[test]
+fn an_entry_of_the_waitlist_for_what_cannot_be_waited_for_is_not_loaded() {
+    let world = sold();
+    type Wish = (u32, Option<u16>);
+    let wishes: [Wish; 6] = [(0, None), (0, Some(2)), (101, None), (u32::MAX, None), (5, Some(3)), (0, Some(60_000))];
+    for ((quantity, category), together) in wishes.into_iter().flat_map(|wish| [(wish, true), (wish, false)]) {
+        let mut shard = Shard::load(GROUP, world.shard.rows().into_iter()).unwrap();
+        let wish = (quantity, category, together);
+        let entry = codec::encode(&(showtime_id(), user_id("z"), wish, None::<HoldId>));
+        shard.counters.offer += 1;
+        shard.entries.insert(shard.counters.offer, codec::decode(&entry).unwrap());
+        let error = Shard::load(GROUP, shard.rows().into_iter()).unwrap_err();
+        assert!(error.reason.starts_with("entry 2 of the waitlist: "), "{wish:?}: {error}");
+    }
+}
+
+#[test]
+fn more_entrants_than_tickets_are_not_loaded() {
+    let mut world = busy();
+    world.shard.showtimes.get_mut(&showtime_id()).unwrap().line.head.entrants = 1 << 41;
+    let error = Shard::load(GROUP, world.shard.rows().into_iter()).unwrap_err();
+    assert!(error.reason.ends_with("there are more entrants than tickets"), "{error}");
 }
 
 #[test]
