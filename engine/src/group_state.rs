@@ -339,7 +339,7 @@ impl GroupState {
 
     pub(crate) fn finish_load(&mut self) -> Result<(), CorruptRow> {
         let whole = |reason| CorruptRow { key: String::new(), reason };
-        self.journal.finish_load().map_err(whole)?;
+        self.journal.finish_load(self.now).map_err(whole)?;
         self.ledger.finish_load().map_err(whole)
     }
 
@@ -349,7 +349,7 @@ impl GroupState {
         if self.journal.is_over(self.limits.events_max, self.limits.event_bytes_max()) {
             return Err("more events are kept than may be".into());
         }
-        self.journal.audit()
+        self.journal.audit(self.now)
     }
 }
 

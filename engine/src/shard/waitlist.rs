@@ -540,6 +540,15 @@ impl Shard {
             if waitlists.remove(id).unwrap_or_default() != showtime.waitlist {
                 return Err(format!("the waitlist of {id} is not that of its entries"));
             }
+            if let Some(at) = showtime.offers_due() {
+                // Since the last step made offers the line may have closed, the organiser may have ended the waitlist and
+                // everybody who waited may have left it.
+                let state = showtime.line.head.state;
+                let is_ahead = matches!(state, QueueState::Scheduled | QueueState::Prequeue);
+                if at > self.state.now + OFFERS_STEP || is_ahead || self.counters.offer == 0 {
+                    return Err(format!("offers of {id} are due, and no step can have left any"));
+                }
+            }
             // While more is to be offered that very thing is due, and comes first.
             let left = Self::next_offer(showtime).filter(|_| showtime.offers_due().is_none());
             if let Some((counter, _)) = left {
