@@ -169,11 +169,15 @@ impl GroupState {
     }
 
     /// Forgets events that are too old or too many. To be called once everything due at this time has happened and again after
-    /// each command, so that what is left, and which sinks lapse, does not depend on how a batch was cut.
+    /// each command, so that what is left, and which sinks lapse, does not depend on how a batch was cut. A sink that lapses may
+    /// have been the last that wanted an event: so it goes on until a second call would find nothing more.
     pub(crate) fn forget_events(&mut self) {
-        let limits = &self.limits;
-        self.journal.forget(self.now, limits.event_age_min);
-        while self.journal.is_over(limits.events_max, limits.event_bytes_max()) {
+        loop {
+            let limits = &self.limits;
+            self.journal.forget(self.now, limits.event_age_min);
+            if !self.journal.is_over(limits.events_max, limits.event_bytes_max()) {
+                return;
+            }
             for (sink, acknowledged) in self.journal.drop_oldest_page() {
                 let event = Event::SinkLapsed { sink, acknowledged };
                 self.journal.append(self.now, None, &event, &mut self.chain);
@@ -335,7 +339,7 @@ impl GroupState {
 
     pub(crate) fn finish_load(&mut self) -> Result<(), CorruptRow> {
         let whole = |reason| CorruptRow { key: String::new(), reason };
-        self.journal.finish_load().map_err(whole)?;
+        self.journal.finish_load(self.now).map_err(whole)?;
         self.ledger.finish_load().map_err(whole)
     }
 
@@ -345,7 +349,7 @@ impl GroupState {
         if self.journal.is_over(self.limits.events_max, self.limits.event_bytes_max()) {
             return Err("more events are kept than may be".into());
         }
-        self.journal.audit()
+        self.journal.audit(self.now)
     }
 }
 

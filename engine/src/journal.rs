@@ -124,14 +124,14 @@ impl Journal {
     }
 
     /// Checks every record.
-    pub(crate) fn finish_load(&self) -> Result<(), String> {
-        self.audit().map(|_| ())
+    pub(crate) fn finish_load(&self, now: Timestamp) -> Result<(), String> {
+        self.audit(now).map(|_| ())
     }
 
-    /// Recounts: every event is there under its number, in order of time, the links follow each other, and nothing is gone
-    /// that a sink has yet to acknowledge, unless the sink was told so. Gives the last link of each chain that has events
-    /// retained.
-    pub(crate) fn audit(&self) -> Result<BTreeMap<Option<ShowtimeId>, [u8; 32]>, String> {
+    /// Recounts: every event is there under its number, in order of time up to `now`, the links follow each other, and nothing
+    /// is gone that a sink has yet to acknowledge, unless the sink was told so. Gives the last link of each chain that has
+    /// events retained.
+    pub(crate) fn audit(&self, now: Timestamp) -> Result<BTreeMap<Option<ShowtimeId>, [u8; 32]>, String> {
         if !self.records.is_complete() {
             return Err("pages of events are missing".into());
         }
@@ -146,7 +146,7 @@ impl Journal {
         for number in self.records.first()..self.records.next() {
             let bytes = self.records.get(number).ok_or("an event is missing")?;
             let record = decode(bytes).map_err(|error| format!("event {}: {error}", number + 1))?;
-            if record.sequence != number + 1 || record.at < last {
+            if record.sequence != number + 1 || record.at < last || record.at > now {
                 return Err(format!("event {} is out of order", number + 1));
             }
             last = record.at;

@@ -127,10 +127,11 @@ states! {
     /// The state of a node.
     ///
     /// ```text
-    /// active ◀──▶ draining ◀──▶ leaving ──▶ removed
-    ///    ▲                         ▲
-    ///    └─────────────────────────┘
+    /// active ◀──▶ draining ◀──▶ leaving ◀──▶ active
+    ///    └────────────┴────────────┴──▶ removed
     /// ```
+    ///
+    /// A node is removed from any state, once no group is placed on it.
     NodeState {
         /// Takes groups.
         Active => "active",

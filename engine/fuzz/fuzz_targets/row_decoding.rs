@@ -117,18 +117,37 @@ fn rows_of(mut rest: &[u8]) -> Vec<Row> {
     rows
 }
 
-/// The rows of a machine, bent four bytes a time: which row, where (two bytes), to what. Past its end a value is cut.
+/// The rows of a machine, bent five bytes a time: what, which row, where (two bytes), to what. Past its end a value is cut,
+/// and a key grows by one number.
 fn bent(rows: &[Row], data: &[u8]) -> Vec<Row> {
     let mut rows = rows.to_vec();
-    for &[row, low, high, byte] in data.as_chunks::<4>().0 {
-        let row = usize::from(row) % rows.len();
-        let value = &mut rows[row].value;
-        let at = usize::from(u16::from_le_bytes([low, high])) % (value.len() + value.len() / 8 + 1);
-        match value.get_mut(at) {
+    for &[what, row, low, high, byte] in data.as_chunks::<5>().0 {
+        let mut row = usize::from(row) % rows.len();
+        if what % 4 == 3 {
+            // One more, like another but for its key.
+            rows.push(rows[row].clone());
+            row = rows.len() - 1;
+        }
+        let place = usize::from(u16::from_le_bytes([low, high]));
+        let Row { key, value } = &mut rows[row];
+        if what % 4 < 2 {
+            let at = place % (value.len() + value.len() / 8 + 1);
+            match value.get_mut(at) {
+                Some(old) => *old = byte,
+                None => value.truncate(usize::from(byte)),
+            }
+            continue;
+        }
+        let at = place % (key.len() + 2);
+        match key.get_mut(at) {
             Some(old) => *old = byte,
-            None => value.truncate(usize::from(byte)),
+            None if at == key.len() => key.extend(u64::from(byte).to_be_bytes()),
+            None => key.truncate(usize::from(byte)),
         }
     }
+    // In order, as the storage gives them, so that it is the rows themselves that are looked at.
+    rows.sort();
+    rows.dedup_by(|one, other| one.key == other.key);
     rows
 }
 

@@ -1,4 +1,8 @@
 //! The audit: every invariant, recounted from scratch.
+//!
+//! What it cannot recount: the total of an order of which the organiser refunded some seats, since nothing but the events
+//! tells which. There it demands the payment of exactly that total, which completed the order, and that what is left costs no
+//! more.
 
 use super::Shard;
 use super::hold::count;
@@ -6,8 +10,11 @@ use super::line::Standing;
 use super::older_payments::{SUCCESSES_MAX, check_named, failures};
 use super::order::FAILURES_MAX;
 use super::showtime::Buyer;
-use crate::{ForeignMoney, OrderState, OrderView, PaymentOutcome, PaymentView, SeatId, SeatState, ShowtimeId, UserId};
-use std::collections::BTreeMap;
+use crate::{
+    ForeignMoney, Money, OrderState, OrderView, PaymentId, PaymentOutcome, PaymentView, Places, SeatId, SeatState,
+    ShowtimeId, UserId,
+};
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Shard {
     /// Recounts the whole state, the logs included.
@@ -72,9 +79,13 @@ impl Shard {
                 let order = self.order(order).map_err(|_| format!("the order of {id} is missing"))?;
                 let fits = order.hold == id && order.state == OrderState::PendingPayment && order.places == hold.places;
                 let fits = fits && order.channel == hold.channel && order.ticket == hold.ticket;
+                let fits = fits && order.showtime == hold.showtime && order.total == hold.total;
                 if !fits || order.pay_by != hold.expires_at || order.user != hold.user {
                     return Err(format!("{id} and {} contradict each other", order.order));
                 }
+            }
+            if hold.held_at > self.state.now {
+                return Err(format!("{id} was held in a time to come"));
             }
             if hold.total != showtime.price_of(&hold.places) {
                 return Err(format!("{id} costs something else"));
@@ -110,7 +121,11 @@ impl Shard {
                     area.1 = area.1.saturating_add(places);
                 }
             }
+            if order.placed_at > self.state.now {
+                return Err(format!("{id} was placed in a time to come"));
+            }
             audit_payments(order, self.older_payments.of(id)).map_err(|reason| format!("{id}: {reason}"))?;
+            self.audit_total(order, showtime.price_of(&order.places)).map_err(|reason| format!("{id}: {reason}"))?;
             let gone = i128::from(order.refunded.amount) + i128::from(order.refund_due.amount);
             if i128::from(order.captured.amount) - gone != kept {
                 return Err(format!("{id} has kept another sum than its seats cost"));
@@ -150,6 +165,9 @@ impl Shard {
             {
                 return Err(format!("the buyers of {id} are not those of its holds and orders"));
             }
+            if showtime.updated_at.max(showtime.line.last_moment()) > self.state.now {
+                return Err(format!("{id} has changed in a time to come"));
+            }
             if showtime.step_due != Self::wanted_step(showtime) {
                 return Err(format!("the next step of {id} is not where it should be"));
             }
@@ -173,6 +191,24 @@ impl Shard {
     }
 }
 
+impl Shard {
+    /// Recounts the total of an order from what its places cost, or, once some may have been refunded, from its payments.
+    fn audit_total(&self, order: &OrderView, price: Money) -> Result<(), String> {
+        // An order that lost its hold without having been paid still names all of its places.
+        let is_whole = order.state != OrderState::Completed && order.places != Places::default();
+        let paid = |payment: &PaymentView| {
+            payment.outcome == PaymentOutcome::Succeeded && !payment.refund && payment.amount == order.total
+        };
+        let fits = if is_whole {
+            order.total == price
+        } else {
+            let older = self.older_payments.of(order.order);
+            order.total.amount >= price.amount && older.chain(&order.payments).any(paid)
+        };
+        if fits { Ok(()) } else { Err(format!("its total is not what it cost, {:?}", order.total)) }
+    }
+}
+
 /// Recounts from all of its payments what an order has captured and refunded, in each currency.
 fn audit_payments<'a>(order: &'a OrderView, older: impl Iterator<Item = &'a PaymentView>) -> Result<(), String> {
     let mut moved: BTreeMap<[u8; 3], (i128, i128)> = BTreeMap::new();
@@ -188,6 +224,10 @@ fn audit_payments<'a>(order: &'a OrderView, older: impl Iterator<Item = &'a Paym
         let (captured, refunded) = moved.entry(payment.amount.currency.0).or_default();
         let amount = i128::from(payment.amount.amount);
         if payment.refund { *refunded += amount } else { *captured += amount }
+    }
+    let ids: BTreeSet<PaymentId> = order.payments.iter().map(|payment| payment.payment).collect();
+    if ids.len() != order.payments.len() {
+        return Err("it names a payment twice".into());
     }
     if failures > FAILURES_MAX {
         return Err(format!("it remembers {failures} failures"));

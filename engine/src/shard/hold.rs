@@ -118,7 +118,7 @@ impl Shard {
         let due = hold.order.map_or(Due::Hold(id), Due::Order);
         self.deadlines.remove(hold.expires_at, due);
         let buyer = self.showtime_mut(hold.showtime).buyers.get_mut(&hold.user).expect("a buyer with a hold is known");
-        buyer.holds.retain(|other| *other != id);
+        buyer.holds.remove(id);
         hold
     }
 

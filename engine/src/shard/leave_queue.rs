@@ -24,7 +24,8 @@ impl Shard {
             Standing::Prequeue | Standing::Waiting | Standing::Called { .. } | Standing::Shopping { .. } => {}
         }
 
-        let holds: Vec<HoldId> = showtime.buyers.get(&ask.user).map_or(Vec::new(), |buyer| buyer.holds.to_vec());
+        let holds: Vec<HoldId> =
+            showtime.buyers.get(&ask.user).map_or(Vec::new(), |buyer| buyer.holds.iter().collect());
         if let Some(until) = self.showtime_mut(ask.showtime).line.leave(ask.ticket) {
             self.deadlines.remove(until, Due::Session(ask.showtime, ask.ticket));
         }

@@ -204,14 +204,14 @@ impl Shard {
         named + self.older_payments.count(order.order, refund) >= SUCCESSES_MAX
     }
 
-    /// Notes what was told of an order: in the place where it names the same id, or as the last. The oldest of too many
-    /// successes is named no longer.
+    /// Notes what was told of an order, as the last; what it named of the same id before was not the last word. The oldest of
+    /// too many successes is named no longer.
     pub(super) fn note_payment(&mut self, id: OrderId, known: Option<usize>, payment: PaymentView) {
         let order = self.order_mut(id);
-        match known {
-            Some(index) => order.payments[index] = payment,
-            None => order.payments.push(payment),
+        if let Some(index) = known {
+            order.payments.remove(index);
         }
+        order.payments.push(payment);
         let mut named = successes(&order.payments);
         let oldest = named.next().map(|(index, _)| index).filter(|_| named.count() >= NAMED_MAX);
         if let Some(index) = oldest {

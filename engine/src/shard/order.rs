@@ -133,7 +133,7 @@ impl Shard {
     /// Ends the admission of a ticket that has bought, unless something is held with it.
     fn end_bought_admission(&mut self, id: ShowtimeId, user: UserId, ticket: TicketNumber, events: &mut Events) {
         let showtime = &self.showtimes[&id];
-        let is_of_ticket = |id: &HoldId| self.live_hold(*id).is_some_and(|other| other.ticket == Some(ticket));
+        let is_of_ticket = |id: HoldId| self.live_hold(id).is_some_and(|other| other.ticket == Some(ticket));
         let has_more = showtime.buyers.get(&user).is_some_and(|buyer| buyer.holds.iter().any(is_of_ticket));
         if !has_more && showtime.line.has_bought(ticket) {
             self.finish_admission(id, ticket, events);

@@ -50,7 +50,7 @@ impl Shard {
             ShardQuery::Waitlist(id) => ShardAnswer::Waitlist(self.waitlist_view(*id)),
             ShardQuery::Buyer { showtime, user } => ShardAnswer::Buyer(of(showtime).map(|showtime| {
                 let buyer = showtime.buyers.get(user).cloned().unwrap_or_default();
-                BuyerView { taken: buyer.taken, holds: buyer.holds.to_vec(), orders: buyer.orders.to_vec() }
+                BuyerView { taken: buyer.taken, holds: buyer.holds.iter().collect(), orders: buyer.orders.to_vec() }
             })),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::deadlines::Deadlines;
 use super::hold::count;
-use super::showtime::{Loading, TABLE_SEAT_MAP, TABLE_SETTINGS};
+use super::showtime::{self, Loading, TABLE_SEAT_MAP, TABLE_SETTINGS};
 use super::{Counters, Due, Shard};
 use crate::row::{CorruptRow, Row, RowWriter, row_key, row_value};
 use crate::{GroupId, HoldId, OrderId, OrderState, QueueState, ShowtimeId, StateMachine};
@@ -113,14 +113,8 @@ impl Shard {
             }
             _ => {
                 self.finish_showtimes(loading)?;
-                let (id, page) = match row.key.len() {
-                    9 => (row.key_parts::<1>()?[0], 0),
-                    _ => {
-                        let [id, page] = row.key_parts()?;
-                        (id, page)
-                    }
-                };
-                let showtime = self.showtimes.get_mut(&ShowtimeId(id));
+                let (id, page) = showtime::parse_key(table, row)?;
+                let showtime = self.showtimes.get_mut(&id);
                 showtime.ok_or_else(|| row.corrupt("its showtime is missing"))?.load_row(table, page, row)?;
             }
         }
@@ -156,6 +150,7 @@ impl Shard {
         for (counter, entry) in self.entries.iter() {
             let showtime = self.showtimes.get_mut(&entry.showtime);
             let showtime = showtime.ok_or_else(|| whole(format!("the showtime of entry {counter} is missing")))?;
+            entry.check(showtime).map_err(|reason| whole(format!("entry {counter} of the waitlist: {reason}")))?;
             showtime.waitlist.add(counter, entry, showtime.taken_by(entry.user));
         }
         self.older_payments.finish_load();

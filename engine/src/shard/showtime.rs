@@ -13,7 +13,7 @@ use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use smallvec::SmallVec;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Settings, prices, secret: what changes only by an organiser's command.
@@ -50,9 +50,39 @@ pub(crate) struct Buyer {
     /// Seats and places held and bought.
     pub(crate) taken: u32,
     /// Live holds, in order.
-    pub(crate) holds: SmallVec<[HoldId; 2]>,
+    pub(crate) holds: BuyerHolds,
     /// Orders, in order.
     pub(crate) orders: SmallVec<[OrderId; 2]>,
+}
+
+/// Live holds of one buyer, in order. Nearly all have one, which takes no memory of its own; who has thousands gives each
+/// back without a look at the others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct BuyerHolds {
+    first: Option<HoldId>,
+    rest: BTreeSet<HoldId>,
+}
+
+impl BuyerHolds {
+    /// Adds the hold made last: no other was made after it.
+    pub(crate) fn push(&mut self, hold: HoldId) {
+        match self.first {
+            None => self.first = Some(hold),
+            Some(_) => drop(self.rest.insert(hold)),
+        }
+    }
+
+    pub(crate) fn remove(&mut self, hold: HoldId) {
+        if self.first == Some(hold) {
+            self.first = self.rest.pop_first();
+        } else {
+            self.rest.remove(&hold);
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = HoldId> {
+        self.first.into_iter().chain(self.rest.iter().copied())
+    }
 }
 
 /// Seats kept back together.
@@ -472,8 +502,18 @@ impl Loading {
     }
 }
 
+/// Whose row this is, and which page: of what is one row for a showtime, the first.
+pub(super) fn parse_key(table: u8, row: &Row) -> Result<(ShowtimeId, u64), CorruptRow> {
+    let (id, page) = match table {
+        TABLE_PROGRESS | TABLE_AREAS | TABLE_BLOCKS | TABLE_OFFERS => (row.key_parts::<1>()?[0], 0),
+        TABLE_SEATS | TABLE_TICKETS | TABLE_SEGMENTS | TABLE_ROOTS => row.key_parts::<2>()?.into(),
+        _ => return Err(row.corrupt("an unknown table")),
+    };
+    Ok((ShowtimeId(id), page))
+}
+
 impl Showtime {
-    /// Takes in one of the other rows.
+    /// Takes in one of the other rows. The caller has parsed its key.
     pub(super) fn load_row(&mut self, table: u8, page: u64, row: &Row) -> Result<(), CorruptRow> {
         match table {
             TABLE_PROGRESS => {

@@ -22,7 +22,8 @@ use crate::group_state::{Events, check_text};
 use crate::planted::{self, Bug};
 use crate::{
     AreaId, BestSeats, CategoryId, Event, HoldId, JoinWaitlist, LeaveWaitlist, Method, Millis, OfferId, Outcome,
-    Places, QueueState, Refusal, SeatId, SeatList, SeatState, ShowtimeId, Timestamp, UserId, WaitlistView,
+    Places, QueueState, Refusal, SEATS_PER_HOLD_MAX, SeatId, SeatList, SeatState, ShowtimeId, Timestamp, UserId,
+    WaitlistView,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,6 +56,23 @@ pub(crate) struct Entry {
     wish: Wish,
     /// The hold offered.
     pub(crate) hold: Option<HoldId>,
+}
+
+impl Entry {
+    /// Whether this can be waited for in this house.
+    pub(super) fn check(&self, showtime: &Showtime) -> Result<(), String> {
+        let Wish { quantity, category, .. } = self.wish;
+        // The sale may have lowered its own bound since.
+        if !(1..=SEATS_PER_HOLD_MAX).contains(&quantity) {
+            return Err(format!("it is for {quantity} seats"));
+        }
+        match category {
+            Some(category) if usize::from(category) >= showtime.seat_map.categories.len() => {
+                Err(format!("the house has no category {category}"))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What decides whether an entry gets an offer: of those that are alike in this, the first comes first.
@@ -493,6 +511,9 @@ impl Shard {
             if counter == 0 || counter > self.counters.offer {
                 return Err(format!("entry {counter} of the waitlist was never made"));
             }
+            if let Some(showtime) = self.showtimes.get(&entry.showtime) {
+                entry.check(showtime).map_err(|reason| format!("entry {counter} of the waitlist: {reason}"))?;
+            }
             let waitlist = waitlists.entry(entry.showtime).or_default();
             if waitlist.by_user.contains_key(&entry.user) {
                 return Err(format!("{} waits twice", entry.user));
@@ -518,6 +539,15 @@ impl Shard {
         for (id, showtime) in self.showtimes.iter() {
             if waitlists.remove(id).unwrap_or_default() != showtime.waitlist {
                 return Err(format!("the waitlist of {id} is not that of its entries"));
+            }
+            if let Some(at) = showtime.offers_due() {
+                // Since the last step made offers the line may have closed, the organiser may have ended the waitlist and
+                // everybody who waited may have left it.
+                let state = showtime.line.head.state;
+                let is_ahead = matches!(state, QueueState::Scheduled | QueueState::Prequeue);
+                if at > self.state.now + OFFERS_STEP || is_ahead || self.counters.offer == 0 {
+                    return Err(format!("offers of {id} are due, and no step can have left any"));
+                }
             }
             // While more is to be offered that very thing is due, and comes first.
             let left = Self::next_offer(showtime).filter(|_| showtime.offers_due().is_none());

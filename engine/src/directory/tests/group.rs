@@ -1,6 +1,7 @@
 //! What every group has: remembered requests, bounds and sinks.
 
 use super::script::check;
+use crate::*;
 use expect_test::expect;
 
 #[test]
@@ -64,4 +65,32 @@ fn sinks_follow_until_they_fall_behind() {
         0s repeat 100 follow sink{} => refused: sinks are at their bound
         0s follow one-more          => refused: sinks are at their bound
     "#]]);
+}
+
+/// A sink that lapses may have been the last that wanted older events: they go with it, not with the next command.
+#[test]
+fn no_cut_of_a_batch_shows_in_what_goes_with_a_lapse() {
+    let limits = SetLimits { events_max: Some(1_000), event_age_min: Some(Millis(0)), ..SetLimits::default() };
+    let register = |sink: &str| DirectoryCommand::RegisterSink(RegisterSink { sink: sink.into() });
+    let mut commands = vec![DirectoryCommand::SetLimits(limits), register("lazy")];
+    commands.extend((1..=1_000).map(|count| DirectoryCommand::SetGroups(SetGroups { count, expected_version: None })));
+    // Both tell what is kept: one in the state, the other in its reply.
+    commands.push(register("late"));
+    commands.push(DirectoryCommand::AcknowledgeEvents(AcknowledgeEvents { sink: "lazy".into(), sequence: 500 }));
+    let play = |batch_max: usize| {
+        let mut directory = Directory::new(GroupId::DIRECTORY);
+        let mut replies = Vec::new();
+        for batch in commands.chunks(batch_max) {
+            let batch: Vec<_> =
+                batch.iter().map(|command| Envelope { request: None, command: command.clone() }).collect();
+            replies.extend(directory.apply(Timestamp(5), &batch));
+        }
+        directory.audit().unwrap();
+        (replies, directory.rows(), directory.digest())
+    };
+    let wanted = play(1);
+    assert_eq!(wanted.0.last().unwrap().result, Err(Refusal::SinkLapsed { oldest: 769 }));
+    for batch_max in [2, 7, 256, 1_000, usize::MAX] {
+        assert!(play(batch_max) == wanted, "batches of {batch_max}");
+    }
 }

@@ -146,6 +146,12 @@ impl Standing {
 }
 
 impl Line {
+    /// The latest time of anything that the line remembers as done.
+    pub(crate) fn last_moment(&self) -> Timestamp {
+        let sampled = self.head.samples.iter().map(|&(at, _)| at);
+        sampled.chain(self.head.stepped_at).fold(self.head.credit_at, Timestamp::max)
+    }
+
     pub(crate) fn new() -> Self {
         let head = LineHead {
             state: QueueState::Scheduled,

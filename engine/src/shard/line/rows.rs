@@ -81,6 +81,9 @@ impl Line {
         if self.head.cursor > self.head.joined {
             return Err("the cursor is past the last ticket".into());
         }
+        if self.head.entrants > self.head.joined {
+            return Err("there are more entrants than tickets".into());
+        }
         self.index = Index::with_capacity(count as usize);
         for number in 1..=count {
             let user = self.owner(TicketNumber(number)).ok_or("a ticket is missing")?;

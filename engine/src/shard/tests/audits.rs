@@ -77,7 +77,7 @@ fn what_the_line_counts_and_what_was_drawn_is_recounted() {
 
 /// A house with a hold through a channel, a paid order with money of another currency, a pending one, places of an area
 /// and somebody who waits.
-fn sold() -> World {
+pub(super) fn sold() -> World {
     let mut world = World::new();
     for line in [
         "0s org sale passthrough waitlist=yes perhold=8 perbuyer=100",
@@ -162,11 +162,120 @@ fn who_has_what_and_what_was_paid_is_recounted() {
 }
 
 #[test]
+fn what_orders_cost_and_when_things_happened_is_recounted() {
+    type Bend = fn(&mut Shard);
+    const LATER: Timestamp = Timestamp(1 << 40);
+    fn order(shard: &mut Shard, counter: u64) -> &mut OrderView {
+        shard.orders.get_mut(counter).unwrap()
+    }
+    fn showtime(shard: &mut Shard) -> &mut Showtime {
+        shard.showtimes.get_mut(&showtime_id()).unwrap()
+    }
+    let mut world = sold();
+    for line in [
+        "1s g hold A4 A5",
+        "1s g order h6",
+        "1s g cancel o3",
+        "1s h hold B1 B2",
+        "1s h order h7",
+        "1s h pay o4 p9 ok 6000",
+        "1s org refund o4 B1",
+        "1s i hold B4",
+        "1s i order h8",
+        "1s i pay o5 p10 ok 3000",
+        "1s org refund o5",
+        "1s i repay o5 r11 ok 3000",
+    ] {
+        let answer = world.run(line);
+        assert!(!answer.starts_with("refused"), "{line}: {answer}");
+    }
+    let bends: [(&str, Bend); 17] = [
+        ("a pending order's total", |shard| order(shard, 2).total.amount += 1),
+        ("a pending order's currency", |shard| order(shard, 2).total.currency = Currency(*b"USD")),
+        ("a pending order's total and its hold's", |shard| {
+            order(shard, 2).total.amount += 1;
+            shard.holds.get_mut(3).unwrap().total.amount += 1;
+        }),
+        ("a completed order's total", |shard| order(shard, 1).total.amount -= 1),
+        ("a canceled order's total", |shard| order(shard, 3).total.amount += 1),
+        ("a canceled order's places", |shard| order(shard, 3).places.seats.push(SeatId(9))),
+        ("a partly refunded order's total", |shard| order(shard, 4).total.amount -= 1),
+        ("a refunded order's total", |shard| order(shard, 5).total.amount += 1),
+        ("a payment twice", |shard| {
+            let order = order(shard, 1);
+            let payment = order.payments.iter().find(|payment| payment.payment == PaymentId(2)).unwrap().clone();
+            order.captured.amount += payment.amount.amount;
+            order.refund_due.amount += payment.amount.amount;
+            order.payments.push(payment);
+        }),
+        ("when it was held", |shard| shard.holds.get_mut(4).unwrap().held_at = LATER),
+        ("when it was placed", |shard| order(shard, 1).placed_at = LATER),
+        ("when the credit was counted", |shard| showtime(shard).line.settle_credit(LATER, &Sale::default())),
+        ("when the last step was", |shard| {
+            showtime(shard).line.note_step(LATER);
+            shard.schedule_step(showtime_id());
+        }),
+        ("when the line was measured", |shard| showtime(shard).line.measure_anew(LATER)),
+        ("when it changed", |shard| showtime(shard).updated_at = LATER),
+        ("when the last event was", |shard| shard.state.now = Timestamp(999)),
+        ("offers", |shard| {
+            let (at, due) = (Some(Timestamp(99_000)), crate::shard::Due::Offers(showtime_id()));
+            showtime(shard).set_offers_due(at);
+            shard.deadlines.replace(None, at, due);
+        }),
+    ];
+    let mut unseen = Vec::new();
+    for (name, bend) in bends {
+        let mut shard = Shard::load(GROUP, world.shard.rows().into_iter()).unwrap();
+        shard.audit().unwrap();
+        bend(&mut shard);
+        if shard.audit().is_ok() {
+            unseen.push(name);
+        }
+    }
+    assert!(unseen.is_empty(), "bent, and the audit says nothing: {unseen:?}");
+}
+
+#[test]
+fn offers_before_the_line_opens_are_not_due() {
+    let mut world = World::new();
+    world.run("0s org sale fifo opens=60s waitlist=yes");
+    let (at, due) = (Some(Timestamp(10)), crate::shard::Due::Offers(showtime_id()));
+    world.shard.showtimes.get_mut(&showtime_id()).unwrap().set_offers_due(at);
+    world.shard.deadlines.replace(None, at, due);
+    assert!(world.shard.audit().is_err());
+}
+
+#[test]
 fn an_entry_of_the_waitlist_that_contradicts_a_hold_is_not_loaded() {
     let mut world = sold();
     world.shard.entries.get_mut(1).unwrap().hold = Some(HoldId::new(GROUP, 1));
     let error = Shard::load(GROUP, world.shard.rows().into_iter()).unwrap_err();
     assert_eq!(error.reason, format!("{} and its hold contradict each other", OfferId::new(GROUP, 1)));
+}
+
+#[test]
+fn an_entry_of_the_waitlist_for_what_cannot_be_waited_for_is_not_loaded() {
+    let world = sold();
+    type Wish = (u32, Option<u16>);
+    let wishes: [Wish; 6] = [(0, None), (0, Some(2)), (101, None), (u32::MAX, None), (5, Some(3)), (0, Some(60_000))];
+    for ((quantity, category), together) in wishes.into_iter().flat_map(|wish| [(wish, true), (wish, false)]) {
+        let mut shard = Shard::load(GROUP, world.shard.rows().into_iter()).unwrap();
+        let wish = (quantity, category, together);
+        let entry = codec::encode(&(showtime_id(), user_id("z"), wish, None::<HoldId>));
+        shard.counters.offer += 1;
+        shard.entries.insert(shard.counters.offer, codec::decode(&entry).unwrap());
+        let error = Shard::load(GROUP, shard.rows().into_iter()).unwrap_err();
+        assert!(error.reason.starts_with("entry 2 of the waitlist: "), "{wish:?}: {error}");
+    }
+}
+
+#[test]
+fn more_entrants_than_tickets_are_not_loaded() {
+    let mut world = busy();
+    world.shard.showtimes.get_mut(&showtime_id()).unwrap().line.head.entrants = 1 << 41;
+    let error = Shard::load(GROUP, world.shard.rows().into_iter()).unwrap_err();
+    assert!(error.reason.ends_with("there are more entrants than tickets"), "{error}");
 }
 
 #[test]

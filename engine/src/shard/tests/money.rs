@@ -421,3 +421,31 @@ fn nothing_is_owed_when_nothing_was_taken() {
         67s bob pay o2 p6 ok 0                      => o2 completed: B1, 0
     "#]]);
 }
+
+/// What succeeds under the id of a failure is news: it is named as what came last, and not forgotten before what came before.
+#[test]
+fn a_success_after_a_failure_is_named_as_the_newest() {
+    let mut world = World::new();
+    for line in [
+        "0s org sale passthrough",
+        "1s b hold A1",
+        "1s b order h1",
+        "2s b pay o1 p1 no 5000",
+        "3s b pay o1 p2 ok 100",
+        "4s b pay o1 p3 ok 100",
+        "5s b pay o1 p4 ok 100",
+        "6s b pay o1 p1 ok 5000",
+        "7s b repay o1 r5 no 100",
+        "8s b repay o1 r6 ok 100",
+        "9s b repay o1 r5 ok 100",
+    ] {
+        let answer = world.run(line);
+        assert!(!answer.starts_with("refused"), "{line}: {answer}");
+        world.shard.audit().unwrap();
+    }
+    let ShardAnswer::Order(Some(order)) = world.shard.query(&ShardQuery::Order(OrderId::new(GROUP, 1))) else {
+        panic!()
+    };
+    let named: Vec<_> = order.payments.iter().map(|payment| (payment.payment.0, payment.at.0 / 1_000)).collect();
+    assert_eq!(named, [(1, 6), (6, 8), (5, 9)]);
+}

@@ -124,3 +124,39 @@ fn no_cut_of_a_batch_shows_in_what_lapses() {
         assert!(play(batch_max, with_empty) == wanted, "batches of {batch_max}");
     }
 }
+
+/// A sink that lapses may have been the last that wanted older events: they go with it, not with the next command.
+#[test]
+fn no_cut_of_a_batch_shows_in_what_goes_with_a_lapse() {
+    let showtime = showtime_id();
+    let limits = SetLimits { events_max: Some(1_000), event_age_min: Some(Millis(0)), ..SetLimits::default() };
+    let register = |sink: &str| ShardCommand::RegisterSink(RegisterSink { sink: sink.into() });
+    let mut commands = vec![
+        created(Sale { method: Method::Passthrough, opens_at: Some(Timestamp(0)), ..Sale::default() }),
+        ShardCommand::SetLimits(limits),
+        register("lazy"),
+    ];
+    for number in 0..998_u64 {
+        let text = Some(number.to_string());
+        commands.push(ShardCommand::SetQueueMessage(SetQueueMessage { showtime, text }));
+    }
+    // Both tell what is kept: one in the state, the other in its reply.
+    commands.push(register("late"));
+    commands.push(ShardCommand::AcknowledgeEvents(AcknowledgeEvents { sink: "lazy".into(), sequence: 500 }));
+    let play = |batch_max: usize| {
+        let mut shard = Shard::new(GROUP);
+        let mut replies = Vec::new();
+        for batch in commands.chunks(batch_max) {
+            let batch: Vec<_> =
+                batch.iter().map(|command| Envelope { request: None, command: command.clone() }).collect();
+            replies.extend(shard.apply(Timestamp(5), &batch));
+        }
+        shard.audit().unwrap();
+        (replies, shard.rows(), shard.digest())
+    };
+    let wanted = play(1);
+    assert_eq!(wanted.0.last().unwrap().result, Err(Refusal::SinkLapsed { oldest: 769 }));
+    for batch_max in [2, 7, 256, 1_000, usize::MAX] {
+        assert!(play(batch_max) == wanted, "batches of {batch_max}");
+    }
+}

@@ -88,6 +88,37 @@ fn damaged_rows_are_found() {
     }
 }
 
+/// A table has keys of one form: what is there once for a showtime has no pages, and a page is one of a showtime's.
+#[test]
+fn keys_of_another_form_are_found() {
+    let mut shard = Shard::new(GROUP);
+    for (at, envelope) in mixed() {
+        shard.apply(at, &[envelope]);
+    }
+    let mut sold = super::audits::sold().shard;
+    sold.showtimes.get_mut(&showtime_id()).unwrap().set_offers_due(Some(Timestamp(1_010)));
+    let mut tables = std::collections::BTreeSet::new();
+    for rows in [shard.rows(), sold.rows()] {
+        Shard::load(GROUP, rows.clone().into_iter()).unwrap();
+        for row in &rows {
+            tables.insert(row.key[0]);
+            let longer = [0, 1, 7].map(|page: u64| [&row.key[..], &page.to_be_bytes()].concat());
+            let shorter =
+                [row.key[..row.key.len() - 1].to_vec(), row.key[..row.key.len().saturating_sub(8).max(1)].to_vec()];
+            for key in longer.into_iter().chain(shorter).filter(|key| rows.iter().all(|other| other.key != *key)) {
+                for keep in [true, false] {
+                    // Beside the row that it was made of, or in its place.
+                    let mut bent: Vec<Row> = rows.iter().filter(|other| keep || *other != row).cloned().collect();
+                    bent.push(Row { key: key.clone(), value: row.value.clone() });
+                    bent.sort();
+                    assert!(Shard::load(GROUP, bent.into_iter()).is_err(), "{key:02x?}, made of {:02x?}", row.key);
+                }
+            }
+        }
+    }
+    assert!(tables.len() == 17, "{tables:02x?}");
+}
+
 #[test]
 fn a_flipped_bit_never_panics() {
     let mut shard = Shard::new(GROUP);

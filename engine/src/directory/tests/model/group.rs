@@ -88,29 +88,22 @@ impl Model {
 
     /// Forgets facts that are too old or too many.
     pub(super) fn forget(&mut self) {
-        // Whole pages that are old and that nobody waits for.
+        // Page by page, until there is none that is old and that nobody waits for, and none beyond the bound.
         loop {
             let end = (self.forgotten / PAGE + 1) * PAGE;
-            let Some(last) = self.records.get(end as usize - 1) else { break };
+            let last = self.records.get(end as usize - 1);
             let is_wanted = self.sinks.values().any(|sink| !sink.is_lapsed && sink.acknowledged < end);
-            if is_wanted || last.at.0 + self.limits[EVENT_AGE_MIN] > self.now.0 {
-                break;
-            }
-            self.forgotten = end;
-        }
-        // Whole pages beyond the bound, whoever waits for them.
-        loop {
-            let end = (self.forgotten / PAGE + 1) * PAGE;
+            let is_old = last.is_some_and(|last| last.at.0 + self.limits[EVENT_AGE_MIN] <= self.now.0);
             let len: u64 = self.record_lens[self.forgotten as usize..].iter().sum();
-            let is_large = len > self.limits[EVENTS_MAX] * MEAN && end <= self.last_sequence();
-            if !is_large && self.last_sequence() - self.forgotten <= self.limits[EVENTS_MAX] {
-                break;
+            let is_large = len > self.limits[EVENTS_MAX] * MEAN && last.is_some();
+            let is_over = is_large || self.last_sequence() - self.forgotten > self.limits[EVENTS_MAX];
+            if !is_over && (is_wanted || !is_old) {
+                return;
             }
             self.forgotten = end;
-            let forgotten = self.forgotten;
             let mut lapsed = Vec::new();
             for (name, sink) in &mut self.sinks {
-                if !sink.is_lapsed && sink.acknowledged < forgotten {
+                if !sink.is_lapsed && sink.acknowledged < end {
                     sink.is_lapsed = true;
                     lapsed.push(Event::SinkLapsed { sink: name.clone(), acknowledged: sink.acknowledged });
                 }

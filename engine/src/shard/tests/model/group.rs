@@ -66,23 +66,20 @@ impl Model {
         }
     }
 
-    /// Forgets facts that are too old or too many.
+    /// Forgets facts that are too old or too many, until there are no more of them.
     pub(super) fn forget(&mut self) {
-        let page_end = |model: &Self| (model.forgotten / PAGE + 1) * PAGE;
         loop {
-            let end = page_end(self);
-            let Some(last) = self.records.get(end as usize - 1) else { break };
+            let end = (self.forgotten / PAGE + 1) * PAGE;
+            let is_full = end <= self.last_sequence();
+            // A page that is not full stays, however large.
+            let is_over = self.last_sequence() - self.forgotten > self.events_max
+                || (self.kept_bytes() > self.events_max * MEAN && is_full);
             let is_wanted = self.sinks.values().any(|sink| !sink.is_lapsed && sink.acknowledged < end);
-            if is_wanted || last.at + self.event_age_min > self.now {
-                break;
+            let is_old = is_full && self.records[end as usize - 1].at + self.event_age_min <= self.now;
+            if !is_over && (is_wanted || !is_old) {
+                return;
             }
             self.forgotten = end;
-        }
-        // A page that is not full stays, however large.
-        while self.last_sequence() - self.forgotten > self.events_max
-            || (self.kept_bytes() > self.events_max * MEAN && page_end(self) <= self.last_sequence())
-        {
-            self.forgotten = page_end(self);
             for sink in self.sinks.keys().cloned().collect::<Vec<_>>() {
                 let of = self.sinks.get_mut(&sink).unwrap();
                 if !of.is_lapsed && of.acknowledged < self.forgotten {

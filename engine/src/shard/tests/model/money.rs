@@ -76,12 +76,10 @@ fn keep_bounce(order: &mut OrderView, older: &mut Vec<(OrderId, PaymentView)>, s
 
 /// Keeps what was told. An order names its last three successes.
 fn keep(order: &mut OrderView, older: &mut Vec<(OrderId, PaymentView)>, slot: usize, payment: PaymentView) {
-    order.payments.truncate(order.payments.len().max(slot));
-    if slot == order.payments.len() {
-        order.payments.push(payment);
-    } else {
-        order.payments[slot] = payment;
+    if slot < order.payments.len() {
+        order.payments.remove(slot);
     }
+    order.payments.push(payment);
     let is_success = |payment: &PaymentView| payment.outcome == PaymentOutcome::Succeeded;
     if order.payments.iter().filter(|payment| is_success(payment)).count() > 3 {
         let oldest = order.payments.iter().position(is_success).unwrap();
