@@ -146,6 +146,10 @@ impl Visitor<'_> {
 
     fn wish(&mut self) -> HoldRequest {
         let quantity = self.browser.dice.within(1..=4) as u32;
+        if self.percent(10) {
+            let area = self.browser.dice.pick(&self.browser.house.seat_map.areas).name.clone();
+            return HoldRequest::Area { area, quantity };
+        }
         if self.percent(self.options.market.best) {
             let together = Some(self.percent(50));
             return HoldRequest::Best { best: BestSeats { quantity, together, ..BestSeats::default() } };

@@ -1,13 +1,13 @@
 //! Buyers: they hold seats that others want too, order, pay (late, twice, not at all), cancel, and are refunded. Those who come to a line are in
 //! [`crowd`](super::crowd).
 
-use super::house::{House, PRICE};
+use super::house::House;
 use super::{Client, Shop, Stage};
 use crate::dice::Dice;
 use crate::options::Options;
 use std::time::Duration;
 use vestibule_engine::{
-    BestSeats, CancelOrder, ExtendHold, HoldSeats, HoldView, Method, Money, OrderState, OrderView, Outcome, PaymentId,
+    AreaId, BestSeats, CancelOrder, ExtendHold, HoldSeats, HoldView, Method, Money, OrderState, OrderView, Outcome, PaymentId,
     PaymentOutcome, PlaceOrder, RecordPayment, RecordRefund, RefundOrder, ReleaseHold, SeatChoice, SeatId,
     ShardCommand, ShowtimeId, TicketNumber, UserId,
 };
@@ -51,6 +51,10 @@ impl Buyer {
     fn choice(&mut self, house: &House, options: &Options) -> SeatChoice {
         let seats = house.seat_map.seat_count();
         let quantity = self.dice.within(1..=4) as u32;
+        if self.dice.percent(10) {
+            let area = AreaId(self.dice.index(house.seat_map.areas.len()) as u16);
+            return SeatChoice::Area { area, quantity };
+        }
         if self.dice.percent(options.market.best) {
             let together = self.dice.percent(50);
             let best =
@@ -138,7 +142,7 @@ impl Buyer {
                 self.pay(&order, order.total, PaymentOutcome::Succeeded).await;
             }
             82..=85 => {
-                let wrong = Money { amount: PRICE.amount + 1, ..PRICE };
+                let wrong = Money { amount: order.total.amount + 1, ..order.total };
                 self.pay(&order, wrong, PaymentOutcome::Succeeded).await;
             }
             86..=92 => {

@@ -9,11 +9,12 @@ use std::time::Duration;
 use vestibule_engine::{
     ActivateShowtime, CreateEvent, CreateOrganisation, CreateShowtime, CreateVenue, Currency, DirectoryCommand,
     EventDetails, Method, Millis, Money, Outcome, Sale, ScheduleShowtime, SeatMap, ShardCommand, ShowtimeId, Timestamp,
-    UserId, plan,
+    UserId,
+    plan::{self, ExtraArea},
 };
 
-/// The price of every seat.
-pub(super) const PRICE: Money = Money { amount: 2_500, currency: Currency(*b"EUR") };
+/// Areas beside the seats of the plan: name, places, category. They are small, so that they are full now and then.
+const AREAS: [(&str, u32, &str); 2] = [("Pit", 12, "Floor"), ("Gallery", 6, "Upper")];
 
 /// The organisation that sells.
 pub const ORGANISATION: &str = "The House";
@@ -27,10 +28,25 @@ pub struct House {
     pub showtimes: Vec<ShowtimeId>,
 }
 
+/// A house of so many seats, which has areas too.
+pub(crate) fn layout(seats: usize) -> SeatMap {
+    let plan = plan::arena(seats).expect("the options name sizes that there are plans for");
+    let areas = AREAS.map(|(name, capacity, category)| {
+        let (name, category) = (name.to_owned(), category.to_owned());
+        ExtraArea { name, capacity, category }
+    });
+    plan::import_with_areas(plan.as_bytes(), &areas).expect("a plan that was drawn by rule")
+}
+
+/// The prices of a house: another one for each category, so that one that is taken for another shows.
+pub(crate) fn prices(map: &SeatMap) -> Vec<Money> {
+    let amounts = (2_400..).step_by(100).take(map.categories.len());
+    amounts.map(|amount| Money { amount, currency: Currency(*b"EUR") }).collect()
+}
+
 /// Puts everything on sale, trying again whatever does not come to an end.
 pub(super) async fn open_house(client: Client, options: Options, shop: Shop) {
-    let plan = plan::arena(options.seats).expect("the options name sizes that there are plans for");
-    let seat_map = Arc::new(plan::import(plan.as_bytes()).expect("a plan that was drawn by rule"));
+    let seat_map = Arc::new(layout(options.seats));
     let by = UserId(1);
     let organisation = loop {
         let ask = CreateOrganisation { by, name: ORGANISATION.to_owned() };
@@ -66,7 +82,7 @@ pub(super) async fn open_house(client: Client, options: Options, shop: Shop) {
         }
         pause().await;
     };
-    let prices = vec![PRICE; seat_map.categories.len()];
+    let prices = prices(&seat_map);
     let mut dice = Dice::new(options.seed, "house");
     let mut showtimes = Vec::new();
     while showtimes.len() < options.showtimes {
