@@ -1,11 +1,15 @@
 //! The draw, checked as an outsider would: nothing of the engine's arithmetic is used. The commitment holds, the root is that
-//! of all who had joined, the seed follows from both, places are a permutation, and every entrant's receipt verifies.
+//! of all who had joined, the seed follows from both, places are a permutation, and every entrant's receipt verifies. No line
+//! that is to be drawn opens without.
 
 use super::{Checker, Look};
+use crate::history::Ask;
+use crate::player::Played;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use vestibule_engine::{
-    DrawBundle, Event, EventRecord, Receipt, ShardAnswer, ShardQuery, ShowtimeId, TicketNumber, UserId,
+    DrawBundle, Event, EventRecord, Method, Receipt, ShardAnswer, ShardCommand, ShardQuery, ShowtimeId, TicketNumber,
+    UserId,
 };
 
 type Hash = [u8; 32];
@@ -77,6 +81,8 @@ fn verifies(leaf: &Hash, index: u64, count: u64, path: &[Hash], root: &Hash) -> 
 
 #[derive(Default)]
 struct Line {
+    /// How places are given, as the sale says.
+    method: Method,
     commitment: Hash,
     joined: Vec<UserId>,
     bundle: Option<DrawBundle>,
@@ -89,6 +95,27 @@ pub struct Draw {
 }
 
 impl Draw {
+    fn entry(&mut self, played: &Played) -> Result<(), String> {
+        played.due.iter().try_for_each(|record| self.event(record))?;
+        for told in &played.commands {
+            if let Ask::Shard(command) = &told.ask
+                && !told.reply.replayed
+                && told.reply.result.is_ok()
+            {
+                let (showtime, method) = match &**command {
+                    ShardCommand::CreateShowtime(ask) => (ask.showtime, Some(ask.sale.method)),
+                    ShardCommand::UpdateSale(ask) => (ask.showtime, ask.patch.method),
+                    _ => (ShowtimeId::default(), None),
+                };
+                if let Some(method) = method {
+                    self.lines.entry(showtime).or_default().method = method;
+                }
+            }
+            told.events.iter().try_for_each(|record| self.event(record))?;
+        }
+        Ok(())
+    }
+
     fn event(&mut self, record: &EventRecord) -> Result<(), String> {
         let Some(showtime) = record.showtime else { return Ok(()) };
         let line = self.lines.entry(showtime).or_default();
@@ -100,6 +127,9 @@ impl Draw {
                 if line.bundle.replace((**bundle).clone()).is_some() {
                     return Err(format!("{showtime} was drawn twice"));
                 }
+            }
+            Event::QueueOpened if line.method == Method::Draw && line.bundle.is_none() => {
+                return Err(format!("the line of {showtime} opened without its draw"));
             }
             _ => {}
         }
@@ -156,7 +186,7 @@ impl Checker for Draw {
     }
 
     fn observe(&mut self, look: &Look) -> Result<(), String> {
-        look.played.iter().flat_map(|played| played.events()).try_for_each(|record| self.event(record))
+        look.played.iter().try_for_each(|played| self.entry(played))
     }
 
     fn finish(&mut self, last: &Look) -> Result<(), String> {
@@ -186,7 +216,7 @@ mod tests {
     use super::super::stage::{Puppet, Stage, joined};
     use super::*;
     use std::rc::Rc;
-    use vestibule_engine::{JoinQueue, Method, OpenQueue, Sale, ShardCommand, Timestamp};
+    use vestibule_engine::{JoinQueue, OpenQueue, Sale, SalePatch, Timestamp, UpdateSale};
 
     fn drawn() -> (Stage, Look) {
         let mut stage = Stage::new(Sale { method: Method::Draw, prequeue_at: Some(Timestamp(1)), ..Sale::default() });
@@ -220,6 +250,30 @@ mod tests {
         check(|bundle| bundle.seed[0] ^= 1).expect_err("another seed");
         check(|bundle| bundle.entrants -= 1).expect_err("one too few");
         check(|bundle| bundle.rounds -= 1).expect_err("fewer rounds");
+    }
+
+    #[test]
+    fn a_line_that_opens_without_its_draw_is_noticed() {
+        let opened = |method: Method, patched: Option<Method>| {
+            let mut stage = Stage::new(Sale { method, prequeue_at: Some(Timestamp(1)), ..Sale::default() });
+            let showtime = stage.showtime();
+            let mut looks = vec![stage.create()];
+            if let Some(method) = patched {
+                let patch = SalePatch { method: Some(method), ..SalePatch::default() };
+                looks.push(stage.run(ShardCommand::UpdateSale(UpdateSale { showtime, patch })));
+            }
+            looks.push(stage.run(ShardCommand::OpenQueue(OpenQueue { showtime })));
+            let mut look = joined(looks);
+            Draw::default().observe(&look).expect("as it was");
+            for told in look.played.iter_mut().flat_map(|played| &mut played.commands) {
+                told.events.retain(|record| !matches!(record.event, Event::DrawPublished(_)));
+            }
+            Draw::default().observe(&look)
+        };
+        opened(Method::Fifo, None).expect("there is nothing to draw");
+        opened(Method::Draw, None).expect_err("it was to be drawn");
+        opened(Method::Fifo, Some(Method::Draw)).expect_err("it was to be drawn after all");
+        opened(Method::Draw, Some(Method::Fifo)).expect("it was not to be drawn any more");
     }
 
     #[test]
