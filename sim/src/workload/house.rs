@@ -14,7 +14,7 @@ use vestibule_engine::{
 };
 
 /// Areas beside the seats of the plan: name, places, category. They are small, so that they are full now and then.
-const AREAS: [(&str, u32, &str); 2] = [("Pit", 12, "Floor"), ("Gallery", 6, "Upper")];
+const AREAS: [(&str, u32, &str); 2] = [("Terrace", 12, "Lower"), ("Gallery", 6, "Upper")];
 
 /// The organisation that sells.
 pub const ORGANISATION: &str = "The House";
@@ -86,7 +86,7 @@ pub(super) async fn open_house(client: Client, options: Options, shop: Shop) {
     let mut dice = Dice::new(options.seed, "house");
     let mut showtimes = Vec::new();
     while showtimes.len() < options.showtimes {
-        let sale = sale(&options, options.market.methods[showtimes.len()]);
+        let sale = sale(&options, options.market.methods[showtimes.len()], *dice.pick(&[4, 200]));
         let mut draw_secret = [0; 32];
         draw_secret[..16].copy_from_slice(&dice.wide().to_le_bytes());
         let ask = ScheduleShowtime {
@@ -133,7 +133,7 @@ pub(super) async fn open_house(client: Client, options: Options, shop: Shop) {
     shop.set_house(House { seat_map, showtimes });
 }
 
-fn sale(options: &Options, method: Method) -> Sale {
+fn sale(options: &Options, method: Method, seats_per_buyer_max: u32) -> Sale {
     let millis = |span: Duration| Millis(span.as_millis() as u64);
     let start = Timestamp(EPOCH.as_millis() as u64);
     Sale {
@@ -145,7 +145,7 @@ fn sale(options: &Options, method: Method) -> Sale {
         hold_ttl: millis(options.hold_ttl),
         hold_total_max: millis(options.hold_ttl * 3),
         payment_ttl: millis(options.payment_ttl),
-        seats_per_buyer_max: 200,
+        seats_per_buyer_max,
         waitlist: options.market.waitlist,
         ..Sale::default()
     }
