@@ -359,9 +359,11 @@ fn hash(value: &Value) -> Option<[u8; 32]> {
 
 /// Bytes as hexadecimal digits.
 fn bytes(value: &Value) -> Option<Vec<u8>> {
-    let digits = value.as_str()?.as_bytes();
-    let pairs = digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
-    pairs.collect::<Option<_>>().filter(|_| digits.len() % 2 == 0)
+    let pairs = value.as_str()?.as_bytes().chunks_exact(2);
+    if !pairs.remainder().is_empty() {
+        return None;
+    }
+    pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
 /// The showtime that a hold of this group may be in, for a look at the seats.
