@@ -1,11 +1,16 @@
 //! The draw, checked as an outsider would: nothing of the engine's arithmetic is used. The commitment holds, the root is that
-//! of all who had joined, the seed follows from both, places are a permutation, and every entrant's receipt verifies.
+//! of all who had joined, the seed follows from both, places are a permutation, and every entrant's receipt verifies. No line
+//! that is to be drawn opens without. Whoever asks a gateway is shown the same.
 
 use super::{Checker, Look};
+use crate::history::Ask;
+use crate::player::Played;
+use crate::web::visits::{Deed, Event as Step, Said};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use vestibule_engine::{
-    DrawBundle, Event, EventRecord, Receipt, ShardAnswer, ShardQuery, ShowtimeId, TicketNumber, UserId,
+    DrawBundle, Event, EventRecord, Method, Receipt, ShardAnswer, ShardCommand, ShardQuery, ShowtimeId, TicketNumber,
+    UserId,
 };
 
 type Hash = [u8; 32];
@@ -77,6 +82,8 @@ fn verifies(leaf: &Hash, index: u64, count: u64, path: &[Hash], root: &Hash) -> 
 
 #[derive(Default)]
 struct Line {
+    /// How places are given, as the sale says.
+    method: Method,
     commitment: Hash,
     joined: Vec<UserId>,
     bundle: Option<DrawBundle>,
@@ -89,6 +96,27 @@ pub struct Draw {
 }
 
 impl Draw {
+    fn entry(&mut self, played: &Played) -> Result<(), String> {
+        played.due.iter().try_for_each(|record| self.event(record))?;
+        for told in &played.commands {
+            if let Ask::Shard(command) = &told.ask
+                && !told.reply.replayed
+                && told.reply.result.is_ok()
+            {
+                let (showtime, method) = match &**command {
+                    ShardCommand::CreateShowtime(ask) => (ask.showtime, Some(ask.sale.method)),
+                    ShardCommand::UpdateSale(ask) => (ask.showtime, ask.patch.method),
+                    _ => (ShowtimeId::default(), None),
+                };
+                if let Some(method) = method {
+                    self.lines.entry(showtime).or_default().method = method;
+                }
+            }
+            told.events.iter().try_for_each(|record| self.event(record))?;
+        }
+        Ok(())
+    }
+
     fn event(&mut self, record: &EventRecord) -> Result<(), String> {
         let Some(showtime) = record.showtime else { return Ok(()) };
         let line = self.lines.entry(showtime).or_default();
@@ -101,9 +129,44 @@ impl Draw {
                     return Err(format!("{showtime} was drawn twice"));
                 }
             }
+            Event::QueueOpened if line.method == Method::Draw && line.bundle.is_none() => {
+                return Err(format!("the line of {showtime} opened without its draw"));
+            }
             _ => {}
         }
         Ok(())
+    }
+}
+
+/// What a gateway showed of a draw. Nobody is shown it before the log has it.
+fn check_visit(
+    lines: &BTreeMap<ShowtimeId, Line>,
+    deed: &Deed,
+    user: Option<UserId>,
+    said: &Said,
+) -> Result<(), String> {
+    let line = |showtime| lines.get(showtime).ok_or_else(|| format!("nobody knows {showtime}"));
+    match (deed, said) {
+        (Deed::SeeDraw(showtime), Said::Draw(commitment, shown)) => {
+            let line = line(showtime)?;
+            if *commitment != line.commitment || shown.is_some() && shown.as_deref() != line.bundle.as_ref() {
+                return Err(format!("the draw of {showtime} is shown as {shown:?}, and is {:?}", line.bundle));
+            }
+            Ok(())
+        }
+        (Deed::SeeReceipt(ticket), Said::Receipt(receipt)) => {
+            let line = line(&ticket.showtime)?;
+            let bundle = line.bundle.as_ref().ok_or_else(|| format!("{} was not drawn", ticket.showtime))?;
+            if ticket.number.0 > bundle.entrants {
+                return Err(format!("ticket {} was not in the draw", ticket.number));
+            }
+            let owner = line.joined[usize::try_from(ticket.number.0 - 1).expect("it is an entrant")];
+            if user != Some(owner) || receipt.subject_hash != sha256(&[&owner.0.to_be_bytes()]) {
+                return Err(format!("the receipt of {owner} is shown to {user:?}, or names another"));
+            }
+            check_receipt(line, bundle, ticket.number.0, receipt)
+        }
+        _ => Ok(()),
     }
 }
 
@@ -156,7 +219,12 @@ impl Checker for Draw {
     }
 
     fn observe(&mut self, look: &Look) -> Result<(), String> {
-        look.played.iter().flat_map(|played| played.events()).try_for_each(|record| self.event(record))
+        look.played.iter().try_for_each(|played| self.entry(played))?;
+        look.visits.iter().try_for_each(|step| match step {
+            Step::Ended { visit, said, .. } => check_visit(&self.lines, &visit.deed, visit.user, said)
+                .map_err(|what| format!("visit @{}: {what}", visit.number)),
+            Step::Began(_) => Ok(()),
+        })
     }
 
     fn finish(&mut self, last: &Look) -> Result<(), String> {
@@ -183,10 +251,10 @@ impl Checker for Draw {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stage::{Puppet, Stage, joined};
+    use super::super::stage::{Puppet, Stage, joined, visited};
     use super::*;
     use std::rc::Rc;
-    use vestibule_engine::{JoinQueue, Method, OpenQueue, Sale, ShardCommand, Timestamp};
+    use vestibule_engine::{JoinQueue, OpenQueue, Sale, SalePatch, TicketId, Timestamp, UpdateSale};
 
     fn drawn() -> (Stage, Look) {
         let mut stage = Stage::new(Sale { method: Method::Draw, prequeue_at: Some(Timestamp(1)), ..Sale::default() });
@@ -223,6 +291,30 @@ mod tests {
     }
 
     #[test]
+    fn a_line_that_opens_without_its_draw_is_noticed() {
+        let opened = |method: Method, patched: Option<Method>| {
+            let mut stage = Stage::new(Sale { method, prequeue_at: Some(Timestamp(1)), ..Sale::default() });
+            let showtime = stage.showtime();
+            let mut looks = vec![stage.create()];
+            if let Some(method) = patched {
+                let patch = SalePatch { method: Some(method), ..SalePatch::default() };
+                looks.push(stage.run(ShardCommand::UpdateSale(UpdateSale { showtime, patch })));
+            }
+            looks.push(stage.run(ShardCommand::OpenQueue(OpenQueue { showtime })));
+            let mut look = joined(looks);
+            Draw::default().observe(&look).expect("as it was");
+            for told in look.played.iter_mut().flat_map(|played| &mut played.commands) {
+                told.events.retain(|record| !matches!(record.event, Event::DrawPublished(_)));
+            }
+            Draw::default().observe(&look)
+        };
+        opened(Method::Fifo, None).expect("there is nothing to draw");
+        opened(Method::Draw, None).expect_err("it was to be drawn");
+        opened(Method::Fifo, Some(Method::Draw)).expect_err("it was to be drawn after all");
+        opened(Method::Draw, Some(Method::Fifo)).expect("it was not to be drawn any more");
+    }
+
+    #[test]
     fn a_receipt_that_does_not_verify_is_noticed() {
         let (stage, look) = drawn();
         let mut checker = Draw::default();
@@ -245,5 +337,34 @@ mod tests {
         last.replicas
             .insert((1, stage.group()), Rc::new(Puppet { answer: Some(ShardAnswer::Draw(None)), ..Puppet::default() }));
         checker.finish(&last).expect_err("the draw is not published there");
+    }
+    #[test]
+    fn what_a_gateway_shows_wrong_is_noticed() {
+        let (stage, look) = drawn();
+        let (showtime, replica) = (stage.showtime(), stage.replicas(&[1]).remove(&(1, stage.group())).expect("node 1"));
+        let query = ShardQuery::Receipt { showtime, number: TicketNumber(5) };
+        let Ok(ShardAnswer::Receipt(Some(receipt))) = replica.ask(&query) else { unreachable!("it has one") };
+        let Ok(ShardAnswer::Draw(Some(draw))) = replica.ask(&ShardQuery::Draw(showtime)) else {
+            unreachable!("it was drawn")
+        };
+        let bundle = draw.bundle.expect("the line is open");
+        let shown = |user, deed, said| {
+            Draw::default().observe(&joined([look.clone(), visited(&[(Some(UserId(user)), deed, said)])]))
+        };
+        let draw = |bundle: &DrawBundle| {
+            shown(5, Deed::SeeDraw(showtime), Said::Draw(bundle.commitment, Some(Box::new(bundle.clone()))))
+        };
+        draw(&bundle).expect("as it was");
+        draw(&DrawBundle { rounds: 9, ..(*bundle).clone() }).expect_err("fewer rounds");
+        draw(&DrawBundle { commitment: [9; 32], ..(*bundle).clone() }).expect_err("another commitment");
+        let receipt_of = |user, receipt: &Receipt| {
+            let deed = Deed::SeeReceipt(TicketId { showtime, number: TicketNumber(5) });
+            shown(user, deed, Said::Receipt(Box::new(receipt.clone())))
+        };
+        receipt_of(5, &receipt).expect("as it was");
+        receipt_of(6, &receipt).expect_err("to another buyer");
+        receipt_of(5, &Receipt { place: receipt.place + 1, ..(*receipt).clone() }).expect_err("another place");
+        receipt_of(5, &Receipt { subject_hash: [9; 32], ..(*receipt).clone() }).expect_err("another owner");
+        receipt_of(5, &Receipt { proof: Vec::new(), ..(*receipt).clone() }).expect_err("without a path");
     }
 }

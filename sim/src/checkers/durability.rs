@@ -329,7 +329,7 @@ mod tests {
         let showtime = stage.showtime();
         let ask = JoinWaitlist { showtime, user: ANN, quantity: 1, category: None, together: false };
         let join = ShardCommand::JoinWaitlist(ask);
-        let mut looks = vec![stage.open()];
+        let mut looks = vec![stage.open(), stage.fill_areas()];
         looks.extend((0..60).map(|seat| stage.hold(UserId(u128::from(seat) + 100), &[SeatId(seat)])));
         looks.push(stage.run(join));
         checker.observe(&joined(looks)).expect("as it was");

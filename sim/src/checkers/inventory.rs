@@ -384,6 +384,42 @@ mod tests {
     }
 
     #[test]
+    fn an_area_that_does_not_come_out_is_noticed() {
+        let gallery = AreaId(1);
+        let mut stage = Stage::without_line();
+        let group = stage.group();
+        let mut looks = vec![stage.open(), stage.hold_area(ANN, gallery, 3), stage.hold_area(BOB, gallery, 2)];
+        looks.push(stage.place(ANN, 1));
+        looks.push(stage.pay(1, 1, 3 * 2_700));
+        let (order, reason) = (OrderId::new(group, 1), String::new());
+        looks.push(stage.run(ShardCommand::RefundOrder(RefundOrder { order, seats: None, reason })));
+        looks.push(stage.hold_area(ANN, gallery, 1));
+        let look = joined(looks);
+        let last = Look { replicas: stage.replicas(&[1]), ..Look::default() };
+        let check = |kind: &str, quantity: u32| {
+            let mut look = look.clone();
+            let counted = match &mut event(&mut look.played, kind).event {
+                Event::SeatsHeld { places, .. }
+                | Event::SeatsPurchased { places, .. }
+                | Event::SeatsReleased { places, .. } => places,
+                other => unreachable!("{other:?} is not tampered with"),
+            };
+            counted.areas = vec![(gallery, quantity)];
+            let mut checker = Inventory::default();
+            checker.observe(&look)?;
+            checker.finish(&last)
+        };
+        let (held, released) = ("inventory.hold.created", "inventory.seats.released");
+        check(held, 3).expect("as it was");
+        let full = check(held, 5).expect_err("there are 6 places, and Bob has 2");
+        assert!(full.contains("places of area 1"), "{full}");
+        check("inventory.seats.purchased", 2).expect_err("it was for 3");
+        check(released, 4).expect_err("3 were sold");
+        let short = check(released, 2).expect_err("3 went back");
+        assert!(short.contains("its areas are"), "{short}");
+    }
+
+    #[test]
     fn seats_of_a_replica_that_are_not_those_of_the_log_are_noticed() {
         let (mut stage, look) = sale();
         let mut checker = Inventory::default();

@@ -324,7 +324,9 @@ impl Linearizable {
             match (&**command, answer.as_ref().map(|(reply, _)| &reply.result)) {
                 (ShardCommand::HoldSeats(ask), None) => match &ask.choice {
                     SeatChoice::Named(seats) => Some((ask.showtime, Some(&**seats), *called)),
-                    _ => Some((ask.showtime, None, *called)),
+                    // Its places are no seats.
+                    SeatChoice::Area { .. } => None,
+                    SeatChoice::Best(_) => Some((ask.showtime, None, *called)),
                 },
                 (ShardCommand::JoinWaitlist(ask), None) => Some((ask.showtime, None, *called)),
                 (ShardCommand::JoinWaitlist(ask), Some(Ok(Outcome::Waitlisted { entry, .. })))

@@ -185,7 +185,7 @@ mod tests {
     use super::super::stage::{Puppet, Stage, joined};
     use super::*;
     use std::rc::Rc;
-    use vestibule_engine::{PaymentOutcome, RecordRefund, RefundOrder, SeatId, UserId};
+    use vestibule_engine::{AreaId, PaymentOutcome, RecordRefund, RefundOrder, SeatId, UserId};
 
     const ANN: UserId = UserId(7);
 
@@ -223,6 +223,36 @@ mod tests {
             told.events.extend(told.events.clone());
             MoneyAtRest::default().observe(&look).expect_err(kind);
         }
+    }
+
+    #[test]
+    fn a_price_of_another_category_is_noticed() {
+        let mut stage = Stage::without_line();
+        let gallery = AreaId(1);
+        let looks = [
+            stage.open(),
+            stage.hold(ANN, &[SeatId(4)]),
+            stage.hold_area(ANN, gallery, 2),
+            stage.place(ANN, 1),
+            stage.place(ANN, 2),
+        ];
+        let look = joined(looks);
+        let check = |entry: usize, price: i64| {
+            let mut look = look.clone();
+            let mut events = look.played[entry].commands[0].events.iter_mut();
+            let placed = events.find_map(|record| match &mut record.event {
+                Event::OrderPlaced { total, .. } => Some(total),
+                _ => None,
+            });
+            placed.expect("an order was placed").amount = price;
+            MoneyAtRest::default().observe(&look)
+        };
+        let (seat, places) = (4, 5);
+        check(seat, 2_500).expect("a seat of the floor");
+        check(places, 2 * 2_700).expect("two places of the gallery");
+        let wrong = check(seat, 2_700).expect_err("the price of the gallery");
+        assert!(wrong.contains("costs 2700, but its seats 2500"), "{wrong}");
+        check(places, 2 * 2_500).expect_err("the price of the floor");
     }
 
     #[test]

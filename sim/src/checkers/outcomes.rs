@@ -1,10 +1,11 @@
 //! A request id has one outcome: whoever asks again, through whatever gateway or leader, hears what was said the first
-//! time, and nothing is done twice.
+//! time, and nothing is done twice. What clients were told is not done is not done, be it before they are told or after.
 
 use super::{Checker, Look};
-use crate::history::{Answer, Ask, Happening};
+use crate::history::{Answer, Ask, Call, Happening};
 use crate::player::Told;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use vestibule_engine::{Event, GroupId, Outcome, Refusal, RequestId};
 
 /// See the file's head.
@@ -13,6 +14,10 @@ pub struct Outcomes {
     first: BTreeMap<(GroupId, RequestId), (Ask, Result<Outcome, Refusal>)>,
     /// What clients were told, the first time.
     heard: BTreeMap<(GroupId, RequestId), (Ask, Result<Outcome, Refusal>)>,
+    /// The calls under each id. There are several if the first were certainly not done.
+    calls: BTreeMap<(GroupId, RequestId), Vec<Arc<Call>>>,
+    /// Calls that ended as not done, by their numbers.
+    not_done: BTreeSet<usize>,
 }
 
 /// Whether this can happen by itself when its time has come, whatever is asked meanwhile.
@@ -58,6 +63,42 @@ impl Outcomes {
         }
         Ok(())
     }
+
+    /// What was done under an id, one of its calls must have been for: one that has not ended as not done.
+    fn check_done(&self, id: (GroupId, RequestId)) -> Result<(), String> {
+        let Some((ask, _)) = self.first.get(&id) else { return Ok(()) };
+        // Entries that nobody is known to have asked for are the nodes' own.
+        let mut calls = self.calls.get(&id).into_iter().flatten().filter(|call| call.ask == *ask).peekable();
+        match calls.peek().map(|call| call.number) {
+            Some(number) if calls.all(|call| self.not_done.contains(&call.number)) => {
+                Err(format!("{}: {:?} was done, but call #{number} was told that it is not", id.0, id.1))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn hear(&mut self, call: &Arc<Call>, answer: &Answer) -> Result<(), String> {
+        let id = (call.group, call.request);
+        match answer {
+            Answer::Reply(reply, _) => {
+                let first = || (call.ask.clone(), reply.result.clone());
+                let (ask, heard) = self.heard.entry(id).or_insert_with(first);
+                // Something else under the same id is refused, which says nothing of the first.
+                if *ask == call.ask && *heard != reply.result {
+                    return Err(format!(
+                        "call #{} was told {:?}; the same request had been told {heard:?}",
+                        call.number, reply.result
+                    ));
+                }
+                Ok(())
+            }
+            Answer::NotDone(_) => {
+                self.not_done.insert(call.number);
+                self.check_done(id)
+            }
+            Answer::Read(..) | Answer::LookUp(..) | Answer::Unknown => Ok(()),
+        }
+    }
 }
 
 impl Checker for Outcomes {
@@ -66,19 +107,23 @@ impl Checker for Outcomes {
     }
 
     fn observe(&mut self, look: &Look) -> Result<(), String> {
+        // What a call asked for may have been done in the very step in which it began.
+        for happening in &look.happenings {
+            if let Happening::Called(call) = happening
+                && matches!(call.ask, Ask::Shard(_) | Ask::Directory(_))
+            {
+                self.calls.entry((call.group, call.request)).or_default().push(call.clone());
+            }
+        }
         for played in &look.played {
-            played.commands.iter().try_for_each(|told| self.check(played.group, told))?;
+            for told in &played.commands {
+                self.check(played.group, told)?;
+                told.request.map_or(Ok(()), |request| self.check_done((played.group, request)))?;
+            }
         }
         for happening in &look.happenings {
-            let Happening::Answered { call, answer: Answer::Reply(reply, _), .. } = happening else { continue };
-            let first = || (call.ask.clone(), reply.result.clone());
-            let (ask, heard) = self.heard.entry((call.group, call.request)).or_insert_with(first);
-            // Something else under the same id is refused, which says nothing of the first.
-            if *ask == call.ask && *heard != reply.result {
-                return Err(format!(
-                    "call #{} was told {:?}; the same request had been told {heard:?}",
-                    call.number, reply.result
-                ));
+            if let Happening::Answered { call, answer, .. } = happening {
+                self.hear(call, answer)?;
             }
         }
         Ok(())
@@ -130,5 +175,34 @@ mod tests {
             }
         }
         checker.observe(&heard).expect_err("another outcome");
+    }
+    #[test]
+    fn what_was_done_though_it_was_said_not_to_be_is_noticed() {
+        let mut stage = Stage::without_line();
+        stage.open();
+        let look = stage.hold(UserId(7), &[SeatId(4)]);
+        let Happening::Called(call) = look.happenings[0].clone() else { unreachable!("a call begins first") };
+        let called = |number| Happening::Called(Arc::new(Call { number, ..(*call).clone() }));
+        let refused = |number| {
+            let (call, answer) =
+                (Arc::new(Call { number, ..(*call).clone() }), Answer::NotDone("no leader".to_owned()));
+            Happening::Answered { call, answer, at: look.at }
+        };
+        let done = Look { happenings: Vec::new(), ..look.clone() };
+        let check = |looks: [Option<Vec<Happening>>; 3]| {
+            let mut checker = Outcomes::default();
+            let mut looks = looks.into_iter().map(|happenings| match happenings {
+                Some(happenings) => Look { happenings, ..Look::default() },
+                None => done.clone(),
+            });
+            looks.try_for_each(|look| checker.observe(&look))
+        };
+        check([Some(vec![called(1)]), None, Some(vec![])]).expect("nobody was told anything");
+        check([Some(vec![called(1), refused(1)]), None, None]).expect_err("it was done afterwards");
+        check([Some(vec![called(1)]), None, Some(vec![refused(1)])]).expect_err("it had been done");
+        let again = || vec![called(1), refused(1), called(2)];
+        check([Some(again()), None, Some(vec![])]).expect("it was asked again");
+        check([Some(again()), None, Some(vec![refused(2)])]).expect_err("that was not done either");
+        check([None, Some(vec![]), Some(vec![])]).expect("nobody asked for it");
     }
 }

@@ -1,11 +1,11 @@
-//! A linearizable read shows at least what anybody had heard of when it began; and every read shows what the log, played once
-//! more, makes of the state as of the position that it names.
+//! A linearizable read shows at least what anybody had heard of when it began, any other at least what it asked for; and every
+//! read, of a shard or of the directory, shows what the log, played once more, makes of the state as of the position it names.
 
 use super::{Checker, Look};
 use crate::history::{Answer, Ask, Call, Happening};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use vestibule_engine::{Envelope, GroupId, Shard, ShardAnswer, ShardCommand, StateMachine, codec};
+use vestibule_engine::{Directory, DirectoryAnswer, Envelope, GroupId, Shard, ShardAnswer, StateMachine, codec};
 use vestibule_raft::cluster::{Consistency, Position};
 use vestibule_raft::types::Batch;
 use vestibule_raft::wal::{EntryBody, LogPosition};
@@ -15,7 +15,7 @@ use vestibule_raft::wal::{EntryBody, LogPosition};
 pub struct Reads {
     /// For each group the latest entry that somebody has heard of.
     heard: BTreeMap<GroupId, u64>,
-    /// What had been heard of when a read began.
+    /// What a read has to show at least.
     floors: BTreeMap<usize, u64>,
     /// The log of each group.
     log: BTreeMap<GroupId, BTreeMap<u64, (LogPosition, EntryBody)>>,
@@ -26,15 +26,37 @@ pub struct Reads {
 struct Read {
     call: Arc<Call>,
     term: u64,
-    answer: ShardAnswer,
+    content: Content,
+}
+
+/// What was read.
+#[derive(Debug, PartialEq)]
+enum Content {
+    Shard(ShardAnswer),
+    Directory(DirectoryAnswer),
+}
+
+fn of_shard(shard: &Shard, ask: &Ask) -> Option<Content> {
+    let Ask::Read(query, _) = ask else { return None };
+    Some(Content::Shard(shard.query(query)))
+}
+
+fn of_directory(directory: &Directory, ask: &Ask) -> Option<Content> {
+    let Ask::LookUp(query, _) = ask else { return None };
+    Some(Content::Directory(directory.query(query)))
 }
 
 impl Reads {
     /// Plays the log of a group from its beginning, and asks again what was asked.
-    fn ask_again(&self, group: GroupId, answers: &BTreeMap<u64, Vec<Read>>) -> Result<(), String> {
+    fn ask_again<M: StateMachine>(
+        &self,
+        group: GroupId,
+        answers: &BTreeMap<u64, Vec<Read>>,
+        read: fn(&M, &Ask) -> Option<Content>,
+    ) -> Result<(), String> {
         let nothing = BTreeMap::new();
         let log = self.log.get(&group).unwrap_or(&nothing);
-        let mut shard = Shard::new(group);
+        let mut machine = M::new(group);
         let mut next = 0;
         for (&index, reads) in answers {
             while next <= index {
@@ -43,18 +65,17 @@ impl Reads {
                 if let EntryBody::Batch(bytes) = body {
                     let (at, commands) =
                         Batch::from_bytes(bytes.clone()).unpack().map_err(|error| said(&error.to_string()))?;
-                    let commands: Result<Vec<Envelope<ShardCommand>>, _> =
+                    let commands: Result<Vec<Envelope<M::Command>>, _> =
                         commands.iter().map(|command| codec::decode(command)).collect();
-                    shard.apply(at, &commands.map_err(|error| said(&error.to_string()))?);
+                    machine.apply(at, &commands.map_err(|error| said(&error.to_string()))?);
                 }
                 next += 1;
             }
-            for Read { call, term, answer } in reads {
-                let Ask::Read(query, _) = &call.ask else { continue };
-                let right = shard.query(query);
-                if *answer != right || log[&index].0.term != *term {
+            for Read { call, term, content } in reads {
+                let right = read(&machine, &call.ask);
+                if right.as_ref() != Some(content) || log[&index].0.term != *term {
                     return Err(format!(
-                        "call #{} read {answer:?} as of {term}.{index}, where the log gives {right:?}",
+                        "call #{} read {content:?} as of {term}.{index}, where the log gives {right:?}",
                         call.number
                     ));
                 }
@@ -77,34 +98,34 @@ impl Checker for Reads {
         for happening in &look.happenings {
             match happening {
                 Happening::Called(call) => {
-                    if let Ask::Read(_, Consistency::Linearizable) | Ask::LookUp(_, Consistency::Linearizable) =
-                        call.ask
-                    {
-                        let heard = self.heard.get(&call.group).copied().unwrap_or(0);
-                        self.floors.insert(call.number, heard);
-                    }
+                    let (Ask::Read(_, consistency) | Ask::LookUp(_, consistency)) = call.ask else { continue };
+                    let floor = match consistency {
+                        Consistency::Linearizable => self.heard.get(&call.group).copied().unwrap_or(0),
+                        Consistency::AppliedMin(index) => index,
+                    };
+                    self.floors.insert(call.number, floor);
                 }
                 Happening::Answered { call, answer, .. } => {
-                    let floor = self.floors.remove(&call.number);
-                    if let Answer::Read(answer, Position { term, index }) = answer {
-                        let read = Read { call: call.clone(), term: *term, answer: (**answer).clone() };
-                        self.answers.entry(call.group).or_default().entry(*index).or_default().push(read);
-                    }
-                    let at = match (answer, floor) {
-                        (Answer::Reply(_, at), _) => *at,
-                        (Answer::Read(_, at) | Answer::LookUp(_, at), Some(floor)) => {
-                            if at.index < floor {
-                                return Err(format!(
-                                    "call #{} was read as of {}.{}, though {floor} had been heard of before",
-                                    call.number, at.term, at.index
-                                ));
-                            }
-                            *at
-                        }
-                        _ => continue,
+                    let floor = self.floors.remove(&call.number).unwrap_or(0);
+                    let (content, at) = match answer {
+                        Answer::Reply(_, at) => (None, *at),
+                        Answer::Read(answer, at) => (Some(Content::Shard((**answer).clone())), *at),
+                        Answer::LookUp(answer, at) => (Some(Content::Directory((**answer).clone())), *at),
+                        Answer::Unknown | Answer::NotDone(_) => continue,
                     };
+                    let Position { term, index } = at;
+                    if index < floor {
+                        return Err(format!(
+                            "call #{} was read as of {term}.{index}, and had to show {floor}",
+                            call.number
+                        ));
+                    }
+                    if let Some(content) = content {
+                        let read = Read { call: call.clone(), term, content };
+                        self.answers.entry(call.group).or_default().entry(index).or_default().push(read);
+                    }
                     let heard = self.heard.entry(call.group).or_default();
-                    *heard = at.index.max(*heard);
+                    *heard = index.max(*heard);
                 }
             }
         }
@@ -112,7 +133,10 @@ impl Checker for Reads {
     }
 
     fn finish(&mut self, _last: &Look) -> Result<(), String> {
-        self.answers.iter().try_for_each(|(group, answers)| self.ask_again(*group, answers))
+        self.answers.iter().try_for_each(|(&group, answers)| match group {
+            GroupId::DIRECTORY => self.ask_again(group, answers, of_directory),
+            _ => self.ask_again(group, answers, of_shard),
+        })
     }
 }
 
@@ -121,7 +145,9 @@ mod tests {
     use super::super::stage::Stage;
     use super::*;
     use std::time::Duration;
-    use vestibule_engine::{RequestId, SeatId, ShardQuery, UserId};
+    use vestibule_engine::{
+        CreateOrganisation, DirectoryCommand, DirectoryQuery, RequestId, SeatId, ShardQuery, Timestamp, UserId,
+    };
 
     #[test]
     fn a_stale_read_is_noticed() {
@@ -140,6 +166,8 @@ mod tests {
         checker.observe(&read(Consistency::Linearizable, 2)).expect("as of then");
         checker.observe(&read(Consistency::AppliedMin(0), 1)).expect("it may be behind");
         checker.observe(&read(Consistency::Linearizable, 1)).expect_err("it must not be behind");
+        checker.observe(&read(Consistency::AppliedMin(1), 1)).expect("that was asked for");
+        checker.observe(&read(Consistency::AppliedMin(2), 1)).expect_err("more was asked for");
     }
 
     #[test]
@@ -170,5 +198,36 @@ mod tests {
         };
         read(index).expect("it was so then");
         read(index + 1).expect_err("a seat was held then");
+    }
+    #[test]
+    fn a_look_up_that_never_was_the_right_one_is_noticed() {
+        let (group, by) = (GroupId::DIRECTORY, UserId(1));
+        let command = DirectoryCommand::CreateOrganisation(CreateOrganisation { by, name: "The House".to_owned() });
+        let envelope = Envelope { request: Some(RequestId(1)), command };
+        let batch = Batch::new(Timestamp(1), &[codec::encode(&envelope).into()]);
+        let entry = |index, body| crate::checkers::AppliedEntry {
+            node: 1,
+            group,
+            position: LogPosition { term: 1, node: 1, index },
+            body,
+        };
+        let applied = vec![entry(0, EntryBody::Blank), entry(1, EntryBody::Batch(batch.bytes().clone()))];
+        let query = DirectoryQuery::Organisations;
+        let mut directory = Directory::new(group);
+        let before = directory.query(&query);
+        directory.apply(Timestamp(1), &[envelope]);
+        let after = directory.query(&query);
+        let read = |answer: &DirectoryAnswer| {
+            let mut checker = Reads::default();
+            let (at, by) = (Duration::ZERO, String::new());
+            let ask = Ask::LookUp(query.clone(), Consistency::AppliedMin(0));
+            let call = Arc::new(Call { number: 99, by, group, request: RequestId(0), ask, at });
+            let answer = Answer::LookUp(Box::new(answer.clone()), Position { term: 1, index: 1 });
+            let happenings = vec![Happening::Called(call.clone()), Happening::Answered { call, answer, at }];
+            checker.observe(&Look { applied: applied.clone(), happenings, ..Look::default() })?;
+            checker.finish(&Look::default())
+        };
+        read(&after).expect("it was so then");
+        read(&before).expect_err("there was an organisation then");
     }
 }

@@ -5,16 +5,17 @@ use super::{AppliedEntry, Look};
 use crate::history::{Answer, Ask, Call, Happening};
 use crate::player::Player;
 use crate::web::visits::{Deed, Event, Said, Visit};
+use crate::workload::{layout, prices};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use vestibule_engine::{
-    CreateShowtime, Currency, DirectoryQuery, Envelope, EventRecord, GroupId, HoldId, HoldSeats, Method, Money,
+    AreaId, CreateShowtime, Currency, DirectoryQuery, Envelope, EventRecord, GroupId, HoldId, HoldSeats, Method, Money,
     OpenQueue, OrderId, OrganisationId, PaymentId, PaymentOutcome, PlaceOrder, RecordPayment, RequestId, Sale,
     SeatChoice, SeatId, Sequence, Shard, ShardAnswer, ShardCommand, ShardQuery, ShowtimeId, StateMachine, Timestamp,
-    UserId, codec, plan,
+    UserId, codec,
 };
 use vestibule_raft::cluster::Position;
 use vestibule_raft::types::{Batch, NodeId};
@@ -22,10 +23,10 @@ use vestibule_raft::wal::{EntryBody, LogPosition};
 
 const GROUP: GroupId = GroupId(1);
 
-/// What every seat of the stage costs.
+/// What a seat of the floor costs: those numbered 0 to 8.
 pub(super) const PRICE: Money = Money { amount: 2_500, currency: Currency(*b"EUR") };
 
-/// A showtime of 60 seats, whose log grows by one command an entry.
+/// A showtime of 60 seats and some areas, whose log grows by one command an entry.
 pub(super) struct Stage {
     player: Player,
     shard: Rc<RefCell<Shard>>,
@@ -100,9 +101,8 @@ impl Stage {
     }
 
     pub(super) fn create(&mut self) -> Look {
-        let plan = plan::arena(60).expect("a plan");
-        let seat_map = Arc::new(plan::import(plan.as_bytes()).expect("a map"));
-        let prices = vec![PRICE; seat_map.categories.len()];
+        let seat_map = Arc::new(layout(60));
+        let prices = prices(&seat_map);
         let (showtime, sale) = (self.showtime(), self.sale.clone());
         let organisation = OrganisationId(1);
         self.run(ShardCommand::CreateShowtime(CreateShowtime {
@@ -124,7 +124,21 @@ impl Stage {
     }
 
     pub(super) fn hold(&mut self, user: UserId, seats: &[SeatId]) -> Look {
-        let (showtime, choice) = (self.showtime(), SeatChoice::Named(seats.to_vec()));
+        self.choose(user, SeatChoice::Named(seats.to_vec()))
+    }
+
+    /// Places of an area.
+    pub(super) fn hold_area(&mut self, user: UserId, area: AreaId, quantity: u32) -> Look {
+        self.choose(user, SeatChoice::Area { area, quantity })
+    }
+
+    /// Strangers hold all places of all areas.
+    pub(super) fn fill_areas(&mut self) -> Look {
+        joined([(201, 0), (202, 0), (203, 1)].map(|(user, area)| self.hold_area(UserId(user), AreaId(area), 6)))
+    }
+
+    fn choose(&mut self, user: UserId, choice: SeatChoice) -> Look {
+        let showtime = self.showtime();
         self.run(ShardCommand::HoldSeats(HoldSeats { showtime, user, ticket: None, channel: None, choice }))
     }
 

@@ -145,7 +145,7 @@ mod tests {
             ..Sale::default()
         });
         let showtime = stage.showtime();
-        let mut looks = vec![stage.open()];
+        let mut looks = vec![stage.open(), stage.fill_areas()];
         for from in (0..60).step_by(2) {
             looks.push(stage.hold(ANN, &[SeatId(from), SeatId(from + 1)]));
         }
@@ -155,7 +155,7 @@ mod tests {
         }
         let entry = OfferId::new(stage.group(), 3);
         looks.push(stage.run(ShardCommand::LeaveWaitlist(LeaveWaitlist { entry, user: UserId(3) })));
-        let hold = HoldId::new(stage.group(), 5);
+        let hold = HoldId::new(stage.group(), 8);
         looks.push(stage.run(ShardCommand::ReleaseHold(ReleaseHold { hold, user: ANN })));
         let look = joined(looks);
         (stage, look)

@@ -1,13 +1,13 @@
 //! Buyers who come over HTTP: they stand in line, look at seats, hold, order and pay as people do, ask again when nobody
 //! answers, and now and then try what they must not.
 
-use super::browser::{Browser, Way};
+use super::browser::{Browser, Reading, Way};
 use super::visits::{Deed, HoldSeen, Said};
 use crate::options::Options;
 use crate::workload::{Shop, Stage};
 use serde_json::Value;
 use vestibule_client::{BestSeats, HoldRequest, TicketState, Token};
-use vestibule_engine::{HoldId, Method, OrderId, SeatId, ShowtimeId, TicketId};
+use vestibule_engine::{DrawBundle, HoldId, Method, OrderId, Receipt, SeatId, ShowtimeId, TicketId, TicketNumber};
 
 /// How many times somebody looks whether it is their turn.
 const LOOKS_MAX: usize = 20;
@@ -137,15 +137,18 @@ impl Visitor<'_> {
         }
         let client = self.browser.client(Way::Any);
         let (showtime, ticket_id) = (id(ticket.showtime), vestibule_client::TicketId(ticket.to_string()));
-        let done = |_: &Value| Some(Said::Done);
         let asked = client.draw(&showtime);
-        self.browser.note(Way::Any, None, Deed::SeeDraw(ticket.showtime), asked, done).await;
+        self.browser.note(Way::Any, None, Deed::SeeDraw(ticket.showtime), asked, read_draw).await;
         let asked = client.receipt(token, &showtime, &ticket_id);
-        self.browser.note(Way::Any, None, Deed::SeeReceipt(ticket), asked, done).await;
+        self.browser.note(Way::Any, None, Deed::SeeReceipt(ticket), asked, read_receipt).await;
     }
 
     fn wish(&mut self) -> HoldRequest {
         let quantity = self.browser.dice.within(1..=4) as u32;
+        if self.percent(10) {
+            let area = self.browser.dice.pick(&self.browser.house.seat_map.areas).name.clone();
+            return HoldRequest::Area { area, quantity };
+        }
         if self.percent(self.options.market.best) {
             let together = Some(self.percent(50));
             return HoldRequest::Best { best: BestSeats { quantity, together, ..BestSeats::default() } };
@@ -314,6 +317,53 @@ impl Visitor<'_> {
             }
         }
     }
+}
+
+/// A draw as it is published.
+fn read_draw(draw: &Value) -> Reading {
+    let commitment = hash(draw.get("commitment")?)?;
+    if draw.get("entrants").is_none() {
+        return Some(Said::Draw(commitment, None));
+    }
+    let beacon = match draw.get("beacon")? {
+        Value::Null => None,
+        beacon => Some(bytes(beacon)?),
+    };
+    let bundle = DrawBundle {
+        entrants: draw.get("entrants")?.as_u64()?,
+        commitment,
+        secret: hash(draw.get("secret")?)?,
+        merkle_root: hash(draw.get("merkleRoot")?)?,
+        beacon,
+        seed: hash(draw.get("seed")?)?,
+        rounds: u8::try_from(draw.get("rounds")?.as_u64()?).ok()?,
+    };
+    Some(Said::Draw(commitment, Some(Box::new(bundle))))
+}
+
+fn read_receipt(receipt: &Value) -> Reading {
+    let proof = receipt.get("proof")?.as_array()?;
+    Some(Said::Receipt(Box::new(Receipt {
+        number: TicketNumber(receipt.get("number")?.as_u64()?),
+        subject_hash: hash(receipt.get("subjectHash")?)?,
+        leaf: hash(receipt.get("leaf")?)?,
+        proof: proof.iter().map(hash).collect::<Option<_>>()?,
+        merkle_root: hash(receipt.get("merkleRoot")?)?,
+        place: receipt.get("place")?.as_u64()?,
+    })))
+}
+
+fn hash(value: &Value) -> Option<[u8; 32]> {
+    bytes(value)?.try_into().ok()
+}
+
+/// Bytes as hexadecimal digits.
+fn bytes(value: &Value) -> Option<Vec<u8>> {
+    let pairs = value.as_str()?.as_bytes().chunks_exact(2);
+    if !pairs.remainder().is_empty() {
+        return None;
+    }
+    pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
 /// The showtime that a hold of this group may be in, for a look at the seats.

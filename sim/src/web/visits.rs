@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use vestibule_client::{OrderState, PaymentStatus, SeatState, TicketState};
-use vestibule_engine::{HoldId, OrderId, PaymentId, SeatId, ShowtimeId, TicketId, Timestamp, UserId};
+use vestibule_engine::{
+    DrawBundle, HoldId, OrderId, PaymentId, Receipt, SeatId, ShowtimeId, TicketId, Timestamp, UserId,
+};
 
 /// What was asked of a gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +99,10 @@ pub enum Said {
     Order(OrderSeen),
     /// A payment, and the order it was for.
     Payment(PaymentId, PaymentStatus, OrderSeen),
+    /// A draw: what was committed to, and the rest once it is published.
+    Draw([u8; 32], Option<Box<DrawBundle>>),
+    /// The proof that a ticket was drawn.
+    Receipt(Box<Receipt>),
     /// Done, with nothing to read.
     Done,
     /// No, for a reason that has a name.
@@ -280,6 +286,8 @@ impl Visits {
     pub fn end(&self, visit: &Arc<Visit>, life: Option<u64>, said: Said) {
         let what = match &said {
             Said::Seats(SeatsSeen { sequence, counts, .. }) => format!("seats as of {sequence}, counts {counts:?}"),
+            Said::Draw(_, shown) => format!("a draw of {:?}", shown.as_ref().map(|bundle| bundle.entrants)),
+            Said::Receipt(receipt) => format!("a receipt of place {}", receipt.place),
             said => format!("{said:?}"),
         };
         self.trace.note(visit.by.as_str(), format!("@{}: {what}", visit.number));

@@ -1,15 +1,16 @@
 //! Buyers: they hold seats that others want too, order, pay (late, twice, not at all), cancel, and are refunded. Those who come to a line are in
 //! [`crowd`](super::crowd).
 
-use super::house::{House, PRICE};
+use super::closing::due;
+use super::house::House;
 use super::{Client, Shop, Stage};
 use crate::dice::Dice;
 use crate::options::Options;
 use std::time::Duration;
 use vestibule_engine::{
-    BestSeats, CancelOrder, ExtendHold, HoldSeats, HoldView, Method, Money, OrderState, OrderView, Outcome, PaymentId,
-    PaymentOutcome, PlaceOrder, RecordPayment, RecordRefund, RefundOrder, ReleaseHold, SeatChoice, SeatId,
-    ShardCommand, ShowtimeId, TicketNumber, UserId,
+    AreaId, BestSeats, CancelOrder, Currency, ExtendHold, HoldSeats, HoldView, Method, Money, OrderState, OrderView,
+    Outcome, PaymentId, PaymentOutcome, PlaceOrder, RecordPayment, RecordRefund, RefundOrder, Refusal, ReleaseHold,
+    SeatChoice, SeatId, ShardCommand, ShowtimeId, TicketNumber, UserId,
 };
 
 /// Buys until the run closes; then every group that sells has to answer once more.
@@ -51,6 +52,10 @@ impl Buyer {
     fn choice(&mut self, house: &House, options: &Options) -> SeatChoice {
         let seats = house.seat_map.seat_count();
         let quantity = self.dice.within(1..=4) as u32;
+        if self.dice.percent(10) {
+            let area = AreaId(self.dice.index(house.seat_map.areas.len()) as u16);
+            return SeatChoice::Area { area, quantity };
+        }
         if self.dice.percent(options.market.best) {
             let together = self.dice.percent(50);
             let best =
@@ -67,7 +72,7 @@ impl Buyer {
         let index = self.dice.index(house.showtimes.len());
         let showtime = house.showtimes[index];
         if options.market.waitlist && self.dice.percent(15) {
-            self.wait_for_seats(showtime, options).await;
+            self.wait_for_seats(showtime, house, options).await;
         } else if options.market.methods[index] == Method::Passthrough {
             self.shop(showtime, None, house, options).await;
         } else if self.dice.percent(5) {
@@ -90,9 +95,14 @@ impl Buyer {
     ) {
         let choice = self.choice(house, options);
         let ask = HoldSeats { showtime, user: self.user, ticket, channel: None, choice };
-        let Some(Ok(Outcome::Held { hold })) = self.client.shard(showtime.group(), ShardCommand::HoldSeats(ask)).await
-        else {
-            return;
+        let hold = match self.client.shard(showtime.group(), ShardCommand::HoldSeats(ask)).await {
+            Some(Ok(Outcome::Held { hold })) => hold,
+            Some(Err(Refusal::BuyerLimit { .. })) => {
+                // They have what they may have; the next one comes.
+                self.user = UserId(self.dice.wide());
+                return;
+            }
+            _ => return,
         };
         if let Some(other) = self.shop.show_hold(hold.hold).filter(|_| self.dice.percent(10)) {
             // Somebody tries to get rid of another's hold, or of one of their own that may have ended.
@@ -138,12 +148,20 @@ impl Buyer {
                 self.pay(&order, order.total, PaymentOutcome::Succeeded).await;
             }
             82..=85 => {
-                let wrong = Money { amount: PRICE.amount + 1, ..PRICE };
+                let wrong = Money { amount: order.total.amount + 1, ..order.total };
                 self.pay(&order, wrong, PaymentOutcome::Succeeded).await;
             }
             86..=92 => {
                 let ask = CancelOrder { order: order.order, user: self.user };
                 self.client.shard(group, ShardCommand::CancelOrder(ask)).await;
+            }
+            93..=95 => {
+                // In another currency: all of it has to go back.
+                let foreign = Money { currency: Currency(*b"USD"), ..order.total };
+                self.pay(&order, foreign, PaymentOutcome::Succeeded).await;
+                if self.dice.percent(50) {
+                    self.pay(&order, order.total, PaymentOutcome::Succeeded).await;
+                }
             }
             _ => {}
         }
@@ -162,32 +180,46 @@ impl Buyer {
         if order.state == OrderState::Completed && self.dice.percent(50) {
             self.think().await;
             // One seat, or all.
-            let seats = self.dice.percent(40).then(|| order.places.seats.iter().take(1).copied().collect());
+            let one = order.places.seats.iter().take(1).copied().collect();
+            let seats = Some(one).filter(|one: &Vec<SeatId>| !one.is_empty() && self.dice.percent(40));
             let ask = RefundOrder { order: order.order, seats, reason: "ill".to_owned() };
             let refunded = self.client.shard(group, ShardCommand::RefundOrder(ask)).await;
             if let Some(Ok(Outcome::Ordered { order })) = refunded {
                 self.give_back(&order).await;
             }
-        } else if order.refund_due.amount > 0 {
+        } else {
             self.give_back(&order).await;
         }
     }
 
     async fn give_back(&mut self, order: &OrderView) {
-        let refund = PaymentId(self.dice.number());
-        let (order_id, amount) = (order.order, order.refund_due);
+        for amount in due(order) {
+            self.refund(order, amount).await;
+        }
+    }
+
+    async fn refund(&mut self, order: &OrderView, amount: Money) {
+        let (group, refund) = (order.showtime.group(), PaymentId(self.dice.number()));
+        let ask = |outcome| ShardCommand::RecordRefund(RecordRefund { order: order.order, refund, outcome, amount });
+        let (gone, failed) = (ask(PaymentOutcome::Succeeded), ask(PaymentOutcome::Failed));
         if self.dice.percent(20) {
             // The provider fails at first.
-            let ask = RecordRefund { order: order_id, refund, outcome: PaymentOutcome::Failed, amount };
-            if self.client.shard(order.showtime.group(), ShardCommand::RecordRefund(ask)).await.is_none() {
+            if self.client.shard(group, failed.clone()).await.is_none() {
                 // It may yet be recorded, and after the success that would mean that the money came back.
                 return;
             }
         }
-        let ask = RecordRefund { order: order_id, refund, outcome: PaymentOutcome::Succeeded, amount };
-        self.client.shard(order.showtime.group(), ShardCommand::RecordRefund(ask.clone())).await;
+        let recorded = self.client.shard(group, gone.clone()).await;
         if self.dice.percent(20) {
-            self.client.shard(order.showtime.group(), ShardCommand::RecordRefund(ask)).await;
+            self.client.shard(group, gone).await;
+        }
+        if matches!(recorded, Some(Ok(_))) && self.dice.percent(15) {
+            // The buyer's bank does not take it: it is owed as before, and the last to leave gives it back. An outcome
+            // that stays unknown could be recorded after that one has looked.
+            self.think().await;
+            while self.client.shard(group, failed.clone()).await.is_none() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
         }
     }
 }

@@ -38,7 +38,7 @@ pub async fn close(client: Client, shop: Shop, mut dice: Dice) {
 }
 
 /// What has to go back of an order, by currency.
-fn due(order: &OrderView) -> Vec<Money> {
+pub(super) fn due(order: &OrderView) -> Vec<Money> {
     let foreign = order.foreign.iter().map(|foreign| {
         let amount = foreign.captured.amount - foreign.refunded.amount;
         Money { amount, ..foreign.captured }

@@ -68,10 +68,12 @@ impl Buyer {
     }
 
     /// Waits for seats that come free, and buys those that are offered.
-    pub(super) async fn wait_for_seats(&mut self, showtime: ShowtimeId, options: &Options) {
+    pub(super) async fn wait_for_seats(&mut self, showtime: ShowtimeId, house: &House, options: &Options) {
         let (group, user) = (showtime.group(), self.user);
         let (quantity, together) = (self.dice.within(1..=3) as u32, self.dice.percent(50));
-        let ask = JoinWaitlist { showtime, user, quantity, category: None, together };
+        // Some categories have no areas: of those nothing is left soonest.
+        let category = self.dice.percent(50).then(|| self.dice.pick(&house.seat_map.categories).name.clone());
+        let ask = JoinWaitlist { showtime, user, quantity, category, together };
         let Some(Ok(Outcome::Waitlisted { entry, .. })) =
             self.client.shard(group, ShardCommand::JoinWaitlist(ask)).await
         else {

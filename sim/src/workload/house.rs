@@ -9,11 +9,12 @@ use std::time::Duration;
 use vestibule_engine::{
     ActivateShowtime, CreateEvent, CreateOrganisation, CreateShowtime, CreateVenue, Currency, DirectoryCommand,
     EventDetails, Method, Millis, Money, Outcome, Sale, ScheduleShowtime, SeatMap, ShardCommand, ShowtimeId, Timestamp,
-    UserId, plan,
+    UserId,
+    plan::{self, ExtraArea},
 };
 
-/// The price of every seat.
-pub(super) const PRICE: Money = Money { amount: 2_500, currency: Currency(*b"EUR") };
+/// Areas beside the seats of the plan: name, places, category. They are small, so that they are full now and then.
+const AREAS: [(&str, u32, &str); 2] = [("Terrace", 12, "Lower"), ("Gallery", 6, "Upper")];
 
 /// The organisation that sells.
 pub const ORGANISATION: &str = "The House";
@@ -27,10 +28,25 @@ pub struct House {
     pub showtimes: Vec<ShowtimeId>,
 }
 
+/// A house of so many seats, which has areas too.
+pub(crate) fn layout(seats: usize) -> SeatMap {
+    let plan = plan::arena(seats).expect("the options name sizes that there are plans for");
+    let areas = AREAS.map(|(name, capacity, category)| {
+        let (name, category) = (name.to_owned(), category.to_owned());
+        ExtraArea { name, capacity, category }
+    });
+    plan::import_with_areas(plan.as_bytes(), &areas).expect("a plan that was drawn by rule")
+}
+
+/// The prices of a house: another one for each category, so that one that is taken for another shows.
+pub(crate) fn prices(map: &SeatMap) -> Vec<Money> {
+    let amounts = (2_400..).step_by(100).take(map.categories.len());
+    amounts.map(|amount| Money { amount, currency: Currency(*b"EUR") }).collect()
+}
+
 /// Puts everything on sale, trying again whatever does not come to an end.
 pub(super) async fn open_house(client: Client, options: Options, shop: Shop) {
-    let plan = plan::arena(options.seats).expect("the options name sizes that there are plans for");
-    let seat_map = Arc::new(plan::import(plan.as_bytes()).expect("a plan that was drawn by rule"));
+    let seat_map = Arc::new(layout(options.seats));
     let by = UserId(1);
     let organisation = loop {
         let ask = CreateOrganisation { by, name: ORGANISATION.to_owned() };
@@ -66,11 +82,11 @@ pub(super) async fn open_house(client: Client, options: Options, shop: Shop) {
         }
         pause().await;
     };
-    let prices = vec![PRICE; seat_map.categories.len()];
+    let prices = prices(&seat_map);
     let mut dice = Dice::new(options.seed, "house");
     let mut showtimes = Vec::new();
     while showtimes.len() < options.showtimes {
-        let sale = sale(&options, options.market.methods[showtimes.len()]);
+        let sale = sale(&options, options.market.methods[showtimes.len()], *dice.pick(&[4, 200]));
         let mut draw_secret = [0; 32];
         draw_secret[..16].copy_from_slice(&dice.wide().to_le_bytes());
         let ask = ScheduleShowtime {
@@ -117,7 +133,7 @@ pub(super) async fn open_house(client: Client, options: Options, shop: Shop) {
     shop.set_house(House { seat_map, showtimes });
 }
 
-fn sale(options: &Options, method: Method) -> Sale {
+fn sale(options: &Options, method: Method, seats_per_buyer_max: u32) -> Sale {
     let millis = |span: Duration| Millis(span.as_millis() as u64);
     let start = Timestamp(EPOCH.as_millis() as u64);
     Sale {
@@ -129,7 +145,7 @@ fn sale(options: &Options, method: Method) -> Sale {
         hold_ttl: millis(options.hold_ttl),
         hold_total_max: millis(options.hold_ttl * 3),
         payment_ttl: millis(options.payment_ttl),
-        seats_per_buyer_max: 200,
+        seats_per_buyer_max,
         waitlist: options.market.waitlist,
         ..Sale::default()
     }

@@ -10,6 +10,8 @@ mod organiser;
 pub use buyers::buy;
 pub use closing::close;
 pub use house::{House, ORGANISATION};
+#[cfg(test)]
+pub(crate) use house::{layout, prices};
 pub use market::Market;
 pub use organiser::organise;
 

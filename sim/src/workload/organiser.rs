@@ -6,8 +6,8 @@ use super::{Client, Shop, Stage};
 use crate::dice::Dice;
 use crate::options::Options;
 use vestibule_engine::{
-    BlockSeats, Method, Millis, OpenQueue, PauseQueue, ResumeQueue, SalePatch, SeatId, SetQueueMessage, ShardCommand,
-    ShowtimeId, UnblockSeats, UpdateSale,
+    BlockSeats, CloseQueue, Method, Millis, OpenQueue, PauseQueue, ResumeQueue, SalePatch, SeatId, SetQueueMessage,
+    ShardCommand, ShowtimeId, UnblockSeats, UpdateSale,
 };
 
 /// Puts everything on sale, if that is not done yet, and runs the sale until the run closes.
@@ -24,9 +24,16 @@ pub async fn organise(client: Client, options: Options, shop: Shop, dice: Dice) 
             organiser.insist(showtime, ShardCommand::OpenQueue(OpenQueue { showtime })).await;
         }
     }
+    let last_orders = tokio::time::Instant::now() + options.chaos * 3 / 4;
     while shop.stage() < Stage::Closing {
         organiser.pause(200, 1_500).await;
-        let showtime = *organiser.dice.pick(&house.showtimes);
+        let index = organiser.dice.index(house.showtimes.len());
+        let showtime = house.showtimes[index];
+        let has_line = options.market.methods[index] != Method::Passthrough;
+        if has_line && tokio::time::Instant::now() > last_orders && organiser.dice.percent(10) {
+            // Those who are inside go on; nobody else gets there.
+            organiser.client.shard(showtime.group(), ShardCommand::CloseQueue(CloseQueue { showtime })).await;
+        }
         organiser.act(showtime, house.seat_map.seat_count(), &options).await;
     }
 }
