@@ -42,6 +42,7 @@ const OPERATIONS: &[&str] = &[
     "BlockSeats",
     "CancelOrder",
     "ClaimAdmission",
+    "CloseQueue",
     "CreateEvent",
     "CreateOrganisation",
     "CreateShowtime",
