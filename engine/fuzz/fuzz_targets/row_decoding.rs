@@ -138,10 +138,11 @@ fn bent(rows: &[Row], data: &[u8]) -> Vec<Row> {
             }
             continue;
         }
-        let at = place % (key.len() + 2);
+        let len = key.len();
+        let at = place % (len + 2);
         match key.get_mut(at) {
             Some(old) => *old = byte,
-            None if at == key.len() => key.extend(u64::from(byte).to_be_bytes()),
+            None if at == len => key.extend(u64::from(byte).to_be_bytes()),
             None => key.truncate(usize::from(byte)),
         }
     }

@@ -312,15 +312,16 @@ impl Showtime {
         places.seats.iter().all(|&seat| self.seats.contains(seat)) && places.areas.iter().all(fits)
     }
 
-    /// What these seats and places cost.
+    /// What these seats and places cost. Of damaged rows they may be any number: what overflows is told apart by its total.
     pub(crate) fn price_of(&self, places: &Places) -> Money {
         let mut total = self.no_money();
         for &seat in &places.seats {
-            total.amount += self.prices()[self.seats.category(seat)].amount;
+            total.amount = total.amount.saturating_add(self.prices()[self.seats.category(seat)].amount);
         }
         for &(area, count) in &places.areas {
             let category = self.seat_map.areas[usize::from(area.0)].category;
-            total.amount += self.prices()[usize::from(category.0)].amount * i64::from(count);
+            let price = self.prices()[usize::from(category.0)].amount;
+            total.amount = total.amount.saturating_add(price.saturating_mul(i64::from(count)));
         }
         total
     }
