@@ -196,8 +196,19 @@ impl Inventory {
             }
             Event::OrderPlaced { order, user, places, pay_by, .. } => {
                 owned(*user)?;
-                let wanted = |hold: &Hold| hold.user == *user && hold.places == *places && hold.order.is_none();
-                let hold = self.holds.iter_mut().find(|(_, hold)| hold.showtime == showtime && wanted(hold));
+                // A buyer may have as many places of an area in two holds.
+                let asked = match told.map(|told| &told.ask) {
+                    Some(Ask::Shard(command)) => match &**command {
+                        ShardCommand::PlaceOrder(ask) => Some(ask.hold),
+                        _ => None,
+                    },
+                    _ => None,
+                };
+                let is_wanted = |id: HoldId, hold: &Hold| {
+                    hold.showtime == showtime && asked.is_none_or(|asked| asked == id) && hold.user == *user
+                };
+                let is_free = |hold: &Hold| hold.places == *places && hold.order.is_none();
+                let hold = self.holds.iter_mut().find(|(id, hold)| is_wanted(**id, hold) && is_free(hold));
                 let (&id, hold) = hold.ok_or("there is no such hold")?;
                 (hold.order, hold.expires_at) = (Some(*order), *pay_by);
                 self.orders.insert(*order, Order { user: *user, stage: Stage::Pending(id) });
