@@ -129,6 +129,12 @@ impl Shard {
         let group = self.state.group;
         for (counter, hold) in self.holds.iter() {
             let id = HoldId::new(group, counter);
+            // Before the deadlines are: two holds of one order would be due as one.
+            if let Some(order) = hold.order
+                && self.orders.get(order.counter()).is_none_or(|order| order.hold != id)
+            {
+                return Err(whole(format!("{id} and {order} contradict each other")));
+            }
             let showtime = self.showtimes.get_mut(&hold.showtime);
             let showtime = showtime.ok_or_else(|| whole(format!("the showtime of {id} is missing")))?;
             let buyer = showtime.buyers.entry(hold.user).or_default();

@@ -255,6 +255,20 @@ fn an_entry_of_the_waitlist_that_contradicts_a_hold_is_not_loaded() {
 }
 
 #[test]
+fn two_holds_of_one_order_are_not_loaded() {
+    let mut world = World::new();
+    for line in ["0s org sale passthrough", "1s ann hold A1", "1s ann order h1", "1s ann hold A3"] {
+        assert!(!world.run(line).starts_with("refused"), "{line}");
+    }
+    let mut shard = world.shard;
+    let first = shard.holds.get(1).unwrap().clone();
+    let second = shard.holds.get_mut(2).unwrap();
+    (second.order, second.expires_at) = (first.order, first.expires_at);
+    let error = Shard::load(GROUP, shard.rows().into_iter()).unwrap_err();
+    assert!(error.reason.ends_with("contradict each other"), "{error}");
+}
+
+#[test]
 fn an_entry_of_the_waitlist_for_what_cannot_be_waited_for_is_not_loaded() {
     let world = sold();
     type Wish = (u32, Option<u16>);
