@@ -129,6 +129,9 @@ impl Shard {
         let group = self.state.group;
         for (counter, hold) in self.holds.iter() {
             let id = HoldId::new(group, counter);
+            if id.counter() != counter {
+                return Err(whole(format!("there is no hold of number {counter}")));
+            }
             // Before the deadlines are: two holds of one order would be due as one.
             if let Some(order) = hold.order
                 && self.orders.get(order.counter()).is_none_or(|order| order.hold != id)

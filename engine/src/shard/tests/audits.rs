@@ -269,6 +269,15 @@ fn two_holds_of_one_order_are_not_loaded() {
 }
 
 #[test]
+fn a_hold_of_a_number_that_no_id_has_is_not_loaded() {
+    let mut shard = sold().shard;
+    let hold = shard.holds.iter().next().unwrap().1.clone();
+    shard.holds.insert(1 << 48 | 1, hold);
+    let error = Shard::load(GROUP, shard.rows().into_iter()).unwrap_err();
+    assert_eq!(error.reason, format!("there is no hold of number {}", 1_u64 << 48 | 1));
+}
+
+#[test]
 fn an_entry_of_the_waitlist_for_what_cannot_be_waited_for_is_not_loaded() {
     let world = sold();
     type Wish = (u32, Option<u16>);
