@@ -29,7 +29,7 @@ sim seeds="88" twice="3":
     cargo run --locked -p vestibule-sim -- sweep --seeds {{seeds}} --jobs 2
 
 # Plants one bug after another and demands that the simulator catches it. Not part of `ci`.
-mutants seeds="40":
+mutants seeds="88":
     cargo run --locked -p vestibule-sim --features planted -- mutants --seeds {{seeds}}
 
 # Feeds plans, commands and rows that nobody would write to the engine, for a while each.
