@@ -17,7 +17,7 @@ use crate::hosting::Host;
 use crate::types::NodeId;
 use futures::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use vestibule_engine::GroupId;
 use vestibule_proto::v1;
@@ -29,6 +29,12 @@ const SPARE_ROUNDS: u64 = 5;
 #[derive(Debug, Default)]
 pub(crate) struct Said {
     answers: Mutex<Answers>,
+}
+
+impl Said {
+    fn lock(&self) -> MutexGuard<'_, Answers> {
+        self.answers.lock().expect("no holder of this lock panics")
+    }
 }
 
 #[derive(Debug, Default)]
@@ -144,8 +150,7 @@ async fn call(host: &Host, node: NodeId, now: Instant, beats: Vec<v1::Beat>, las
 pub(crate) fn answer(host: &Host, from: NodeId, request: v1::BeatRequest) -> v1::BeatResponse {
     host.clock_watch.note(from, request.ahead_ms.map(i64::saturating_neg));
     let agreed = agree(host, from, &request.beats);
-    let mut answers = host.said.answers.lock().expect("no holder of this lock panics");
-    if let Some(last) = answers.last.remove(&from) {
+    if let Some(last) = host.said.lock().last.remove(&from) {
         let agreed: &[u32] = if last.number == request.answer { &request.agreed } else { &[] };
         note_agreement(host, from, last.at, &last.groups, agreed);
     }
@@ -156,8 +161,10 @@ pub(crate) fn answer(host: &Host, from: NodeId, request: v1::BeatRequest) -> v1:
     }
     let at = Instant::now();
     let beats = beats(host, at).remove(&from).unwrap_or_default();
+    let groups = beats.iter().map(|beat| beat.group).collect();
+    let mut answers = host.said.lock();
     answers.count += 1;
     let number = answers.count;
-    answers.last.insert(from, Answer { number, at, groups: beats.iter().map(|beat| beat.group).collect() });
+    answers.last.insert(from, Answer { number, at, groups });
     v1::BeatResponse { agreed, now, beats, answer: number }
 }

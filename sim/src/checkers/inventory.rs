@@ -88,6 +88,14 @@ fn asker(told: Option<&Told>) -> Option<UserId> {
     }
 }
 
+/// The command of a shard that something came of.
+fn command_of(told: Option<&Told>) -> Option<&ShardCommand> {
+    match &told?.ask {
+        Ask::Shard(command) => Some(command),
+        _ => None,
+    }
+}
+
 impl Inventory {
     fn entry(&mut self, played: &Played) -> Result<(), String> {
         played.due.iter().try_for_each(|record| self.event(record, None))?;
@@ -197,11 +205,8 @@ impl Inventory {
             Event::OrderPlaced { order, user, places, pay_by, .. } => {
                 owned(*user)?;
                 // A buyer may have as many places of an area in two holds.
-                let asked = match told.map(|told| &told.ask) {
-                    Some(Ask::Shard(command)) => match &**command {
-                        ShardCommand::PlaceOrder(ask) => Some(ask.hold),
-                        _ => None,
-                    },
+                let asked = match command_of(told) {
+                    Some(ShardCommand::PlaceOrder(ask)) => Some(ask.hold),
                     _ => None,
                 };
                 let is_wanted = |id: HoldId, hold: &Hold| {
@@ -230,11 +235,8 @@ impl Inventory {
                 self.move_places(showtime, &places, is_right, Seat::Blocked, |_, _| false)?;
             }
             Event::SeatsReleased { places, .. } => {
-                let refunded = match told.map(|told| &told.ask) {
-                    Some(Ask::Shard(command)) => match &**command {
-                        ShardCommand::RefundOrder(ask) => Some(ask.order),
-                        _ => None,
-                    },
+                let refunded = match command_of(told) {
+                    Some(ShardCommand::RefundOrder(ask)) => Some(ask.order),
                     _ => None,
                 };
                 let is_right = |seat| match refunded {
