@@ -372,6 +372,18 @@ async fn the_public_status_is_one_question_for_everybody() {
     assert_eq!(elsewhere.body, later.body);
 }
 
+/// Found by seed 138 of the simulator: a showtime that is there was answered with 404.
+#[tokio::test(start_paused = true)]
+async fn what_a_replica_has_not_heard_of_yet_is_found_all_the_same() {
+    let world = World::new();
+    let showtime = world.showtime(json!({"method": "draw", "prequeueAt": "2026-11-20T09:00:00Z"})).await;
+    let path = format!("/showtimes/{showtime}");
+    world.cluster.behind.store(true, std::sync::atomic::Ordering::SeqCst);
+    for part in ["queue", "queue/draw", "seats"] {
+        world.get(&format!("{path}/{part}")).send().await.expect(StatusCode::OK);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_look_at_the_seats_finds_what_the_gateway_answered() {
     let world = World::new();

@@ -83,6 +83,8 @@ pub struct LocalCluster {
     pub watches: AtomicU64,
     /// Commands wait while this is set.
     pub stalled: watch::Sender<bool>,
+    /// Replicas have nothing of their groups yet, but for the leader.
+    pub behind: AtomicBool,
 }
 
 struct Machines {
@@ -133,6 +135,7 @@ impl LocalCluster {
             fault: Mutex::new(None),
             down: AtomicBool::new(false),
             queries: AtomicU64::new(0),
+            behind: AtomicBool::new(false),
             too_old: AtomicBool::new(false),
             audits: AtomicBool::new(true),
             silent: AtomicU64::new(0),
@@ -223,7 +226,7 @@ impl Cluster for LocalCluster {
         &self,
         group: GroupId,
         query: Vec<u8>,
-        _: Consistency,
+        consistency: Consistency,
         _: Duration,
     ) -> BoxFuture<'_, Result<(Vec<u8>, Position), QueryError>> {
         Box::pin(async move {
@@ -237,7 +240,12 @@ impl Cluster for LocalCluster {
                 codec::encode(&machines.directory.query(&codec::decode(&query).unwrap()))
             } else {
                 let shard = machines.shards.get(&group).ok_or(QueryError::Unavailable(group))?;
-                codec::encode(&shard.query(&codec::decode(&query).unwrap()))
+                let query = codec::decode(&query).unwrap();
+                if self.behind.load(Ordering::SeqCst) && consistency != Consistency::Linearizable {
+                    let nothing = codec::encode(&Shard::new(group).query(&query));
+                    return Ok((nothing, Position { term: 0, index: 0 }));
+                }
+                codec::encode(&shard.query(&query))
             };
             Ok((answer, position))
         })
