@@ -39,6 +39,22 @@ fn busy() -> World {
     world
 }
 
+type Bend = fn(&mut Shard);
+
+/// Bends a shard in each of these ways, of which the audit is to see every one.
+fn audit_sees(shard: &Shard, bends: &[(&str, Bend)]) {
+    let mut unseen = Vec::new();
+    for (name, bend) in bends {
+        let mut shard = Shard::load(GROUP, shard.rows().into_iter()).unwrap();
+        shard.audit().unwrap();
+        bend(&mut shard);
+        if shard.audit().is_ok() {
+            unseen.push(name);
+        }
+    }
+    assert!(unseen.is_empty(), "bent, and the audit says nothing: {unseen:?}");
+}
+
 #[test]
 fn what_the_line_counts_and_what_was_drawn_is_recounted() {
     let world = busy();
@@ -104,7 +120,6 @@ pub(super) fn sold() -> World {
 
 #[test]
 fn who_has_what_and_what_was_paid_is_recounted() {
-    type Bend = fn(&mut Shard);
     fn order(shard: &mut Shard) -> &mut OrderView {
         shard.orders.get_mut(1).unwrap()
     }
@@ -149,21 +164,11 @@ fn who_has_what_and_what_was_paid_is_recounted() {
         ("limits", |shard| shard.state.limits.events_max = 1),
     ];
     let world = sold();
-    let mut unseen = Vec::new();
-    for (name, bend) in bends {
-        let mut shard = Shard::load(GROUP, world.shard.rows().into_iter()).unwrap();
-        shard.audit().unwrap();
-        bend(&mut shard);
-        if shard.audit().is_ok() {
-            unseen.push(name);
-        }
-    }
-    assert!(unseen.is_empty(), "bent, and the audit says nothing: {unseen:?}");
+    audit_sees(&world.shard, &bends);
 }
 
 #[test]
 fn what_orders_cost_and_when_things_happened_is_recounted() {
-    type Bend = fn(&mut Shard);
     const LATER: Timestamp = Timestamp(1 << 40);
     fn order(shard: &mut Shard, counter: u64) -> &mut OrderView {
         shard.orders.get_mut(counter).unwrap()
@@ -224,16 +229,7 @@ fn what_orders_cost_and_when_things_happened_is_recounted() {
             shard.deadlines.replace(None, at, due);
         }),
     ];
-    let mut unseen = Vec::new();
-    for (name, bend) in bends {
-        let mut shard = Shard::load(GROUP, world.shard.rows().into_iter()).unwrap();
-        shard.audit().unwrap();
-        bend(&mut shard);
-        if shard.audit().is_ok() {
-            unseen.push(name);
-        }
-    }
-    assert!(unseen.is_empty(), "bent, and the audit says nothing: {unseen:?}");
+    audit_sees(&world.shard, &bends);
 }
 
 #[test]
