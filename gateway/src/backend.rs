@@ -87,7 +87,25 @@ impl Backend {
         query: &ShardQuery,
         consistency: Consistency,
     ) -> Result<(ShardAnswer, Position), Problem> {
-        let answer = self.cluster.query::<Shard>(group, query, consistency, self.read_patience).await;
+        self.ask::<Shard>(group, query, consistency).await
+    }
+
+    /// Asks the directory.
+    pub(crate) async fn ask_directory(
+        &self,
+        query: &DirectoryQuery,
+        consistency: Consistency,
+    ) -> Result<DirectoryAnswer, Problem> {
+        Ok(self.ask::<Directory>(GroupId::DIRECTORY, query, consistency).await?.0)
+    }
+
+    async fn ask<M: StateMachine>(
+        &self,
+        group: GroupId,
+        query: &M::Query,
+        consistency: Consistency,
+    ) -> Result<(M::Answer, Position), Problem> {
+        let answer = self.cluster.query::<M>(group, query, consistency, self.read_patience).await;
         self.metrics.queried(answer.is_ok());
         Ok(answer?)
     }
@@ -101,25 +119,32 @@ impl Backend {
         index: u64,
         pick: impl Fn(ShardAnswer) -> Option<T>,
     ) -> Result<Option<(T, Position)>, Problem> {
+        self.find::<Shard, T>(group, query, index, pick).await
+    }
+
+    /// The same of the directory.
+    pub(crate) async fn find_in_directory<T>(
+        &self,
+        query: &DirectoryQuery,
+        pick: impl Fn(DirectoryAnswer) -> Option<T>,
+    ) -> Result<Option<(T, Position)>, Problem> {
+        self.find::<Directory, T>(GroupId::DIRECTORY, query, 0, pick).await
+    }
+
+    async fn find<M: StateMachine, T>(
+        &self,
+        group: GroupId,
+        query: &M::Query,
+        index: u64,
+        pick: impl Fn(M::Answer) -> Option<T>,
+    ) -> Result<Option<(T, Position)>, Problem> {
         for consistency in [Consistency::AppliedMin(index), Consistency::Linearizable] {
-            let (answer, position) = self.ask_shard(group, query, consistency).await?;
+            let (answer, position) = self.ask::<M>(group, query, consistency).await?;
             if let Some(found) = pick(answer) {
                 return Ok(Some((found, position)));
             }
         }
         Ok(None)
-    }
-
-    /// Asks the directory.
-    pub(crate) async fn ask_directory(
-        &self,
-        query: &DirectoryQuery,
-        consistency: Consistency,
-    ) -> Result<DirectoryAnswer, Problem> {
-        let group = GroupId::DIRECTORY;
-        let answer = self.cluster.query::<Directory>(group, query, consistency, self.read_patience).await;
-        self.metrics.queried(answer.is_ok());
-        Ok(answer?.0)
     }
 
     /// The events of a group from `from` on.

@@ -382,6 +382,12 @@ async fn what_a_replica_has_not_heard_of_yet_is_found_all_the_same() {
     for part in ["queue", "queue/draw", "seats"] {
         world.get(&format!("{path}/{part}")).send().await.expect(StatusCode::OK);
     }
+    // A gateway that has never heard of it either.
+    let elsewhere = world.another_gateway();
+    let about = elsewhere.get(&path).send().await.expect(StatusCode::OK);
+    let event = format!("/events/{}", about["eventId"].as_str().expect("a showtime is of an event"));
+    let event = elsewhere.get(&event).send().await.expect(StatusCode::OK);
+    assert_eq!(event["showtimes"][0]["showtimeId"], showtime);
 }
 
 #[tokio::test(start_paused = true)]

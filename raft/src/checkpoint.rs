@@ -35,7 +35,7 @@ use crate::state::{Applied, Dirt, Drained, GroupState};
 use crate::types::{LogId, StoredMembership};
 use crate::wal::{Owner, WalGroup};
 use attached::Attached;
-use meta::{IDENTITY_KEY, META_KEY, check_identity, damaged, identity, row_key, seal, unseal};
+use meta::{IDENTITY_KEY, META_KEY, check_identity, damaged, identity, row_key, seal, unseal, unseal_row};
 use outage::Outage;
 use pace::Pace;
 use pulse::Pulse;
@@ -284,7 +284,7 @@ impl Checkpoints {
         last: Option<LogId>,
         membership: StoredMembership,
     ) -> io::Result<()> {
-        let meta = Box::new(CheckpointMeta { last, membership, ..receiving.meta.clone() });
+        let meta = Box::new(CheckpointMeta { last, membership, is_received: true, ..receiving.meta.clone() });
         self.ask(|answer| Request::Install { receiving, meta, answer }).await
     }
 
@@ -591,8 +591,7 @@ impl Checkpointer {
             after = Some(last.clone());
             for (key, sealed) in page {
                 found.add(&key, &sealed);
-                let value = unseal(group, &key, &sealed)?.to_vec();
-                rows.push(Row { key: key[1..].to_vec(), value });
+                rows.push(unseal_row(group, key, sealed)?);
             }
         }
         if found != expected && !planted::is(Bug::IgnoreChecksums) {
@@ -639,6 +638,7 @@ impl Checkpointer {
         }
         let name = namespace(group, slot.number);
         let mut meta = slot.meta.clone();
+        meta.is_received &= drained.last == meta.last;
         if !planted::is(Bug::ForgetPosition) || meta.last.is_none() {
             meta.last = drained.last;
         }

@@ -265,23 +265,13 @@ impl Host {
         self.groups.remove(group.id);
         group.give_up();
         group.raft.shutdown().await.map_err(|error| error.to_string())?;
-        let log = self.wal.group(group.id);
         let applied = group.state.applied().0.as_ref().map(to_position);
-        let forget = async {
-            // Whenever this is broken off, the checkpoint that is left reaches what is left of the log. On a full disk there is
-            // none.
-            match self.checkpoints.save(group.id).await {
-                Err(error) if error.kind() != io::ErrorKind::StorageFull => return Err(error),
-                _ => {}
-            }
-            // Entries that were never agreed on must not hide behind the purge point.
-            log.truncate(applied).await?;
-            if let Some(applied) = applied {
-                log.purge(applied).await?;
-            }
-            self.checkpoints.forget(group.id).await
-        };
-        forget.await.map_err(|error: io::Error| error.to_string())
+        let is_forgotten = forget_data(&self.wal.group(group.id), &self.checkpoints, applied).await;
+        if is_forgotten.map_err(|error| error.to_string())? {
+            return Ok(());
+        }
+        self.start_group(group.state.clone()).await.map_err(|error| error.to_string())?;
+        Err("what it has applied cannot be written now: the disk is full, or too slow".to_owned())
     }
 
     /// Keeps up with the directory: which nodes there are, and which groups are wanted here.
@@ -373,6 +363,32 @@ impl Host {
         self.wal.close().await;
         saved
     }
+}
+
+/// Gives up what is on disk of a group that has applied so far and runs no longer. Whenever this is broken off, the checkpoint
+/// that is left reaches what is left of the log. Gives `false`, and changes nothing, where such a checkpoint cannot be written now.
+pub(crate) async fn forget_data(
+    log: &WalGroup,
+    checkpoints: &Checkpoints,
+    applied: Option<LogPosition>,
+) -> io::Result<bool> {
+    // Nobody needs to read it: there are those who host the group.
+    checkpoints.unpin(log.id()).await?;
+    let saved = match checkpoints.save(log.id()).await {
+        Ok(meta) => meta.last.as_ref().map(to_position),
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => None,
+        Err(error) => return Err(error),
+    };
+    if saved < applied {
+        return Ok(false);
+    }
+    // Entries that were never agreed on must not hide behind the purge point.
+    log.truncate(applied).await?;
+    if let Some(applied) = applied {
+        log.purge(applied).await?;
+    }
+    checkpoints.forget(log.id()).await?;
+    Ok(true)
 }
 
 /// Drops what a snapshot has superseded. A crash between a snapshot that is installed and the purge behind it can leave entries of

@@ -558,6 +558,10 @@ async fn keep_log_short(host: Host) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data_dir::DataDir;
+    use crate::seams::{SystemClock, SystemIds, TcpConnector, ThreadSpawner};
+    use tokio::net::TcpListener;
+    use tokio_stream::wrappers::TcpListenerStream;
 
     #[test]
     fn a_queue_takes_whatever_the_log_takes() {
@@ -569,5 +573,29 @@ mod tests {
         assert!(with(Bounds { bytes_max: bytes_max - 1, ..node.proposals }).is_err());
         assert!(with(Bounds { len_max: 0, ..node.proposals }).is_err());
         assert!(with(Bounds { batch_len_max: 0, ..node.proposals }).is_err());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_group_whose_raft_panics_ends_the_node() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let data = DataDir::open(directory.path(), "test", 1, &SystemIds).expect("a data directory");
+        let seams = NodeSeams {
+            clock: Arc::new(SystemClock),
+            connector: Arc::new(TcpConnector),
+            spawner: Arc::new(ThreadSpawner),
+            disk: data.wal_disk().expect("a disk"),
+            store: data.checkpoint_store().expect("sled opens"),
+            owner: data.owner(),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
+        let address = listener.local_addr().expect("it is bound").to_string();
+        let config = NodeConfig::new(1, "test", BTreeMap::from([(1, address)]), 1);
+        let node = Node::start(config, seams, TcpListenerStream::new(listener)).await.expect("the node starts");
+        let directory = node.host.groups.get(GroupId::DIRECTORY).expect("every node has it");
+        // Nobody answers: the one who would is gone.
+        let _ = directory.raft.with_raft_state(|_| panic!("planted")).await;
+        let reason = tokio::time::timeout(Duration::from_secs(60), node.failed()).await.expect("the node ends");
+        assert!(reason.starts_with("g0 stopped"), "{reason}");
+        assert!(node.shutdown().await.is_ok(), "what can be saved is");
     }
 }

@@ -48,7 +48,12 @@ pub(crate) async fn take(host: &Host, id: GroupId, step: Step) -> Result<(), Str
             change(&*find()?, ChangeMembers::RemoveNodes(BTreeSet::from([ask.node])), true, seen(ask.seen)?).await
         }
         Step::TransferTo(node) => transfer(&*find()?, node).await,
-        Step::Drop(ask) => host.give_up(id, seen(ask.seen)?, ask.directory_applied).await,
+        Step::Drop(ask) => {
+            let (host, seen) = (host.clone(), seen(ask.seen)?);
+            // In a task of its own: whoever asked may hang up, and nothing may be left half given up.
+            let given_up = tokio::spawn(async move { host.give_up(id, seen, ask.directory_applied).await });
+            given_up.await.unwrap_or_else(|error| Err(error.to_string()))
+        }
     }
 }
 

@@ -35,6 +35,8 @@ async fn a_damaged_checkpoint_of_one_group_costs_the_others_nothing() {
     assert!(alone.next_index > 20, "{alone:?}");
     world.start_again(1).await;
     world.start_again(3).await;
+    let remade = |id: u64| world.nodes[&id].node.checkpoints_remade();
+    assert_eq!((remade(1), remade(2), remade(3)), (0, 1, 0));
     let state = |id: u64, group: u32| world.nodes[&id].node.state(GroupId(group));
     for group in [0, 1] {
         eventually("the same state everywhere", || async {

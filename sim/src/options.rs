@@ -72,7 +72,7 @@ impl Tuning {
             tuning.frame_bytes_max = *dice.pick(&[1, 256, 4 << 10]);
         }
         if tight[5] {
-            tuning.snapshot_bytes_per_second = *dice.pick(&[20_000, 200_000]);
+            tuning.snapshot_bytes_per_second = *dice.pick(&[60_000, 200_000]);
         }
         if tight[6] {
             tuning.checkpoint_page_bytes = *dice.pick(&[1, 200, 4 << 10]);

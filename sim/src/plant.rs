@@ -17,6 +17,7 @@ use vestibule_engine::{
     Directory, DirectoryAnswer, DirectoryQuery, GroupId, NodeRecord, PlacementRecord, StateMachine, codec,
 };
 use vestibule_raft::inspect::GroupView;
+use vestibule_raft::node::Node;
 use vestibule_raft::types::NodeId;
 
 /// Something that is wrong for a while. Several may be at once, also of the same thing.
@@ -94,6 +95,10 @@ pub struct Plant {
     sim: turmoil::Sim<'static>,
     trace: Trace,
     latency_max: Duration,
+    /// The first nodes have numbers up to this.
+    founders: NodeId,
+    /// Whether all others join by themselves, and do not wait to be added.
+    spares_join: bool,
     /// The machines of nodes.
     pub machines: BTreeMap<NodeId, Rc<Machine>>,
     /// The gateways.
@@ -186,6 +191,8 @@ impl Plant {
             sim,
             trace: trace.clone(),
             latency_max: options.latency.1,
+            founders: options.nodes,
+            spares_join: options.spares_join,
             base_skew: machines.keys().copied().zip(options.base_skew_ms.iter().copied()).collect(),
             machines,
             gateways,
@@ -399,7 +406,7 @@ impl Plant {
         }
         let is_up = |node: &NodeId| self.is_up(&host_name(*node));
         let gone = [Standing::Retired, Standing::Lost].map(|standing| self.standing(standing)).concat();
-        if let Some(node) = gone.iter().find(|node| is_up(node)) {
+        if let Some(node) = gone.iter().find(|node| is_up(node) && !self.waits_to_be_added(**node)) {
             return Some(format!("node {node}, which is to be gone, runs"));
         }
         for (group, placement) in self.directory().1 {
@@ -413,6 +420,17 @@ impl Plant {
             }
         }
         None
+    }
+
+    /// Whether a node has nothing of the directory, and was told of nobody: it cannot hear that it is to be gone.
+    fn waits_to_be_added(&self, node: NodeId) -> bool {
+        let is_empty = |node: &Node| node.state(GroupId::DIRECTORY).is_none_or(|state| state.digest().0.is_none());
+        !self.spares_join && node > self.founders && self.machines[&node].node().is_some_and(|node| is_empty(&node))
+    }
+
+    /// Bytes of the largest store of a member.
+    pub fn checkpoint_bytes(&self) -> usize {
+        self.members().iter().map(|node| self.machines[node].store.bytes()).max().unwrap_or(0)
     }
 
     fn note(&self, what: String) {

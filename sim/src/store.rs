@@ -277,6 +277,13 @@ impl SimStore {
         self.lock().image().cached.keys().cloned().collect()
     }
 
+    /// Bytes of all rows.
+    pub fn bytes(&self) -> usize {
+        let len =
+            |rows: &BTreeMap<Vec<u8>, Vec<u8>>| rows.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+        self.lock().image().cached.values().map(len).sum()
+    }
+
     /// Changing operations so far.
     pub fn operations(&self) -> u64 {
         self.lock().operations

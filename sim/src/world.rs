@@ -150,7 +150,7 @@ impl World {
         self.trace.note("world", "no more faults");
         self.faults.end(&mut self.plant);
         self.shop.set_stage(Stage::Closing);
-        let patience = self.options.calm_max;
+        let patience = self.patience();
         self.run_until("every group serves, and buyers make an end", patience, |world| {
             world.plant.gateways.iter().all(|gateway| !gateway.is_busy()) && !world.shop.web.is_busy()
         })?;
@@ -177,6 +177,12 @@ impl World {
         }
         self.trace.note("world", "the end");
         Ok(self.summary)
+    }
+
+    /// How long everything may take to be in order again: nodes may have to send each other all that they have, twice.
+    fn patience(&self) -> Duration {
+        let rate = self.options.tuning.snapshot_bytes_per_second;
+        self.options.calm_max + Duration::from_secs(2 * self.plant.checkpoint_bytes() as u64 / rate)
     }
 
     /// What the options demand of the time of faults, which began at `start`.
@@ -291,7 +297,7 @@ impl World {
             scan::look_through(&self.plant.machines[node]).map_err(|what| Violation { checker: "disks", what })?;
         }
         nodes.iter().for_each(|node| self.plant.boot(*node));
-        self.run_until("all replicas are equal after a power cut", self.options.calm_max, Self::is_still)?;
+        self.run_until("all replicas are equal after a power cut", self.patience(), Self::is_still)?;
         for (group, (index, digest)) in before {
             let (now, state) = &self.summary.states[&group];
             if *now < index || *now == index && *state != digest {

@@ -25,7 +25,6 @@ use tokio::time::Instant;
 use vestibule_engine::{
     DirectoryAnswer, DirectoryQuery, GroupId, HoldId, ShowtimeId, ShowtimeState, TicketId, VenueId, VenueRecord,
 };
-use vestibule_raft::cluster::Consistency;
 
 /// Showtimes known not to exist are remembered for this long, so that wild guesses do not reach the directory.
 const ABSENT_AGE_MAX: Duration = Duration::from_secs(1);
@@ -88,22 +87,19 @@ impl Mirror {
         if let Some(showtime) = self.showtimes.lock().get(&id) {
             return Ok(Arc::clone(showtime));
         }
-        for consistency in [Consistency::AppliedMin(0), Consistency::Linearizable] {
-            let query = DirectoryQuery::Showtime(id);
-            let DirectoryAnswer::Showtime(found) = self.backend.ask_directory(&query, consistency).await? else {
-                return Err(Problem::internal("asking for a showtime gave something else"));
-            };
-            let Some(record) = found.filter(|record| record.state != ShowtimeState::Provisioning) else {
-                continue;
-            };
-            let layout = self.layout(record.venue).await?;
-            let (backend, config) = (self.backend.clone(), Arc::clone(&self.config));
-            let showtime = Showtime::new(ShowtimeInfo::from(&*record), layout, backend, config);
-            self.showtimes.lock().put(id, Arc::clone(&showtime));
-            return Ok(showtime);
-        }
-        self.absent.lock().put(id, Instant::now());
-        Err(no_such_showtime())
+        let on_sale = |answer| match answer {
+            DirectoryAnswer::Showtime(found) => found.filter(|record| record.state != ShowtimeState::Provisioning),
+            _ => None,
+        };
+        let Some((record, _)) = self.backend.find_in_directory(&DirectoryQuery::Showtime(id), on_sale).await? else {
+            self.absent.lock().put(id, Instant::now());
+            return Err(no_such_showtime());
+        };
+        let layout = self.layout(record.venue).await?;
+        let (backend, config) = (self.backend.clone(), Arc::clone(&self.config));
+        let showtime = Showtime::new(ShowtimeInfo::from(&*record), layout, backend, config);
+        self.showtimes.lock().put(id, Arc::clone(&showtime));
+        Ok(showtime)
     }
 
     /// The layout of a venue.
@@ -111,16 +107,13 @@ impl Mirror {
         if let Some(layout) = self.layouts.lock().get(&venue) {
             return Ok(Arc::clone(layout));
         }
-        for consistency in [Consistency::AppliedMin(0), Consistency::Linearizable] {
-            let query = DirectoryQuery::Venue(venue);
-            let DirectoryAnswer::Venue(found) = self.backend.ask_directory(&query, consistency).await? else {
-                return Err(Problem::internal("asking for a venue gave something else"));
-            };
-            if let Some(record) = found {
-                return Ok(self.keep_layout(&record));
-            }
-        }
-        Err(Problem::not_found("no_such_venue", "there is no such venue"))
+        let pick = |answer| match answer {
+            DirectoryAnswer::Venue(found) => found,
+            _ => None,
+        };
+        let found = self.backend.find_in_directory(&DirectoryQuery::Venue(venue), pick).await?;
+        let (record, _) = found.ok_or_else(|| Problem::not_found("no_such_venue", "there is no such venue"))?;
+        Ok(self.keep_layout(&record))
     }
 
     /// The layout of a venue has changed: it is asked for anew.
@@ -175,11 +168,14 @@ impl Mirror {
         let known = *self.groups.lock();
         let (mut count, age) = known.map_or((0, Duration::MAX), |(count, at)| (count, at.elapsed()));
         if group.0 > count && age > GROUPS_AGE_MIN {
-            let answer = self.backend.ask_directory(&DirectoryQuery::Groups, Consistency::AppliedMin(0)).await?;
-            let DirectoryAnswer::Groups(groups) = answer else {
-                return Err(Problem::internal("asking for groups gave something else"));
+            let enough = |answer| match answer {
+                DirectoryAnswer::Groups(groups) => {
+                    groups.iter().map(|record| record.group.0).max().filter(|last| *last >= group.0)
+                }
+                _ => None,
             };
-            count = groups.iter().map(|record| record.group.0).max().unwrap_or(0);
+            let found = self.backend.find_in_directory(&DirectoryQuery::Groups, enough).await?;
+            count = found.map_or(count, |(last, _)| last);
             *self.groups.lock() = Some((count, Instant::now()));
         }
         if group.0 > count { Err(absent()) } else { Ok(()) }

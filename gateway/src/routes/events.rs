@@ -136,13 +136,14 @@ pub(super) async fn list(State(app): State<Arc<App>>, query: Query) -> Result<Re
 
 /// `GET /events/{id}`, with its showtimes.
 pub(super) async fn show(State(app): State<Arc<App>>, Id(id): Id<EventId>) -> Result<Response, Problem> {
-    let event = match find(&app, id, Consistency::AppliedMin(0)).await? {
-        Some(event) => event,
-        None => find(&app, id, Consistency::Linearizable).await?.ok_or_else(no_such_event)?,
+    let pick = |answer| match answer {
+        DirectoryAnswer::Event(event) => event,
+        _ => None,
     };
-    let query = DirectoryQuery::Showtimes(id);
-    let DirectoryAnswer::Showtimes(showtimes) = app.backend.ask_directory(&query, Consistency::AppliedMin(0)).await?
-    else {
+    let found = app.backend.find_in_directory(&DirectoryQuery::Event(id), pick).await?;
+    let (event, position) = found.ok_or_else(no_such_event)?;
+    let (query, consistency) = (DirectoryQuery::Showtimes(id), Consistency::AppliedMin(position.index));
+    let DirectoryAnswer::Showtimes(showtimes) = app.backend.ask_directory(&query, consistency).await? else {
         return Err(Problem::internal("asking for showtimes gave something else"));
     };
     let showtimes: Vec<Value> = showtimes

@@ -236,18 +236,19 @@ impl Cluster for LocalCluster {
             self.queries.fetch_add(1, Ordering::SeqCst);
             let machines = self.machines.lock();
             let position = Position { term: 1, index: machines.index };
+            // One that lags waits until it has come as far as it is asked to.
+            let is_behind = self.behind.load(Ordering::SeqCst) && consistency == Consistency::AppliedMin(0);
             let answer = if group == GroupId::DIRECTORY {
-                codec::encode(&machines.directory.query(&codec::decode(&query).unwrap()))
-            } else {
-                let shard = machines.shards.get(&group).ok_or(QueryError::Unavailable(group))?;
                 let query = codec::decode(&query).unwrap();
-                if self.behind.load(Ordering::SeqCst) && consistency != Consistency::Linearizable {
-                    let nothing = codec::encode(&Shard::new(group).query(&query));
-                    return Ok((nothing, Position { term: 0, index: 0 }));
-                }
+                let directory = if is_behind { &Directory::new(group) } else { &machines.directory };
+                codec::encode(&directory.query(&query))
+            } else {
+                let query = codec::decode(&query).unwrap();
+                let shard = machines.shards.get(&group).ok_or(QueryError::Unavailable(group))?;
+                let shard = if is_behind { &Shard::new(group) } else { shard };
                 codec::encode(&shard.query(&query))
             };
-            Ok((answer, position))
+            Ok((answer, if is_behind { Position { term: 0, index: 0 } } else { position }))
         })
     }
 

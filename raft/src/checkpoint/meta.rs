@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::io;
 use vestibule_engine::planted::{self, Bug};
-use vestibule_engine::{GroupId, codec};
+use vestibule_engine::{GroupId, Row, codec};
 
 /// The key of the meta row; all other keys start with [`ROW_PREFIX`].
 pub(super) const META_KEY: [u8; 1] = [0];
 const ROW_PREFIX: u8 = 1;
-const META_VERSION: u8 = 2;
+const META_VERSION: u8 = 3;
 /// The key in the catalog of whose checkpoints these are; all others are names of groups.
 pub(super) const IDENTITY_KEY: &[u8] = b"identity";
 const IDENTITY_MAGIC: [u8; 8] = *b"VSTBCKPT";
@@ -38,6 +38,8 @@ pub struct CheckpointMeta {
     pub last: Option<LogId>,
     /// The membership as of there.
     pub membership: StoredMembership,
+    /// Whether it came from another node as it is, so that the log here need never have had what it contains.
+    pub is_received: bool,
     /// Number of rows.
     pub row_count: u64,
     /// Sum over all rows of a hash of each.
@@ -52,6 +54,7 @@ struct StoredMeta {
     last: Option<(u64, u64, u64)>,
     membership_at: Option<(u64, u64, u64)>,
     membership: Vec<u8>,
+    is_received: bool,
     row_count: u64,
     digest: u128,
 }
@@ -72,6 +75,7 @@ impl CheckpointMeta {
             last: self.last.as_ref().map(pack),
             membership_at: self.membership.log_id().as_ref().map(pack),
             membership: encode_membership(self.membership.membership()).to_vec(),
+            is_received: self.is_received,
             row_count: self.row_count,
             digest: self.digest,
         };
@@ -96,6 +100,7 @@ impl CheckpointMeta {
         Ok(Self {
             last: stored.last.map(unpack),
             membership: StoredMembership::new(stored.membership_at.map(unpack), membership),
+            is_received: stored.is_received,
             row_count: stored.row_count,
             digest: stored.digest,
         })
@@ -169,6 +174,14 @@ pub(super) fn unseal<'a>(group: GroupId, key: &[u8], sealed: &'a [u8]) -> io::Re
         return Err(damaged(group, "a row's checksum is wrong"));
     }
     Ok(value)
+}
+
+/// The row that is stored under `key` as `sealed`. No byte of it is copied to new memory: a checkpoint has millions.
+pub(super) fn unseal_row(group: GroupId, mut key: Vec<u8>, mut sealed: Vec<u8>) -> io::Result<Row> {
+    let value_len = unseal(group, &key, &sealed)?.len();
+    sealed.drain(..sealed.len() - value_len);
+    key.drain(..1);
+    Ok(Row { key, value: sealed })
 }
 
 pub(super) fn row_key(key: &[u8]) -> Vec<u8> {

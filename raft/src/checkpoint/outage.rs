@@ -164,7 +164,10 @@ impl Checkpointer {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let name = namespace(group, 0);
-        let mut meta = CheckpointMeta { last: whole.last, membership: whole.membership, ..CheckpointMeta::default() };
+        let is_received =
+            self.slots.get(&group).is_some_and(|slot| slot.meta.is_received && slot.meta.last == whole.last);
+        let mut meta =
+            CheckpointMeta { last: whole.last, membership: whole.membership, is_received, ..CheckpointMeta::default() };
         let mut page: StoredChanges = Vec::new();
         let mut page_bytes = 0;
         for (key, value) in whole.rows.0 {

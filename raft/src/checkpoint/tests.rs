@@ -1,14 +1,16 @@
-//! Readers that are too slow, and a log that is always late.
+//! Readers that are too slow, snapshots without rows, and groups that are given up half way.
 
 use super::*;
+use crate::hosting::forget_data;
 use crate::seams::{StoredRows, ThreadSpawner};
 use crate::snapshot;
 use crate::std_disk::StdDisk;
 use crate::types::{Batch, Entry, SnapshotMeta, to_entry};
 use crate::wal::{EntryBody, LogPosition, Wal, WalConfig};
-use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 use vestibule_engine::{CreateOrganisation, DirectoryCommand, Envelope, RequestId, Timestamp, UserId, codec};
 
 const OWNER: Owner = Owner { cluster: 7, node: 1, incarnation: 77 };
@@ -19,11 +21,21 @@ type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// A store in memory.
 #[derive(Default)]
-struct MemoryStore(Mutex<BTreeMap<String, Rows>>);
+struct MemoryStore {
+    rows: Mutex<BTreeMap<String, Rows>>,
+    /// Whether it refuses to clear a namespace.
+    keeps: AtomicBool,
+    /// Whether its disk is full.
+    is_full: AtomicBool,
+}
 
 impl CheckpointStore for MemoryStore {
     fn write<'a>(&'a self, namespace: &'a str, changes: StoredChanges) -> BoxFuture<'a, io::Result<()>> {
-        let mut all = self.0.lock().expect("no holder of this lock panics");
+        assert!(!changes.is_empty(), "a store is not asked to write nothing");
+        if self.is_full.load(Ordering::Relaxed) {
+            return std::future::ready(Err(io::ErrorKind::StorageFull.into())).boxed();
+        }
+        let mut all = self.rows.lock().expect("no holder of this lock panics");
         let rows = all.entry(namespace.to_owned()).or_default();
         for (key, value) in changes {
             match value {
@@ -34,7 +46,7 @@ impl CheckpointStore for MemoryStore {
         std::future::ready(Ok(())).boxed()
     }
     fn get<'a>(&'a self, namespace: &'a str, key: &'a [u8]) -> BoxFuture<'a, io::Result<Option<Vec<u8>>>> {
-        let all = self.0.lock().expect("no holder of this lock panics");
+        let all = self.rows.lock().expect("no holder of this lock panics");
         std::future::ready(Ok(all.get(namespace).and_then(|rows| rows.get(key).cloned()))).boxed()
     }
     fn scan<'a>(
@@ -43,7 +55,7 @@ impl CheckpointStore for MemoryStore {
         after: Option<&'a [u8]>,
         bytes: usize,
     ) -> BoxFuture<'a, io::Result<StoredRows>> {
-        let all = self.0.lock().expect("no holder of this lock panics");
+        let all = self.rows.lock().expect("no holder of this lock panics");
         let mut left = bytes;
         let rows =
             all.get(name).into_iter().flatten().filter(|(key, _)| after.is_none_or(|after| key.as_slice() > after));
@@ -58,7 +70,10 @@ impl CheckpointStore for MemoryStore {
         std::future::ready(Ok(())).boxed()
     }
     fn clear<'a>(&'a self, namespace: &'a str) -> BoxFuture<'a, io::Result<()>> {
-        self.0.lock().expect("no holder of this lock panics").remove(namespace);
+        if self.keeps.load(Ordering::Relaxed) {
+            return std::future::ready(Err(io::Error::other("nothing is cleared"))).boxed();
+        }
+        self.rows.lock().expect("no holder of this lock panics").remove(namespace);
         std::future::ready(Ok(())).boxed()
     }
     fn begin_anew(&self) -> BoxFuture<'_, io::Result<()>> {
@@ -83,23 +98,44 @@ fn entry(index: u64) -> Entry {
 }
 
 struct World {
+    store: Arc<MemoryStore>,
     checkpoints: Checkpoints,
     state: Arc<GroupState>,
+    log: WalGroup,
     _wal: Wal,
     _dir: tempfile::TempDir,
 }
 
 impl World {
     async fn new() -> Self {
+        Self::writing_every(INTERVAL).await
+    }
+
+    async fn writing_every(interval: Duration) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let config = WalConfig { segment_len: 256 << 10, ballast_len: 0, ..WalConfig::default() };
         let disk = Arc::new(StdDisk::open(dir.path()).expect("it can be opened"));
         let (wal, _) = Wal::open(disk, OWNER, config, &ThreadSpawner).await.expect("an empty log");
-        let (checkpoints, task) = Checkpoints::new(Arc::new(MemoryStore::default()), OWNER, INTERVAL);
+        let store = Arc::new(MemoryStore::default());
+        let (checkpoints, task) = Checkpoints::new(store.clone(), OWNER, interval);
         tokio::spawn(task);
         let state = Arc::new(GroupState::open(GROUP, &checkpoints).await.expect("it is empty"));
-        checkpoints.attach(state.clone(), wal.group(GROUP)).await.expect("it attaches");
-        Self { checkpoints, state, _wal: wal, _dir: dir }
+        let log = wal.group(GROUP);
+        checkpoints.attach(state.clone(), log.clone()).await.expect("it attaches");
+        Self { store, checkpoints, state, log, _wal: wal, _dir: dir }
+    }
+
+    /// One that has applied twenty entries, which are on disk, and written none of it to the checkpoint.
+    async fn with_twenty_entries() -> Self {
+        // So rarely that nothing is written by itself.
+        let world = Self::writing_every(Duration::from_secs(3_600)).await;
+        let entries = (0..20).map(|index| (position(index), EntryBody::Blank)).collect();
+        let (flushed, is_flushed) = oneshot::channel();
+        let tell = Box::new(move |result| drop(flushed.send(result)));
+        world.log.append(entries, tell).await.expect("the log takes entries");
+        is_flushed.await.expect("it is told").expect("the disk is good");
+        world.apply(0..20);
+        world
     }
 
     fn apply(&self, indexes: std::ops::Range<u64>) {
@@ -172,4 +208,78 @@ async fn damage_in_the_slot_that_nothing_is_read_from_is_noted_and_no_damage() {
         let found: Vec<bool> = report.findings.iter().map(|finding| finding.is_damage).collect();
         assert!(!found.is_empty() && found.iter().all(|found| *found == is_damage), "slot {slot}: {report:?}");
     }
+}
+
+#[tokio::test]
+async fn what_changed_is_level_once_it_was_given_out() {
+    let world = World::new().await;
+    let state = Arc::new(GroupState::open(GROUP, &world.checkpoints).await.expect("it is empty"));
+    let mut attached = Attached::new(state.clone(), world.log.clone(), 0);
+    assert!(attached.is_level(), "nothing was applied");
+    state.count_dirt(Arc::default());
+    for (index, taken) in [(0, 1), (1, 2)] {
+        drop(state.apply(&entry(index)).expect("it applies"));
+        assert!(!attached.is_level(), "entry {index} was applied");
+        attached.gather();
+        assert!(!attached.is_level(), "entry {index} was taken, and nobody has it");
+        let given = attached.next_to_write().expect("the log does not wait for it");
+        assert_eq!((given.last.map(|last| last.index), attached.taken), (Some(index), taken));
+        assert!(attached.is_level(), "entry {index} was given out");
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_without_rows_arrives() {
+    let (here, there) = (World::new().await, World::new().await);
+    let reading = here.checkpoints.begin_read(GROUP).await.expect("it can be read");
+    let header = snapshot::header(GROUP, None, &SnapshotMeta::default());
+    let (chunks, taken) = mpsc::channel(1);
+    let chunks_in = tokio_stream::wrappers::ReceiverStream::new(taken).map(Ok);
+    let (sent, received) = tokio::join!(
+        snapshot::send(&reading, header, &chunks),
+        snapshot::receive(&there.checkpoints, chunks_in, |_| Ok(()))
+    );
+    sent.expect("it is taken");
+    let received = received.expect("it arrives");
+    assert_eq!(received.receiving.row_count(), 0);
+    let installed = there.checkpoints.install(received.receiving, None, StoredMembership::default()).await;
+    installed.expect("it is put in place");
+    assert_eq!(there.state.digest(), here.state.digest());
+}
+
+/// Found by the simulator: a node that died between the purge of the log and the end of the checkpoint had neither.
+#[tokio::test]
+async fn a_group_that_is_given_up_half_way_has_no_gap() {
+    let world = World::with_twenty_entries().await;
+    world.store.keeps.store(true, Ordering::Relaxed);
+    let broken_off = forget_data(&world.log, &world.checkpoints, Some(position(19))).await;
+    assert!(broken_off.is_err(), "the checkpoint could not be cleared");
+    assert_eq!(world.log.purged(), Some(position(19)));
+
+    let (checkpoints, task) = Checkpoints::new(world.store.clone(), OWNER, INTERVAL);
+    tokio::spawn(task);
+    let left = GroupState::open(GROUP, &checkpoints).await.expect("it loads");
+    assert_eq!(left.progress().next_index, 20, "it reaches what is left of the log");
+}
+
+/// Found by seed 594 of the simulator: the log was purged though the checkpoint could not be written.
+#[tokio::test]
+async fn a_group_is_not_given_up_while_its_checkpoint_cannot_be_written() {
+    let world = World::with_twenty_entries().await;
+    world.store.is_full.store(true, Ordering::Relaxed);
+    let is_forgotten = forget_data(&world.log, &world.checkpoints, Some(position(19))).await;
+    assert!(!is_forgotten.expect("a full disk is no error"));
+    assert_eq!((world.log.purged(), world.log.len()), (None, 20), "the log has what the checkpoint has not");
+}
+
+#[tokio::test]
+async fn a_group_is_given_up_though_somebody_reads_its_checkpoint() {
+    let world = World::with_twenty_entries().await;
+    let reading = world.checkpoints.begin_read(GROUP).await.expect("it can be read");
+    let is_forgotten = forget_data(&world.log, &world.checkpoints, Some(position(19))).await;
+    assert!(is_forgotten.expect("the disk is good"));
+    assert_eq!((world.log.purged(), world.log.len()), (Some(position(19)), 0));
+    assert!(reading.page(None).await.is_err(), "the reader is told");
+    let left = GroupState::open(GROUP, &world.checkpoints).await.expect("it loads");
+    assert_eq!(left.progress().next_index, 0);
 }

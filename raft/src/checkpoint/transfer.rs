@@ -1,7 +1,7 @@
 //! Checkpoints that leave and come: what is read of one for a peer, a snapshot that is received into the other slot, and the
 //! slots that take each other's place.
 
-use super::meta::{META_KEY, row_key, seal, unseal};
+use super::meta::{META_KEY, row_key, seal, unseal_row};
 use super::{CATALOG, CheckpointMeta, Checkpointer, Pinned, Receiving, Slot, namespace, no_room};
 use crate::seams::StoredChanges;
 use std::io;
@@ -33,9 +33,7 @@ impl Checkpointer {
         }
         let after = after.map_or_else(|| META_KEY.to_vec(), |key| row_key(&key));
         let page = self.store.scan(&namespace(group, slot), Some(&after), self.page_bytes()).await?;
-        page.into_iter()
-            .map(|(key, sealed)| Ok(Row { value: unseal(group, &key, &sealed)?.to_vec(), key: key[1..].to_vec() }))
-            .collect()
+        page.into_iter().map(|(key, sealed)| unseal_row(group, key, sealed)).collect()
     }
 
     pub(super) async fn begin_receive(&mut self, group: GroupId) -> io::Result<Receiving> {

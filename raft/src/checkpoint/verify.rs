@@ -117,6 +117,9 @@ async fn verify_slot(
         None => return Ok(()),
     };
     report.checkpoints.insert(group, expected.last.map_or(0, |last| last.index + 1));
+    if expected.is_received {
+        report.received.insert(group);
+    }
     if (found.row_count, found.digest) != (expected.row_count, expected.digest) {
         let reason = format!(
             "{} rows are there where {} were written, or others than those",

@@ -9,8 +9,12 @@ use crate::power::{EDGES, End, Fuse};
 use crate::web::visits::Offence;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
+use std::time::Duration;
 use vestibule_engine::GroupId;
 use vestibule_raft::types::NodeId;
+
+/// After so long a kind that has not come is struck wherever it can be, and not where the run is about.
+const OVERDUE: Duration = Duration::from_secs(40);
 
 /// How a fault passes.
 #[derive(Debug, Clone)]
@@ -285,7 +289,10 @@ impl Faults {
     /// all of them do, or a given one at whatever edge it passes.
     fn set_fuses(&mut self, kind: Kind, machine: &Machine, plant: &Plant) {
         let share = if self.misses_edge(plant) { 85 } else { 20 };
+        // An edge that is hardly ever passed was waited for long enough.
+        let is_overdue = plant.tally.of(kind) == 0 && self.begun.is_some_and(|begun| plant.elapsed() > begun + OVERDUE);
         let edge = match self.mix.edge.filter(|_| self.dice.percent(share)) {
+            _ if is_overdue => None,
             None => self.dice.percent(75).then(|| self.dice.pick(EDGES).0),
             wanted => wanted,
         };
