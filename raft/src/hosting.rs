@@ -412,9 +412,15 @@ fn purge_due(snapshot: Option<u64>, purged: Option<u64>, entries: u64) -> Option
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::convert;
     use crate::data_dir::DataDir;
+    use crate::node::tests::lone_node;
     use crate::seams::{SystemIds, ThreadSpawner};
+    use crate::steps;
+    use crate::types::to_log_id;
     use crate::wal::{EntryBody, WalConfig};
+    use vestibule_proto::v1;
+    use vestibule_proto::v1::change_group_request::Step;
 
     #[tokio::test]
     async fn what_a_snapshot_superseded_is_dropped_and_nothing_else() {
@@ -435,6 +441,38 @@ mod tests {
         drop_superseded(&log, Some(at(7, 3))).await.expect("the disk is good");
         assert_eq!((log.last(), log.purged(), log.len()), (Some(at(7, 3)), Some(at(7, 3)), 0));
         wal.close().await;
+    }
+
+    /// Found by seed 596 of the simulator: the node never took the group on again.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_group_is_given_up_to_the_end_though_nobody_waits_for_it() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (node, _data) = lone_node(directory.path()).await;
+        let group = GroupId(7);
+        // The directory does not want it here.
+        node.host.take_on(group).await.expect("it is empty");
+        let eventually = async |is_so: &dyn Fn() -> bool| {
+            let come_true = async {
+                while !is_so() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(60), come_true).await.is_ok()
+        };
+        let directory = node.state(GroupId::DIRECTORY).expect("every node has it");
+        assert!(eventually(&|| directory.progress().next_index > 0).await, "the directory is formed");
+        let seen = convert::log_id_out(&to_log_id(LogPosition { term: 1, node: 1, index: 0 }));
+        let drop_it = Step::Drop(v1::Drop { seen: Some(seen), directory_applied: 0 });
+        let mut asked = Box::pin(steps::take(&node.host, group, drop_it));
+        while !node.host.in_motion.contains(group) {
+            assert!(futures::poll!(&mut asked).is_pending(), "it takes a while");
+            tokio::task::yield_now().await;
+        }
+        drop(asked);
+        assert!(eventually(&|| !node.host.in_motion.contains(group)).await, "it is given up half");
+        assert!(node.state(group).is_none());
+        assert!(!node.host.take_on(group).await.expect("it is empty"), "it can come back");
+        node.shutdown().await.expect("it stops cleanly");
     }
 
     #[test]

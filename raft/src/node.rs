@@ -556,10 +556,11 @@ async fn keep_log_short(host: Host) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::data_dir::DataDir;
     use crate::seams::{SystemClock, SystemIds, TcpConnector, ThreadSpawner};
+    use std::path::Path;
     use tokio::net::TcpListener;
     use tokio_stream::wrappers::TcpListenerStream;
 
@@ -575,10 +576,9 @@ mod tests {
         assert!(with(Bounds { batch_len_max: 0, ..node.proposals }).is_err());
     }
 
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_group_whose_raft_panics_ends_the_node() {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let data = DataDir::open(directory.path(), "test", 1, &SystemIds).expect("a data directory");
+    /// A node that is a cluster by itself, and its directory, which is locked.
+    pub(crate) async fn lone_node(directory: &Path) -> (Node, DataDir) {
+        let data = DataDir::open(directory, "test", 1, &SystemIds).expect("a data directory");
         let seams = NodeSeams {
             clock: Arc::new(SystemClock),
             connector: Arc::new(TcpConnector),
@@ -591,6 +591,13 @@ mod tests {
         let address = listener.local_addr().expect("it is bound").to_string();
         let config = NodeConfig::new(1, "test", BTreeMap::from([(1, address)]), 1);
         let node = Node::start(config, seams, TcpListenerStream::new(listener)).await.expect("the node starts");
+        (node, data)
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_group_whose_raft_panics_ends_the_node() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (node, _data) = lone_node(directory.path()).await;
         let directory = node.host.groups.get(GroupId::DIRECTORY).expect("every node has it");
         // Nobody answers: the one who would is gone.
         let _ = directory.raft.with_raft_state(|_| panic!("planted")).await;
