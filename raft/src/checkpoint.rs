@@ -15,6 +15,7 @@
 //! ```
 
 mod attached;
+mod final_error;
 mod meta;
 mod outage;
 mod pace;
@@ -35,6 +36,7 @@ use crate::state::{Applied, Dirt, Drained, GroupState};
 use crate::types::{LogId, StoredMembership};
 use crate::wal::{Owner, WalGroup};
 use attached::Attached;
+use final_error::FinalError;
 use meta::{IDENTITY_KEY, META_KEY, check_identity, damaged, identity, row_key, seal, unseal, unseal_row};
 use outage::Outage;
 use pace::Pace;
@@ -166,6 +168,7 @@ impl Checkpoints {
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (requests, received) = mpsc::channel(REQUESTS_MAX);
         let (fail, condition) = watch::channel(Condition::Running);
+        let store = Arc::new(FinalError::new(store, fail.clone()));
         let (save, saved) = watch::channel(BTreeMap::new());
         let (slots, attached) = (BTreeMap::new(), BTreeMap::new());
         let (dirt, pulse): (Arc<Dirt>, Arc<Pulse>) = Default::default();

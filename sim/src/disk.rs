@@ -2,7 +2,7 @@
 //!
 //! Writes go to a page cache; a sync copies a file's cache to the platter, a directory sync the names. When the power
 //! goes, each write that was not synced reaches the platter whole, in part, or not at all, sector by sector and in any
-//! order. Of the changes to names a first part survives, in their order and each whole, as in a journal. What was synced
+//! order; a file that was made or grew without a sync may have its old length. Of the changes to names a first part survives, in their order and each whole, as in a journal. What was synced
 //! stays. A disk may be given a capacity; a file that would exceed it is refused. Operations may be slow, and one may fail:
 //! a failed write leaves part of it behind, and of what a failed sync was for part is lost without a further word, as with
 //! real disks.
@@ -21,6 +21,8 @@ use vestibule_raft::seams::{Disk, DiskFile};
 /// Bytes that reach the platter together or not at all.
 const SECTOR_LEN: usize = 512;
 
+/// What a segment says of itself at its beginning has so many bytes.
+const SEGMENT_STAMP_LEN: usize = 56;
 /// Where frames begin in a segment, and how.
 const FRAMES_START: usize = 4096;
 const FRAME_MAGIC: [u8; 4] = 0x4c57_5356_u32.to_le_bytes();
@@ -251,7 +253,8 @@ impl SimDisk {
         Ok(())
     }
 
-    /// Flips one bit of a frame of the log that had become durable: another stands behind it. Gives where, if there is one.
+    /// Flips one bit of what had become durable of the log: of a frame of the newest segment, behind which another stands, now
+    /// and then of that segment's header. Gives where, if there is one.
     pub fn rot(&self) -> Option<(String, usize)> {
         let (name, offset, mask) = {
             let mut guard = self.lock();
@@ -261,7 +264,10 @@ impl SimDisk {
             let frames = &inner.files[file].frames;
             let below = frames.len() - 1;
             let nth = inner.random.next_u32() as usize % below;
-            let (start, len) = frames.iter().nth(nth)?;
+            let (start, len) = match inner.random.next_u32().is_multiple_of(8) {
+                true => (0, SEGMENT_STAMP_LEN),
+                false => frames.iter().nth(nth).map(|(start, len)| (*start, *len))?,
+            };
             let offset = start + inner.random.next_u32() as usize % len;
             (name.clone(), offset, 1 << (inner.random.next_u32() % 8))
         };
@@ -311,6 +317,7 @@ impl SimDisk {
             match op.filter(|op| inner.is_failing(*op)) {
                 Some(op) => {
                     self.tally.happened(op.kind());
+                    self.power.note_failure();
                     spoil(&mut inner);
                     Err(io::Error::other(format!("the device failed: {op:?}")))
                 }
@@ -406,10 +413,13 @@ impl FileState {
     /// The same for some sectors only; gives the number of those that are lost.
     fn settle_some(&mut self, random: &mut ChaCha8Rng) -> u64 {
         let mut lost = 0;
-        self.durable.resize(self.cached.len(), 0);
+        // Its length is written like anything else.
+        if self.durable.len() != self.cached.len() && random.next_u32().is_multiple_of(2) {
+            self.durable.resize(self.cached.len(), 0);
+        }
         for (offset, bytes) in std::mem::take(&mut self.unsynced) {
             for (at, sector) in sectors(offset, &bytes) {
-                if random.next_u32().is_multiple_of(2) {
+                if at + sector.len() <= self.durable.len() && random.next_u32().is_multiple_of(2) {
                     self.durable[at..at + sector.len()].copy_from_slice(sector);
                 } else {
                     lost += 1;
@@ -618,6 +628,7 @@ impl DiskFile for SimFile {
                 self.disk.power.check().await;
                 if self.disk.lock().is_failing(Op::Read) {
                     self.disk.tally.happened(Kind::ReadError);
+                    self.disk.power.note_failure();
                     return Err(io::Error::other("the device failed: Read"));
                 }
             }

@@ -14,6 +14,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Notify;
 use vestibule_engine::planted::{self, Bug};
 use vestibule_raft::node::{Node, NodeConfig, NodeSeams, StartError, Timing};
@@ -76,6 +77,8 @@ pub struct Machine {
     /// Whether something that was durable was ever taken from it: a bit was flipped, or checkpoints were put away. Until it
     /// was, nothing may be missing after a power cut.
     pub is_marred: Cell<bool>,
+    /// Since when the node has run on although an operation of its devices had failed.
+    pub failed_since: Cell<Option<Duration>>,
     /// Whether the node was started again after it had been removed.
     pub has_returned: Cell<bool>,
     config: NodeConfig,
@@ -110,6 +113,7 @@ impl Machine {
             standing: Cell::new(standing),
             is_rotten: Cell::new(false),
             is_marred: Cell::new(false),
+            failed_since: Cell::new(None),
             has_returned: Cell::new(false),
             config: config(id, options),
             incarnation: Cell::new(dice.wide()),
@@ -186,6 +190,7 @@ impl Machine {
 
     /// Runs the node, as the binary does, until it cannot go on or is asked to stop.
     pub async fn run(&self) {
+        self.power.forget_failure();
         let ended = match self.start().await {
             Ok(node) => {
                 let node = Rc::new(node);

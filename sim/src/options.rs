@@ -222,6 +222,7 @@ impl Options {
             calm_max: Duration::from_secs(60),
         };
         options.market.methods.truncate(options.showtimes);
+        options.market.openings.truncate(options.showtimes);
         let longest = usize::try_from(options.segment_len / 2).unwrap_or(usize::MAX);
         options.tuning = Tuning::draw(&mut Dice::new(seed, "tuning"), longest);
         options.faults.draw_edge(seed);
@@ -229,6 +230,10 @@ impl Options {
             // The more often logs are purged and snapshots sent, the sooner it is passed.
             options.snapshot_entries = 20;
             options.segment_len = 128 << 10;
+        }
+        if options.faults.kinds().any(|kind| kind == Kind::LongOutage) {
+            // So that whoever comes back needs a snapshot.
+            options.snapshot_entries = options.snapshot_entries.min(50);
         }
         if options.faults.kinds().any(|kind| kind == Kind::Overload) {
             // Otherwise nothing is too much.

@@ -125,6 +125,20 @@ pub struct Plant {
     losses: Vec<String>,
 }
 
+/// How long a node may take to end after the first error of a device.
+const FAILURE_PATIENCE: Duration = Duration::from_secs(1);
+/// Words of the reasons for which a node may end.
+const EXCUSES: [&str; 7] = [
+    // It cannot read its checkpoints then, and must not go on without them.
+    "it cannot start: the checkpoints cannot be read, and may be good: the checkpoints cannot be used: the disk was full",
+    "it was asked to stop",
+    "the device failed",
+    "was removed from the cluster",
+    "is registered with other data",
+    "refuses to register",
+    "the power is gone",
+];
+
 impl Plant {
     /// Sets everything up; nothing runs yet.
     pub fn new(options: &Options, trace: &Trace, shop: &Shop, seed: u64) -> Self {
@@ -254,6 +268,8 @@ impl Plant {
             } else if let Some(ended) = machine.take_ended() {
                 self.kill(machine.id);
                 down.extend(self.judge(&machine, &ended));
+            } else if let Some(what) = self.runs_on(&machine) {
+                self.losses.push(what);
             } else if machine.is_rotten.get() && machine.node().is_some() {
                 self.losses.push(format!("node {} runs on a log of which a bit was flipped", machine.id));
             }
@@ -264,8 +280,25 @@ impl Plant {
         Ok(down)
     }
 
-    /// Whether a node whose process ended is to be started again.
+    /// Whether a node has run on for long although an operation of its devices had failed: the first error is final.
+    fn runs_on(&self, machine: &Machine) -> Option<String> {
+        if machine.node().is_none() || !machine.power.has_failed() {
+            machine.failed_since.set(None);
+            return None;
+        }
+        let now = self.elapsed();
+        let since = machine.failed_since.get().unwrap_or(now);
+        machine.failed_since.set(Some(since));
+        (now > since + FAILURE_PATIENCE)
+            .then(|| format!("node {} has run on for {:?} on a device that failed", machine.id, now - since))
+    }
+
+    /// Whether a node whose process ended is to be started again. A node ends by itself for a failed device, for damage, and
+    /// because it is not to be there; never because a disk is full, or because something took too long.
     fn judge(&mut self, machine: &Machine, ended: &Ended) -> Option<NodeId> {
+        if !ended.names_damage && !EXCUSES.iter().any(|excuse| ended.reason.contains(excuse)) {
+            self.losses.push(format!("node {} ended without need: {}", machine.id, ended.reason));
+        }
         if ended.names_damage && !machine.is_rotten.replace(false) {
             self.losses.push(format!("node {} finds damage that nobody did: {}", machine.id, ended.reason));
         } else if ended.names_damage {
@@ -574,14 +607,18 @@ impl Plant {
                     Effect::SlowSync(of, delay) if of == node => Some(*delay),
                     _ => None,
                 });
-                self.machines[node].disk.set_sync_delay(delays.max().unwrap_or_default());
+                let delay = delays.max().unwrap_or_default();
+                self.machines[node].disk.set_sync_delay(delay);
+                self.machines[node].store.set_flush_delay(delay);
             }
             Effect::SlowDisk(node, _) => {
                 let delays = effects().filter_map(|effect| match effect {
                     Effect::SlowDisk(of, delay) if of == node => Some(*delay),
                     _ => None,
                 });
-                self.machines[node].disk.set_delay(delays.max().unwrap_or_default());
+                let delay = delays.max().unwrap_or_default();
+                self.machines[node].disk.set_delay(delay);
+                self.machines[node].store.set_delay(delay);
             }
             Effect::Full(node, ..) => {
                 let rooms: Vec<(u64, Option<u64>)> = effects()

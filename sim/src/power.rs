@@ -123,6 +123,8 @@ struct Inner {
     fuse: Option<Fuse>,
     is_gone: bool,
     burnt: Option<(Edge, End)>,
+    /// Whether an operation of its devices failed since the node's process began.
+    has_failed: bool,
     /// How many times each edge was passed.
     passed: BTreeMap<Edge, u64>,
     /// How many times something ended at each edge.
@@ -171,6 +173,21 @@ impl Power {
     /// Whether it is on.
     pub fn is_on(&self) -> bool {
         !self.lock().is_gone
+    }
+
+    /// An operation of its devices has failed.
+    pub(crate) fn note_failure(&self) {
+        self.lock().has_failed = true;
+    }
+
+    /// A process begins, which knows of no failure.
+    pub fn forget_failure(&self) {
+        self.lock().has_failed = false;
+    }
+
+    /// Whether an operation of its devices failed since the node's process began.
+    pub fn has_failed(&self) -> bool {
+        self.lock().has_failed
     }
 
     /// What has ended and at which edge, told once.

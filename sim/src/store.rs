@@ -1,7 +1,8 @@
 //! A checkpoint store whose power can be cut, and whose disk can be full.
 //!
 //! Writes are remembered in their order. A flush makes them durable; when the power goes, a first part of those since
-//! the last flush survives, each whole. A store that has met a full disk fails from then on, until it is begun anew.
+//! the last flush survives, each whole. A store that has met a full disk fails from then on, until it is begun anew. Of what a
+//! failed flush was for, a last part is lost without a further word. Operations may be slow.
 
 use crate::faults::{Kind, Tally};
 use crate::power::{Edge, End, Fuse, Pass, Power};
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 use vestibule_raft::seams::{CheckpointStore, StoredChanges, StoredRows};
 
 /// A simulated store. Clones share it, and it outlives the node that uses it.
@@ -49,6 +51,9 @@ struct Inner {
     /// Changing operations left until one fails.
     failure: Option<u64>,
     operations: u64,
+    /// What a write takes, and what a flush takes.
+    delay: Duration,
+    flush_delay: Duration,
     /// The edge of the last write, and its namespace.
     last: Option<(Edge, String)>,
 }
@@ -157,6 +162,8 @@ impl SimStore {
             room: None,
             failure: None,
             operations: 0,
+            delay: Duration::ZERO,
+            flush_delay: Duration::ZERO,
             last: None,
         };
         Self { inner: Arc::new(Mutex::new(inner)), power, tally }
@@ -171,10 +178,28 @@ impl SimStore {
         self.power.arm(Fuse { edge: None, passes: operations, takes_effect: false, end: End::Power });
     }
 
-    /// Nothing is going to go wrong any more.
+    /// Nothing is going to go wrong any more, and operations take no time.
     pub fn mend(&self) {
         let mut inner = self.lock();
         (inner.room, inner.failure) = (None, None);
+        (inner.delay, inner.flush_delay) = (Duration::ZERO, Duration::ZERO);
+    }
+
+    /// From now on a write takes this long.
+    pub fn set_delay(&self, delay: Duration) {
+        self.lock().delay = delay;
+    }
+
+    /// From now on a flush takes this long.
+    pub fn set_flush_delay(&self, delay: Duration) {
+        self.lock().flush_delay = delay;
+    }
+
+    /// Whoever looks from outside any runtime does not wait.
+    async fn wait(&self, delay: Duration) {
+        if !delay.is_zero() && tokio::runtime::Handle::try_current().is_ok() {
+            tokio::time::sleep(delay).await;
+        }
     }
 
     /// The power is back, after [`Self::settle`].
@@ -217,6 +242,9 @@ impl SimStore {
         let done = {
             let mut inner = self.lock();
             let stepped = inner.step(&self.tally);
+            if stepped.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::StorageFull) {
+                self.power.note_failure();
+            }
             act(&mut inner, stepped)
         };
         match pass {
@@ -293,6 +321,8 @@ impl SimStore {
 impl CheckpointStore for SimStore {
     fn write<'a>(&'a self, namespace: &'a str, changes: StoredChanges) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(async move {
+            let delay = self.lock().delay;
+            self.wait(delay).await;
             let edge = self.lock().write_edge(namespace, &changes);
             let write = |inner: &mut Inner, stepped: io::Result<()>| {
                 stepped?;
@@ -345,12 +375,21 @@ impl CheckpointStore for SimStore {
 
     fn flush(&self) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async move {
+            let delay = self.lock().flush_delay;
+            self.wait(delay).await;
             let flush = |inner: &mut Inner, stepped: io::Result<()>| {
-                stepped?;
-                let image = inner.image();
-                let count = image.unflushed.len();
-                image.settle(count);
-                Ok(())
+                let count = inner.image().unflushed.len();
+                let Err(error) = stepped else {
+                    inner.image().settle(count);
+                    return Ok(());
+                };
+                if error.kind() != io::ErrorKind::StorageFull {
+                    // What it was for counts as flushed from now on, whether it was or not.
+                    let part = inner.draw(count + 1);
+                    inner.image().settle(part);
+                    inner.image().unflushed.clear();
+                }
+                Err(error)
             };
             self.step(Inner::flush_edge, flush).await
         })

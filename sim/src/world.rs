@@ -95,6 +95,8 @@ pub struct World {
     checkers: Panel,
     /// For each node its life, and for each group the index, plus one, up to which its log was looked at.
     looked: BTreeMap<NodeId, (u64, BTreeMap<GroupId, u64>)>,
+    /// What a node has of its log and could not read.
+    unread: Option<String>,
     happenings: usize,
     visits: usize,
     /// The terms of all groups at the time from which on they are not to change.
@@ -118,6 +120,7 @@ impl World {
             shop,
             checkers: checkers::all(),
             looked: BTreeMap::new(),
+            unread: None,
             happenings: 0,
             visits: 0,
             terms: BTreeMap::new(),
@@ -223,6 +226,9 @@ impl World {
             return Err(Violation { checker: "disks", what }.into());
         }
         let mut look = self.look();
+        if let Some(what) = self.unread.take() {
+            return Err(Violation { checker: "disks", what }.into());
+        }
         look.happenings.iter().for_each(|happening| self.count(happening));
         look.visits.iter().for_each(|event| self.count_visit(event));
         checkers::observe(&mut self.checkers, &mut look)?;
@@ -271,7 +277,7 @@ impl World {
                 let applied = view.applied.map_or(0, |applied| applied.index + 1);
                 let from = seen.insert(group, applied).unwrap_or(0);
                 if applied > from {
-                    look_at_log(&node, id, group, from, applied, &mut look);
+                    self.unread = look_at_log(&node, id, group, from, applied, &mut look).or(self.unread.take());
                 }
                 now.last.extend(node.log(group).last().map(|last| (group, last)));
                 now.groups.insert(group, view);
@@ -352,12 +358,17 @@ impl World {
     }
 }
 
-/// Reads what a node has newly applied. What was purged meanwhile came in a snapshot, and others had it.
-fn look_at_log(node: &Node, id: NodeId, group: GroupId, from: u64, to: u64, look: &mut Look) {
+/// Reads what a node has newly applied. What was purged meanwhile came in a snapshot, and others had it. Gives what cannot be
+/// read.
+fn look_at_log(node: &Node, id: NodeId, group: GroupId, from: u64, to: u64, look: &mut Look) -> Option<String> {
     let read = node.log(group).read_here(from, to, usize::MAX).now_or_never();
-    let entries = read.expect("reading from a simulated disk never waits").unwrap_or_default();
+    let entries = match read.expect("reading from a simulated disk never waits") {
+        Ok(entries) => entries,
+        Err(error) => return Some(format!("node {id} cannot read its log of {group}: {error}")),
+    };
     look.applied.extend(entries.into_iter().map(|(position, body)| AppliedEntry { node: id, group, position, body }));
     if let Some((Some(applied), digest)) = node.state(group).map(|state| state.digest()) {
         look.digests.push(StateDigest { node: id, group, applied: to_position(&applied), digest });
     }
+    None
 }

@@ -27,6 +27,8 @@ struct MemoryStore {
     keeps: AtomicBool,
     /// Whether its disk is full.
     is_full: AtomicBool,
+    /// Whether flushes fail.
+    is_broken: AtomicBool,
 }
 
 impl CheckpointStore for MemoryStore {
@@ -67,7 +69,8 @@ impl CheckpointStore for MemoryStore {
         std::future::ready(Ok(page.map(|(key, value)| (key.clone(), value.clone())).collect())).boxed()
     }
     fn flush(&self) -> BoxFuture<'_, io::Result<()>> {
-        std::future::ready(Ok(())).boxed()
+        let is_broken = self.is_broken.load(Ordering::Relaxed);
+        std::future::ready(if is_broken { Err(io::Error::other("the device failed")) } else { Ok(()) }).boxed()
     }
     fn clear<'a>(&'a self, namespace: &'a str) -> BoxFuture<'a, io::Result<()>> {
         if self.keeps.load(Ordering::Relaxed) {
@@ -260,6 +263,20 @@ async fn a_group_that_is_given_up_half_way_has_no_gap() {
     tokio::spawn(task);
     let left = GroupState::open(GROUP, &checkpoints).await.expect("it loads");
     assert_eq!(left.progress().next_index, 20, "it reaches what is left of the log");
+}
+
+/// A flush that fails while a snapshot is received may have been for the rows of other groups, too.
+#[tokio::test]
+async fn the_first_error_of_the_store_is_final_whoever_it_was_for() {
+    let world = World::new().await;
+    let receiving = world.checkpoints.begin_receive(GROUP).await.expect("there is room");
+    world.store.is_broken.store(true, Ordering::Relaxed);
+    assert!(world.checkpoints.finish_receive(receiving).await.is_err());
+    world.store.is_broken.store(false, Ordering::Relaxed);
+    let reason = tokio::time::timeout(Duration::from_secs(60), world.checkpoints.failed()).await;
+    assert_eq!(reason.expect("the node hears of it"), "the device failed");
+    world.apply(0..5);
+    assert!(world.checkpoints.save(GROUP).await.is_err(), "nothing is flushed behind it");
 }
 
 /// Found by seed 594 of the simulator: the log was purged though the checkpoint could not be written.

@@ -66,7 +66,7 @@ impl Checker for Logs {
                 };
                 // What is committed does not change, and is compared when it is applied: the rest is short.
                 let committed = now.groups.get(&group).and_then(|view| view.committed).map_or(0, |at| at.index);
-                self.compare(node, group, replica.log(committed, last.index + 1))?;
+                self.compare(node, group, replica.log(committed, last.index + 1)?)?;
             }
             for (&group, view) in now.groups.iter().filter(|(_, view)| view.is_leader) {
                 if !self.leaders.insert((group, view.term, node)) {
@@ -75,7 +75,7 @@ impl Checker for Logs {
                 let led_before = |applied: &&LogPosition| (applied.term, applied.node) < (view.term, node);
                 let Some(&applied) = self.applied.get(&group).filter(led_before) else { continue };
                 let Some(replica) = look.replicas.get(&(node, group)) else { continue };
-                let here = replica.log(applied.index, applied.index + 1);
+                let here = replica.log(applied.index, applied.index + 1)?;
                 let is_purged = now.last.get(&group).is_none_or(|last| last.index >= applied.index)
                     && view.applied.is_some_and(|at| at.index >= applied.index);
                 match here.first() {

@@ -23,8 +23,8 @@ pub trait Replica {
     fn last_sequence(&self) -> Sequence;
     /// Its events from a sequence on; `Err` is the oldest that it keeps.
     fn events(&self, from: Sequence) -> Result<Vec<EventRecord>, Sequence>;
-    /// Its log from one index to before another, as far as it is there.
-    fn log(&self, from: u64, to: u64) -> Vec<(LogPosition, EntryBody)>;
+    /// Its log from one index to before another, as far as it is there; `Err` if it cannot be read.
+    fn log(&self, from: u64, to: u64) -> Result<Vec<(LogPosition, EntryBody)>, String>;
 }
 
 impl fmt::Debug for dyn Replica {
@@ -78,8 +78,8 @@ impl Replica for Running {
         Ok(records.iter().map(|record| codec::decode(record).expect("an event is encoded on the way out")).collect())
     }
 
-    fn log(&self, from: u64, to: u64) -> Vec<(LogPosition, EntryBody)> {
+    fn log(&self, from: u64, to: u64) -> Result<Vec<(LogPosition, EntryBody)>, String> {
         let read = self.log.read_here(from, to, usize::MAX).now_or_never();
-        read.expect("reading from a simulated disk never waits").unwrap_or_default()
+        read.expect("reading from a simulated disk never waits").map_err(|error| error.to_string())
     }
 }

@@ -8,7 +8,8 @@ use super::{Checker, Look};
 use crate::history::{Answer, Ask, Call, Happening};
 use std::collections::{BTreeMap, BTreeSet};
 use vestibule_engine::{
-    HoldId, HoldView, Millis, OrderState, OrderView, Outcome, SeatId, ShardCommand, ShowtimeId, Timestamp, UserId,
+    HoldId, HoldView, Millis, OrderId, OrderState, OrderView, Outcome, SeatId, ShardCommand, ShowtimeId, Timestamp,
+    UserId,
 };
 
 /// See the file's head.
@@ -17,6 +18,10 @@ pub struct Seats {
     claims: BTreeMap<(ShowtimeId, SeatId), Vec<Claim>>,
     /// Holds that somebody may have given up, or that were bought and may have been given back.
     freed: BTreeSet<HoldId>,
+    /// The hold that each order was made of.
+    orders: BTreeMap<OrderId, HoldId>,
+    /// Orders that somebody wanted to give back.
+    refunded: BTreeSet<OrderId>,
     /// Holds that somebody wanted an order of: from then on the order's deadline counts, be it earlier or later.
     ordered: BTreeSet<HoldId>,
     /// The shortest life of holds that a showtime ever had.
@@ -83,6 +88,10 @@ impl Seats {
     }
 
     fn order(&mut self, order: &OrderView, index: u64) -> Result<(), String> {
+        self.orders.insert(order.order, order.hold);
+        if self.refunded.contains(&order.order) {
+            self.freed.insert(order.hold);
+        }
         let until = match order.state {
             OrderState::PendingPayment => Some(order.pay_by),
             OrderState::Completed => None,
@@ -120,8 +129,11 @@ impl Seats {
             // Which hold an order was made of stands in replies only: all of the buyer's count.
             ShardCommand::CancelOrder(ask) => self.free(|claim| claim.user == ask.user),
             ShardCommand::LeaveQueue(ask) => self.free(|claim| claim.user == ask.user),
-            // Whose order it is stands nowhere in the command, nor was everybody told that it had been paid.
-            ShardCommand::RefundOrder(_) => self.free(|claim| claim.is_of_order),
+            ShardCommand::RefundOrder(ask) => {
+                self.refunded.insert(ask.order);
+                // Of an order that nobody was told of there is no claim yet.
+                self.freed.extend(self.orders.get(&ask.order));
+            }
             _ => {}
         }
     }
@@ -167,7 +179,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
     use vestibule_engine::{
-        Currency, GroupId, HoldSeats, Money, PlaceOrder, Places, ReleaseHold, Reply, RequestId, SeatChoice,
+        Currency, GroupId, HoldSeats, Money, PlaceOrder, Places, RefundOrder, ReleaseHold, Reply, RequestId, SeatChoice,
     };
     use vestibule_raft::cluster::Position;
 
@@ -228,6 +240,47 @@ mod tests {
         let (own, other) = (HoldId::new(GROUP, 1), HoldId::new(GROUP, 9));
         check(vec![held(1, 1, 10, 0), release(own), held(2, 2, 12, 100)]).expect("it may have been released");
         check(vec![held(1, 1, 10, 0), release(other), held(2, 2, 12, 100)]).expect_err("another one was released");
+    }
+
+    /// Seat 4 is sold to the user by the hold and the order of this number.
+    fn sold(user: u128, number: u64, index: u64) -> Happening {
+        let Happening::Answered { call, answer: Answer::Reply(reply, _), at } = held(user, number, index, 0) else {
+            unreachable!("it is an answer")
+        };
+        let Ok(Outcome::Held { hold }) = reply.result else { unreachable!("it is held") };
+        let order = OrderView {
+            order: OrderId::new(GROUP, number),
+            hold: hold.hold,
+            showtime: SHOWTIME,
+            user: hold.user,
+            email: String::new(),
+            places: hold.places.clone(),
+            channel: None,
+            ticket: None,
+            total: Money::zero(EUR),
+            state: OrderState::Completed,
+            placed_at: Timestamp(0),
+            pay_by: Timestamp(0),
+            captured: Money::zero(EUR),
+            refund_due: Money::zero(EUR),
+            refunded: Money::zero(EUR),
+            payments: Vec::new(),
+            foreign: Vec::new(),
+        };
+        let reply = Reply { result: Ok(Outcome::Ordered { order: Box::new(order) }), replayed: false };
+        Happening::Answered { call, answer: Answer::Reply(reply, Position { term: 1, index }), at }
+    }
+
+    #[test]
+    fn what_was_sold_is_theirs_unless_it_may_have_been_given_back() {
+        let refund = |number| {
+            let order = OrderId::new(GROUP, number);
+            called(ShardCommand::RefundOrder(RefundOrder { order, seats: None, reason: String::new() }))
+        };
+        check(vec![sold(1, 1, 10), held(2, 2, 12, 100)]).expect_err("it was sold");
+        check(vec![sold(1, 1, 10), refund(1), held(2, 2, 12, 100)]).expect("it may have been given back");
+        check(vec![refund(1), sold(1, 1, 10), held(2, 2, 12, 100)]).expect("whoever hears of the order first");
+        check(vec![sold(1, 1, 10), refund(9), held(2, 2, 12, 100)]).expect_err("another order was given back");
     }
 
     #[test]

@@ -221,8 +221,8 @@ impl Replica for Faithful {
         self.0.borrow().events(from, usize::MAX)
     }
 
-    fn log(&self, _from: u64, _to: u64) -> Vec<(LogPosition, EntryBody)> {
-        Vec::new()
+    fn log(&self, _from: u64, _to: u64) -> Result<Vec<(LogPosition, EntryBody)>, String> {
+        Ok(Vec::new())
     }
 }
 
@@ -263,7 +263,7 @@ impl Replica for Puppet {
         Ok(self.events.iter().filter(|record| record.sequence >= from).cloned().collect())
     }
 
-    fn log(&self, from: u64, to: u64) -> Vec<(LogPosition, EntryBody)> {
-        self.log.iter().filter(|(position, _)| (from..to).contains(&position.index)).cloned().collect()
+    fn log(&self, from: u64, to: u64) -> Result<Vec<(LogPosition, EntryBody)>, String> {
+        Ok(self.log.iter().filter(|(position, _)| (from..to).contains(&position.index)).cloned().collect())
     }
 }

@@ -53,8 +53,11 @@ impl Tickets {
 
     fn line(&mut self, visit: &Visit, through: Option<(usize, u64)>, seen: &LineSeen) -> Result<(), String> {
         let looks = self.lines.entry(seen.showtime).or_default();
+        // Who takes part in a draw that waits for public randomness is fixed without an event.
         let is_before = |one: &LineSeen, other: &LineSeen| {
-            one.cursor <= other.cursor && one.joined <= other.joined && one.entrants <= other.entrants
+            one.cursor <= other.cursor
+                && one.joined <= other.joined
+                && (one.entrants <= other.entrants || one.sequence == other.sequence)
         };
         let before = looks.range(..=seen.sequence).next_back().map(|(_, look)| look);
         let after = looks.range(seen.sequence..).next().map(|(_, look)| look);

@@ -165,7 +165,7 @@ pub(super) fn replay_of(options: &Options) -> String {
 /// The commit that this was built from, as far as it can be told.
 pub(super) fn commit() -> String {
     let told = Command::new("git")
-        .args(["-C", env!("CARGO_MANIFEST_DIR"), "rev-parse", "--short", "HEAD"])
+        .args(["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty", "--exclude=*"])
         .stderr(Stdio::null())
         .output();
     let told = told.ok().and_then(|output| String::from_utf8(output.stdout).ok()).unwrap_or_default();

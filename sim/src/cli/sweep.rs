@@ -58,6 +58,7 @@ const OPERATIONS: &[&str] = &[
     "PlaceOrder",
     "ReadAnywhere",
     "ReadLinearizable",
+    "RecordBeacon",
     "RecordPayment",
     "RecordRefund",
     "RefundOrder",

@@ -1,5 +1,6 @@
 //! The organiser: puts showtimes on sale.
 
+use super::market::{BEACON_ROUND, Opening};
 use super::{Client, Shop};
 use crate::clock::EPOCH;
 use crate::dice::Dice;
@@ -7,9 +8,9 @@ use crate::options::Options;
 use std::sync::Arc;
 use std::time::Duration;
 use vestibule_engine::{
-    ActivateShowtime, CreateEvent, CreateOrganisation, CreateShowtime, CreateVenue, Currency, DirectoryCommand,
-    EventDetails, Method, Millis, Money, Outcome, Sale, ScheduleShowtime, SeatMap, ShardCommand, ShowtimeId, Timestamp,
-    UserId,
+    ActivateShowtime, BeaconPlan, CreateEvent, CreateOrganisation, CreateShowtime, CreateVenue, Currency,
+    DirectoryCommand, EventDetails, Method, Millis, Money, Outcome, Sale, ScheduleShowtime, SeatMap, ShardCommand,
+    ShowtimeId, Timestamp, UserId,
     plan::{self, ExtraArea},
 };
 
@@ -86,7 +87,7 @@ pub(super) async fn open_house(client: Client, options: Options, shop: Shop) {
     let mut dice = Dice::new(options.seed, "house");
     let mut showtimes = Vec::new();
     while showtimes.len() < options.showtimes {
-        let sale = sale(&options, options.market.methods[showtimes.len()], *dice.pick(&[4, 200]));
+        let sale = sale(&options, showtimes.len(), *dice.pick(&[4, 200]));
         let mut draw_secret = [0; 32];
         draw_secret[..16].copy_from_slice(&dice.wide().to_le_bytes());
         let ask = ScheduleShowtime {
@@ -133,14 +134,22 @@ pub(super) async fn open_house(client: Client, options: Options, shop: Shop) {
     shop.set_house(House { seat_map, showtimes });
 }
 
-fn sale(options: &Options, method: Method, seats_per_buyer_max: u32) -> Sale {
+fn sale(options: &Options, number: usize, seats_per_buyer_max: u32) -> Sale {
     let millis = |span: Duration| Millis(span.as_millis() as u64);
     let start = Timestamp(EPOCH.as_millis() as u64);
+    let (method, opening) = (options.market.methods[number], options.market.openings[number]);
+    let now = EPOCH + turmoil::sim_elapsed().unwrap_or_default();
+    let after = |span: Duration| Some(Timestamp((now + span).as_millis() as u64));
     Sale {
         method,
         prequeue_at: Some(start),
-        // The organiser opens lines, once some have joined.
-        opens_at: (method == Method::Passthrough).then_some(start),
+        opens_at: match opening {
+            _ if method == Method::Passthrough => Some(start),
+            Opening::ByCommand => None,
+            Opening::After(span) | Opening::Beacon(span) => after(span),
+        },
+        beacon: matches!(opening, Opening::Beacon(_) if method == Method::Draw)
+            .then(|| BeaconPlan { source: "a public beacon".to_owned(), round: BEACON_ROUND }),
         admission: options.market.admission,
         hold_ttl: millis(options.hold_ttl),
         hold_total_max: millis(options.hold_ttl * 3),

@@ -5,11 +5,27 @@ use std::fmt;
 use std::time::Duration;
 use vestibule_engine::{Admission, Method, Millis};
 
+/// How a line comes to be open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opening {
+    /// The organiser opens it.
+    ByCommand,
+    /// It opens by itself, so long after it was put on sale.
+    After(Duration),
+    /// Its entrants are fixed then, and it opens once public randomness is known.
+    Beacon(Duration),
+}
+
+/// The round of the public randomness that draws wait for.
+pub(super) const BEACON_ROUND: u64 = 7;
+
 /// Drawn once a run.
 #[derive(Debug, Clone)]
 pub struct Market {
     /// How buyers get to the seats, for each showtime.
     pub methods: Vec<Method>,
+    /// How the lines come to be open, for each showtime.
+    pub openings: Vec<Opening>,
     /// Whether seats that come free are offered to those who wait for them.
     pub waitlist: bool,
     /// Speed and room of the lines, to begin with.
@@ -27,8 +43,15 @@ impl Market {
     pub fn draw(dice: &mut Dice, showtimes: usize) -> Self {
         let millis = |span: Duration| Millis(span.as_millis() as u64);
         let methods = [(Method::Passthrough, 4), (Method::Fifo, 3), (Method::Draw, 3)];
+        let methods: Vec<Method> = (0..showtimes).map(|_| *dice.weighted(&methods)).collect();
+        let mut opening = |method: &Method| match (dice.within(0..=3), method) {
+            (0 | 1, _) => Opening::ByCommand,
+            (2, Method::Draw) => Opening::Beacon(dice.millis(500..=4_000)),
+            _ => Opening::After(dice.millis(500..=4_000)),
+        };
         Self {
-            methods: (0..showtimes).map(|_| *dice.weighted(&methods)).collect(),
+            openings: methods.iter().map(&mut opening).collect(),
+            methods,
             waitlist: dice.percent(50),
             admission: Admission {
                 rate_per_minute: *dice.pick(&RATES),
@@ -48,7 +71,12 @@ pub(super) const RATES: [u32; 5] = [30, 120, 600, 1_200, 6_000];
 
 impl fmt::Display for Market {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let methods: Vec<String> = self.methods.iter().map(ToString::to_string).collect();
+        let methods = self.methods.iter().zip(&self.openings).map(|(method, opening)| match (method, opening) {
+            (Method::Passthrough, _) | (_, Opening::ByCommand) => method.to_string(),
+            (_, Opening::After(span)) => format!("{method} (opens after {span:?})"),
+            (_, Opening::Beacon(span)) => format!("{method} (its beacon comes after {span:?})"),
+        });
+        let methods: Vec<String> = methods.collect();
         let Admission { rate_per_minute, active_max, claim_ttl, session_ttl } = self.admission;
         write!(
             f,

@@ -1,13 +1,13 @@
 //! The organiser during the sale: opens lines, changes rates and room, pauses and resumes, blocks seats and frees them.
 
 use super::house::open_house;
-use super::market::RATES;
+use super::market::{BEACON_ROUND, Opening, RATES};
 use super::{Client, Shop, Stage};
 use crate::dice::Dice;
 use crate::options::Options;
 use vestibule_engine::{
-    BlockSeats, CloseQueue, Method, Millis, OpenQueue, PauseQueue, ResumeQueue, SalePatch, SeatId, SetQueueMessage,
-    ShardCommand, ShowtimeId, UnblockSeats, UpdateSale,
+    BlockSeats, CloseQueue, Method, Millis, OpenQueue, PauseQueue, RecordBeacon, ResumeQueue, SalePatch, SeatId,
+    SetQueueMessage, ShardCommand, ShowtimeId, UnblockSeats, UpdateSale,
 };
 
 /// Puts everything on sale, if that is not done yet, and runs the sale until the run closes.
@@ -17,11 +17,19 @@ pub async fn organise(client: Client, options: Options, shop: Shop, dice: Dice) 
     }
     let mut organiser = Organiser { client, dice };
     let Some(house) = shop.house() else { return };
-    for (&showtime, method) in house.showtimes.iter().zip(&options.market.methods) {
-        if *method != Method::Passthrough {
-            // Some join before the line opens. Whoever took over from a machine that died opens it once more.
-            organiser.pause(200, 2_500).await;
-            organiser.insist(showtime, ShardCommand::OpenQueue(OpenQueue { showtime })).await;
+    for (index, &showtime) in house.showtimes.iter().enumerate() {
+        let opening = options.market.openings[index];
+        if options.market.methods[index] == Method::Passthrough {
+            continue;
+        }
+        // Some join before the line opens. Whoever took over from a machine that died opens it once more.
+        organiser.pause(200, 2_500).await;
+        match opening {
+            Opening::ByCommand => {
+                organiser.insist(showtime, ShardCommand::OpenQueue(OpenQueue { showtime })).await;
+            }
+            Opening::After(_) => {}
+            Opening::Beacon(_) => organiser.tell_beacon(showtime).await,
         }
     }
     let last_orders = tokio::time::Instant::now() + options.chaos * 3 / 4;
@@ -46,6 +54,16 @@ struct Organiser {
 impl Organiser {
     async fn pause(&mut self, min: u64, max: u64) {
         tokio::time::sleep(self.dice.millis(min..=max)).await;
+    }
+
+    /// Says what the public beacon gave, as soon as the line takes it.
+    async fn tell_beacon(&mut self, showtime: ShowtimeId) {
+        let randomness = format!("round {BEACON_ROUND} for {showtime}").into_bytes();
+        let command = ShardCommand::RecordBeacon(RecordBeacon { showtime, round: BEACON_ROUND, randomness });
+        // Until its time has come it is refused.
+        while !matches!(self.client.shard(showtime.group(), command.clone()).await, Some(Ok(_))) {
+            self.pause(100, 500).await;
+        }
     }
 
     /// Asks until there is an answer.
