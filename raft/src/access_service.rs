@@ -10,7 +10,7 @@ use crate::roster::Known;
 use crate::snapshot;
 use crate::steps;
 use crate::tls::Guard;
-use crate::types::{LogId, NodeId, SnapshotMeta};
+use crate::types::{LogId, NodeId};
 use futures::stream::{BoxStream, FuturesUnordered};
 use futures::{FutureExt, StreamExt};
 use openraft::async_runtime::WatchReceiver;
@@ -317,9 +317,7 @@ impl Access for AccessService {
             Err(_) => return Err(Status::unavailable("leadership was not confirmed in time")),
         }
         let reading = self.checkpoint_from(&group).await?;
-        let meta =
-            SnapshotMeta { last_log_id: reading.meta().last, last_membership: reading.meta().membership.clone() };
-        let header = snapshot::header(group.id, None, &meta);
+        let header = snapshot::header(group.id, None, reading.meta());
         let (chunks, outbound) = mpsc::channel(2);
         let (id, instruments) = (group.id, self.host.instruments.clone());
         tokio::spawn(async move {

@@ -60,6 +60,9 @@ const LOG_PAUSE: Duration = Duration::from_millis(5);
 /// How long the checkpointer may take over a page, or anything else that it does in one piece, before it counts as
 /// stalled: damaged files can make sled hang. However long a whole checkpoint takes to be loaded, page follows page.
 const STALLED_AFTER: Duration = Duration::from_secs(60);
+/// How long a checkpointer may do anything in one piece before it counts as hung for good: sled waits for ever behind a flush
+/// that failed. To clear away a large checkpoint takes long, and is one piece.
+const HUNG_AFTER: Duration = Duration::from_secs(300);
 /// Rows of which a machine is made between two signs of life.
 const ROWS_A_BEAT: usize = 4_096;
 /// How long the last changes may take to be written when the node stops.
@@ -152,10 +155,11 @@ pub struct Checkpoints {
     requests: mpsc::Sender<(Instant, Request)>,
     pulse: Arc<Pulse>,
     condition: watch::Receiver<Condition>,
-    saved: watch::Receiver<BTreeMap<GroupId, u64>>,
+    saved: watch::Receiver<BTreeMap<GroupId, CheckpointMeta>>,
     pace: Arc<Pace>,
     dirt: Arc<Dirt>,
     page_bytes: Arc<AtomicUsize>,
+    interval: Duration,
 }
 
 impl Checkpoints {
@@ -187,7 +191,10 @@ impl Checkpoints {
             fail,
             save,
         };
-        (Self { requests, pulse, condition, saved, pace: Arc::default(), dirt, page_bytes }, task.run(received))
+        (
+            Self { requests, pulse, condition, saved, pace: Arc::default(), dirt, page_bytes, interval },
+            task.run(received),
+        )
     }
 
     async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> io::Result<T> {
@@ -317,15 +324,24 @@ impl Checkpoints {
         tokio::time::timeout(CLOSE_PATIENCE, closed).await.map_err(|_| late())?
     }
 
-    /// Resolves when the store has failed, with the reason. The node must stop then.
+    /// Resolves when the store has failed or hangs, with the reason. The node must stop then.
     pub async fn failed(&self) -> String {
         let mut condition = self.condition.clone();
-        let changed = condition.wait_for(|now| !matches!(now, Condition::Running)).await.map(|now| now.clone());
-        match changed {
-            Ok(Condition::Failed(reason)) => reason,
-            Ok(_) => std::future::pending().await,
-            Err(_) => "the checkpointer died".to_owned(),
+        let mut ended = std::pin::pin!(condition.wait_for(|now| !matches!(now, Condition::Running)));
+        let mut steps = self.pulse.steps();
+        loop {
+            match tokio::time::timeout(self.interval.saturating_add(HUNG_AFTER), &mut ended).await {
+                Ok(Ok(now)) => match &*now {
+                    Condition::Failed(reason) => return reason.clone(),
+                    _ => break,
+                },
+                Ok(Err(_)) => return "the checkpointer died".to_owned(),
+                // It takes a step at least every interval.
+                Err(_) if self.pulse.steps() == steps => return NoAnswer::Stalled(HUNG_AFTER).to_string(),
+                Err(_) => steps = self.pulse.steps(),
+            }
         }
+        std::future::pending().await
     }
 
     /// Requests that wait for the checkpointer.
@@ -340,7 +356,12 @@ impl Checkpoints {
 
     /// The index, plus one, up to which the group's state is durable.
     pub fn saved_next_index(&self, group: GroupId) -> u64 {
-        self.saved.borrow().get(&group).copied().unwrap_or(0)
+        self.saved.borrow().get(&group).map_or(0, next_index)
+    }
+
+    /// What is durable of the group. Nothing is waited for.
+    pub(crate) fn saved(&self, group: GroupId) -> CheckpointMeta {
+        self.saved.borrow().get(&group).cloned().unwrap_or_default()
     }
 }
 
@@ -396,7 +417,7 @@ struct Checkpointer {
     page_bytes: Arc<AtomicUsize>,
     pulse: Arc<Pulse>,
     fail: watch::Sender<Condition>,
-    save: watch::Sender<BTreeMap<GroupId, u64>>,
+    save: watch::Sender<BTreeMap<GroupId, CheckpointMeta>>,
 }
 
 impl Checkpointer {
@@ -557,9 +578,8 @@ impl Checkpointer {
     }
 
     fn note_saved(&self, group: GroupId, meta: &CheckpointMeta) {
-        let next_index = next_index(meta);
         self.save.send_modify(|saved| {
-            saved.insert(group, next_index);
+            saved.insert(group, meta.clone());
         });
     }
 

@@ -7,7 +7,7 @@ use crate::snapshot;
 use crate::state_machine::{Snapshot, SnapshotHandle};
 use crate::steps;
 use crate::transport::{CLUSTER_KEY, FROM_ADDRESS_KEY, FROM_INCARNATION_KEY, FROM_KEY, TO_INCARNATION_KEY, TO_KEY};
-use crate::types::{NodeId, SnapshotMeta};
+use crate::types::NodeId;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use std::pin::Pin;
@@ -173,9 +173,7 @@ impl Consensus for ConsensusService {
         // As fresh as it can be: the asker's log has to reach back to it.
         self.host.checkpoints.save(group.id).await.map_err(failed)?;
         let reading = self.host.checkpoints.begin_read(group.id).await.map_err(failed)?;
-        let meta =
-            SnapshotMeta { last_log_id: reading.meta().last, last_membership: reading.meta().membership.clone() };
-        let header = snapshot::header(group.id, None, &meta);
+        let header = snapshot::header(group.id, None, reading.meta());
         let (chunks, outbound) = tokio::sync::mpsc::channel(2);
         let instruments = self.host.instruments.clone();
         tokio::spawn(async move {

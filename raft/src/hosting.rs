@@ -42,6 +42,8 @@ use vestibule_engine::{
 
 /// How long a group that lacks a checkpoint waits before it asks its peers again.
 const FETCH_INTERVAL: Duration = Duration::from_millis(500);
+/// How long the log may take to be written to its end when the node stops: a disk can hang.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(60);
 /// How long a node waits for its own copy of the directory to come as far as the controller's.
 const DIRECTORY_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -360,8 +362,9 @@ impl Host {
         });
         futures::future::join_all(stops).await;
         let saved = self.checkpoints.close().await;
-        self.wal.close().await;
-        saved
+        let late = || io::Error::new(io::ErrorKind::TimedOut, format!("the log has not closed in {CLOSE_PATIENCE:?}"));
+        let closed = tokio::time::timeout(CLOSE_PATIENCE, self.wal.close()).await.map_err(|_| late());
+        saved.and(closed)
     }
 }
 

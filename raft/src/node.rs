@@ -18,11 +18,11 @@ use crate::steps;
 use crate::stop;
 use crate::tls::{self, Guard, Tls};
 use crate::transport::{MESSAGE_LEN_MAX, Peers};
-use crate::types::NodeId;
+use crate::types::{LogId, NodeId};
 use crate::unfit;
 use crate::wal::{OpenError, Owner, RecoveryReport, Wal, WalConfig, WalStats};
 use futures::Stream;
-use futures::future::join_all;
+use futures::future::{FutureExt, join_all};
 use openraft::async_runtime::WatchReceiver;
 use openraft::impls::BasicNode;
 use openraft::{Config, SnapshotPolicy};
@@ -48,6 +48,8 @@ pub const GROUPS_MAX: u32 = 1_024;
 /// How long open connections may take to end when the node stops.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The longest that a snapshot may take: a day.
+const SNAPSHOT_MAX_MILLIS: u64 = 86_400_000;
 /// A leader that was silent for this many of the longest waits for an election counts as gone.
 const SILENT_ELECTIONS: u32 = 4;
 /// How long a node that is asked to stop waits for others to take over what it leads.
@@ -201,7 +203,8 @@ impl NodeConfig {
             snapshot_policy: SnapshotPolicy::LogsSinceLast(self.snapshot_entries),
             // Its purging is off: it may take back what a purge that was asked for has scheduled. Groups purge on their own.
             max_in_snapshot_log_to_keep: u64::MAX,
-            install_snapshot_timeout: 600_000,
+            // How long one may take depends on how much there is: whoever is silent or too slow is given up on its way.
+            install_snapshot_timeout: SNAPSHOT_MAX_MILLIS,
             ..Config::default()
         };
         Ok(Arc::new(config.validate().map_err(|error| StartError::Config(error.to_string()))?))
@@ -347,14 +350,15 @@ impl Node {
         cluster.add_seeds(host.config.peers.values().chain(&host.config.join).cloned());
         let (controller, obstacles) = Controller::new(host.clone(), cluster.clone());
         let server = serve(&host, obstacles, incoming);
-        tokio::spawn(host.clock_watch.clone().run(host.peers.clone(), host.clock.clone(), host.stop.clone()));
-        tokio::spawn(host.clone().follow_directory());
-        tokio::spawn(form_directory(host.clone()));
-        tokio::spawn(register(host.clone(), cluster));
-        tokio::spawn(unfit::hand_over_while_unfit(host.clone()));
-        tokio::spawn(controller.run());
-        tokio::spawn(keep_log_short(host.clone()));
-        tokio::spawn(pacemaker::run(host.clone()));
+        let clock_watch = host.clock_watch.clone().run(host.peers.clone(), host.clock.clone(), host.stop.clone());
+        supervise(&host, "watch over the clock", clock_watch);
+        supervise(&host, "follower of the directory", host.clone().follow_directory());
+        supervise(&host, "making of the directory", form_directory(host.clone()));
+        supervise(&host, "registration", register(host.clone(), cluster));
+        supervise(&host, "watch over what this node cannot serve", unfit::hand_over_while_unfit(host.clone()));
+        supervise(&host, "controller", controller.run());
+        supervise(&host, "watch over the log's length", keep_log_short(host.clone()));
+        supervise(&host, "pacemaker", pacemaker::run(host.clone()));
         Ok(Self { host, stop, failed, server, recovery })
     }
 
@@ -415,6 +419,16 @@ impl Node {
         }
         saved
     }
+}
+
+/// Runs a task of the node. One that panics ends the node: the others would go on as if it were there.
+fn supervise(host: &Host, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+    let fail = host.fail.clone();
+    tokio::spawn(async move {
+        if std::panic::AssertUnwindSafe(task).catch_unwind().await.is_err() {
+            fail.send_replace(Some(format!("the {name} panicked")));
+        }
+    });
 }
 
 /// Hands the leadership of a group to whoever can best take it over.
@@ -520,7 +534,7 @@ async fn register(host: Host, cluster: Arc<GrpcCluster>) {
 
 /// Makes groups with little traffic purge when their old entries keep the log from shrinking.
 async fn keep_log_short(host: Host) {
-    let Host { config, wal, groups, checkpoints, mut stop, .. } = host;
+    let Host { config, wal, groups, checkpoints, peers, mut stop, .. } = host;
     loop {
         tokio::select! {
             () = tokio::time::sleep(PURGE_INTERVAL) => {}
@@ -547,6 +561,16 @@ async fn keep_log_short(host: Host) {
                 Some(snapshot) => group.raft.trigger().purge_log(snapshot.index).await,
                 None => Ok(()),
             };
+            if segments > config.segments_max.saturating_mul(SEGMENTS_READ_FACTOR) {
+                // openraft keeps what it is sending, to however slow a member.
+                let metrics = group.raft.metrics().borrow_watched().clone();
+                let is_behind = |matched: &Option<LogId>| *matched < metrics.snapshot;
+                let laggards = metrics.replication.iter().flatten().filter(|(_, matched)| is_behind(matched));
+                for (node, _) in laggards {
+                    tracing::warn!(group = %id, node, segments, "it is too far behind to be sent the log; it gets a snapshot");
+                    peers.break_off(id, *node);
+                }
+            }
             let triggered = group.raft.trigger().snapshot().await;
             if let Err(fatal) = purged.and(triggered) {
                 tracing::warn!(group = %id, %fatal, "the group cannot purge");

@@ -204,6 +204,9 @@ fn settle(directory: &Path) -> io::Result<()> {
     if !directory.exists() && old.exists() && new.exists() {
         std::fs::rename(&new, directory)?;
         sync_parent(directory)?;
+    } else if !directory.exists() && old.exists() {
+        std::fs::rename(&old, directory)?;
+        sync_parent(directory)?;
     }
     remove(&new)?;
     remove(&old)

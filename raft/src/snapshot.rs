@@ -1,6 +1,6 @@
 //! Checkpoints on their way between nodes: a header, pages of rows, and at the end how many rows there were.
 
-use crate::checkpoint::{Checkpoints, Reading, Receiving};
+use crate::checkpoint::{CheckpointMeta, Checkpoints, Reading, Receiving};
 use crate::convert;
 use crate::types::{SnapshotMeta, Vote};
 use futures::{Stream, StreamExt};
@@ -22,12 +22,12 @@ const IDLE_MAX: Duration = Duration::from_secs(30);
 const TAKEN_A_SECOND_MIN: u64 = 256 << 10;
 
 /// What the header of a snapshot says.
-pub(crate) fn header(group: GroupId, vote: Option<&Vote>, meta: &SnapshotMeta) -> v1::SnapshotHeader {
+pub(crate) fn header(group: GroupId, vote: Option<&Vote>, meta: &CheckpointMeta) -> v1::SnapshotHeader {
     v1::SnapshotHeader {
         group: group.0,
         vote: vote.map(convert::vote_out),
-        last: meta.last_log_id.as_ref().map(convert::log_id_out),
-        membership: convert::membership_out(&meta.last_membership),
+        last: meta.last.as_ref().map(convert::log_id_out),
+        membership: convert::membership_out(&meta.membership),
     }
 }
 

@@ -11,13 +11,28 @@ use openraft::{EntryPayload, OptionalSend};
 use std::io;
 use std::sync::Arc;
 use tokio::time::Instant;
+use vestibule_engine::GroupId;
 
 /// A snapshot on its way: our own checkpoint, or one received from a peer.
 pub enum SnapshotHandle {
     /// A durable checkpoint, mostly of this node.
-    Own(Reading),
+    Own(OwnCheckpoint),
     /// One that was received whole and waits to be installed.
     Received(Receiving),
+}
+
+/// The durable checkpoint of a group, as it will be once it is opened: what openraft was told of it, or newer. To open it
+/// may take long, and openraft asks for snapshots where it applies entries.
+pub struct OwnCheckpoint {
+    checkpoints: Checkpoints,
+    group: GroupId,
+}
+
+impl OwnCheckpoint {
+    /// Begins to read it.
+    pub(crate) async fn open(&self) -> io::Result<Reading> {
+        self.checkpoints.begin_read(self.group).await
+    }
 }
 
 /// A snapshot, as openraft has it.
@@ -59,10 +74,11 @@ pub struct CheckpointBuilder {
     checkpoints: Checkpoints,
 }
 
-async fn current(state: &GroupState, checkpoints: &Checkpoints) -> io::Result<Snapshot> {
-    let reading = checkpoints.begin_read(state.group()).await?;
-    let meta = SnapshotMeta { last_log_id: reading.meta().last, last_membership: reading.meta().membership.clone() };
-    Ok(Snapshot { meta, snapshot: SnapshotHandle::Own(reading) })
+fn current(state: &GroupState, checkpoints: &Checkpoints) -> Snapshot {
+    let saved = checkpoints.saved(state.group());
+    let meta = SnapshotMeta { last_log_id: saved.last, last_membership: saved.membership };
+    let own = OwnCheckpoint { checkpoints: checkpoints.clone(), group: state.group() };
+    Snapshot { meta, snapshot: SnapshotHandle::Own(own) }
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for CheckpointBuilder {
@@ -70,7 +86,7 @@ impl RaftSnapshotBuilder<TypeConfig> for CheckpointBuilder {
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
         self.checkpoints.save(self.state.group()).await?;
-        current(&self.state, &self.checkpoints).await
+        Ok(current(&self.state, &self.checkpoints))
     }
 }
 
@@ -109,13 +125,13 @@ impl RaftStateMachine<TypeConfig> for MachineStore {
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotHandle) -> io::Result<()> {
         let receiving = match snapshot {
             SnapshotHandle::Received(receiving) => receiving,
-            SnapshotHandle::Own(reading) => self.copy(&reading).await?,
+            SnapshotHandle::Own(own) => self.copy(&own.open().await?).await?,
         };
         self.checkpoints.install(receiving, meta.last_log_id, meta.last_membership.clone()).await
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
-        let snapshot = current(&self.state, &self.checkpoints).await?;
+        let snapshot = current(&self.state, &self.checkpoints);
         Ok(snapshot.meta.last_log_id.is_some().then_some(snapshot))
     }
 }

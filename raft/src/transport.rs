@@ -26,7 +26,7 @@ use openraft::raft::{
     AppendEntriesRequest, SnapshotResponse, StreamAppendResult, TransferLeaderRequest, TransferLeaderResponse,
     VoteRequest, VoteResponse,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -85,6 +85,8 @@ pub struct Peers {
     /// How long a peer may take to answer.
     deadline: Duration,
     channels: Mutex<BTreeMap<(NodeId, String, Lane), Channel>>,
+    /// Members to whom no more of the log is to be sent on the stream that is open.
+    broken_off: Mutex<BTreeSet<(GroupId, NodeId)>>,
     instruments: Arc<Instruments>,
 }
 
@@ -107,7 +109,8 @@ impl Peers {
     ) -> Result<Self, tonic::metadata::errors::InvalidMetadataValue> {
         let (channels, instruments) = (Mutex::default(), Arc::default());
         let (cluster, address) = (cluster.parse()?, address.parse()?);
-        Ok(Self { cluster, address, roster, connector, deadline, channels, instruments })
+        let broken_off = Mutex::default();
+        Ok(Self { cluster, address, roster, connector, deadline, channels, broken_off, instruments })
     }
 
     /// Notes how long snapshots take.
@@ -117,6 +120,16 @@ impl Peers {
 
     pub(crate) fn roster(&self) -> &Roster {
         &self.roster
+    }
+
+    /// Ends the stream on which a member of a group is sent the log, if there is one. openraft keeps all that is on its way on
+    /// it; without it, it purges what it may, and sends a snapshot to whoever lacks that.
+    pub(crate) fn break_off(&self, group: GroupId, to: NodeId) {
+        self.broken_off.lock().expect("no holder of this lock panics").insert((group, to));
+    }
+
+    fn is_broken_off(&self, group: GroupId, to: NodeId) -> bool {
+        self.broken_off.lock().expect("no holder of this lock panics").remove(&(group, to))
     }
 
     fn channel(&self, to: NodeId, address: &str, lane: Lane) -> Result<Channel, String> {
@@ -303,15 +316,17 @@ impl Peer {
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
         let sent = Arc::new(Sent::default());
-        let group = self.group;
+        let (group, to, peers) = (self.group, self.to, self.peers.clone());
+        // What was said of an earlier stream does not hold for this one.
+        peers.is_broken_off(group, to);
         let noted = sent.clone();
         let outbound = input.scan(LastSent::default(), move |last, request| {
-            let is_stuck = last.is_stuck_with(&request);
-            match is_stuck {
-                true => noted.is_stuck.store(true, Ordering::Relaxed),
+            let is_over = last.is_stuck_with(&request) || peers.is_broken_off(group, to);
+            match is_over {
+                true => noted.is_broken_off.store(true, Ordering::Relaxed),
                 false => drop(noted.count.fetch_add(1, Ordering::Relaxed)),
             }
-            std::future::ready((!is_stuck).then(|| convert::append_out(group, &request)))
+            std::future::ready((!is_over).then(|| convert::append_out(group, &request)))
         });
         let mut client = self.client(Lane::Appends)?;
         let answers = self.within(client.append(self.request(outbound))).await?;
@@ -321,10 +336,12 @@ impl Peer {
     }
 
     async fn stream_snapshot(&self, vote: Vote, snapshot: Snapshot) -> Result<SnapshotResponse<TypeConfig>, Status> {
-        let SnapshotHandle::Own(reading) = snapshot.snapshot else {
+        let SnapshotHandle::Own(own) = snapshot.snapshot else {
             return Err(Status::internal("a snapshot that is being received cannot be sent on"));
         };
-        let header = snapshot::header(self.group, Some(&vote), &snapshot.meta);
+        let reading = own.open().await.map_err(|error| Status::unavailable(error.to_string()))?;
+        // What is sent may be newer than what was asked for, and says so.
+        let header = snapshot::header(self.group, Some(&vote), reading.meta());
         let (chunks, outbound) = tokio::sync::mpsc::channel(2);
         let feed = async move { snapshot::send(&reading, header, &chunks).await };
         let mut client = self.client(Lane::Bulk).map_err(|error| Status::unavailable(error.to_string()))?;
@@ -341,8 +358,8 @@ impl Peer {
 #[derive(Default)]
 struct Sent {
     count: AtomicU64,
-    /// Whether it was broken off because it said the same again and again.
-    is_stuck: AtomicBool,
+    /// Whether it was broken off: because it said the same again and again, or because the log grew meanwhile.
+    is_broken_off: AtomicBool,
 }
 
 /// The last request of an append stream, as far as it tells whether the stream gets anywhere.
@@ -377,12 +394,14 @@ impl Answers {
         }
         let mut owed_before = false;
         loop {
-            match tokio::time::timeout(self.deadline, self.inbound.next()).await {
-                Ok(None) if self.sent.is_stuck.load(Ordering::Relaxed) => {
-                    self.done = true;
-                    let reason = format!("the log no longer holds what node {} has to be sent", self.to);
-                    return Some((Err(unreachable(reason)), self));
-                }
+            let answer = tokio::time::timeout(self.deadline, self.inbound.next()).await;
+            // Whatever else comes back: a member that is slow to take it is slow to answer.
+            if self.sent.is_broken_off.load(Ordering::Relaxed) {
+                self.done = true;
+                let reason = format!("node {} is not sent what the log no longer holds, or is not to hold", self.to);
+                return Some((Err(unreachable(reason)), self));
+            }
+            match answer {
                 Ok(None) => return None,
                 Ok(Some(Ok(response))) => {
                     self.received += 1;

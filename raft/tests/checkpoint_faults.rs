@@ -50,6 +50,9 @@ async fn a_store_that_hangs_or_panics_is_given_up() {
         let limit = Duration::from_secs(200);
         let opened = tokio::time::timeout(limit, GroupState::open(GroupId(1), &checkpoints)).await;
         assert!(opened.expect("it does not take for ever").is_err(), "panics: {panics}");
+        let failed = tokio::time::timeout(Duration::from_secs(700), checkpoints.failed()).await;
+        let reason = failed.expect("it is noticed without anybody asking for anything");
+        assert!(reason.contains(if panics { "died" } else { "has not got on" }), "{reason}");
         let closed = tokio::time::timeout(limit, checkpoints.close()).await;
         assert!(closed.expect("it does not take for ever").is_err(), "panics: {panics}");
     }

@@ -130,3 +130,42 @@ async fn a_slow_disk_under_steady_load_starves_no_checkpoint() {
     }
     world.stop_all().await;
 }
+
+/// openraft does not purge what it is still sending, and a member that answers, however slowly, is sent the log for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_leaders_log_does_not_grow_for_a_follower_that_cannot_keep_up() {
+    const SEGMENT_LEN: u64 = 16 << 10;
+    /// Behind 16 segments a follower is given up; more come until that is seen and done.
+    const SEGMENTS_MAX: u64 = 16 + 24;
+    let world = World::tuned(3, |config| {
+        // With a slow sync a kilobyte at a time the follower takes less than it is sent.
+        (config.wal.segment_len, config.wal.frame_bytes_max) = (SEGMENT_LEN, 1 << 10);
+        config.segments_max = 1;
+    })
+    .await;
+    assert!(create(&*world.client_of_all(), 0).await.result.is_ok());
+    let leader = world.leader(GroupId::DIRECTORY).await;
+    let follower = world.nodes.keys().copied().find(|id| *id != leader).expect("two others");
+    world.delays[&follower].store(400, Ordering::SeqCst);
+    let node = &world.nodes[&leader].node;
+    let begun = node.wal_stats().segments;
+    let (is_over, askers) = load(&world, 1_000_000);
+    let most = AtomicU64::new(0);
+    eventually("many more segments are written than may be there", || async {
+        let text = node.metrics().render();
+        let segments = text.lines().find_map(|line| line.strip_prefix("vestibule_node_log_segments ")?.parse().ok());
+        most.fetch_max(segments.expect("it is measured"), Ordering::Relaxed);
+        (node.wal_stats().segments - begun > SEGMENTS_MAX + 20).then_some(())
+    })
+    .await;
+    is_over.store(true, Ordering::Relaxed);
+    for asker in askers {
+        asker.await.expect("it was answered");
+    }
+    let most = most.into_inner();
+    eprintln!("the leader's log had at most {most} segments");
+    assert!(most <= SEGMENTS_MAX, "{most} segments: the log grows behind a slow follower");
+    world.delays[&follower].store(0, Ordering::SeqCst);
+    catches_up(&world, follower, leader).await;
+    world.stop_all().await;
+}

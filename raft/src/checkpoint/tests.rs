@@ -5,7 +5,7 @@ use crate::hosting::forget_data;
 use crate::seams::{StoredRows, ThreadSpawner};
 use crate::snapshot;
 use crate::std_disk::StdDisk;
-use crate::types::{Batch, Entry, SnapshotMeta, to_entry};
+use crate::types::{Batch, Entry, to_entry};
 use crate::wal::{EntryBody, LogPosition, Wal, WalConfig};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
@@ -152,7 +152,7 @@ async fn a_reader_that_is_too_slow_is_given_up() {
     world.apply(0..5_000);
     world.checkpoints.save(GROUP).await.expect("it is saved");
     let reading = world.checkpoints.begin_read(GROUP).await.expect("it can be read");
-    let header = snapshot::header(GROUP, None, &SnapshotMeta::default());
+    let header = snapshot::header(GROUP, None, &CheckpointMeta::default());
     let (chunks, mut taken) = mpsc::channel(1);
     let begun = Instant::now();
     // Never silent for as long as it may be.
@@ -235,7 +235,7 @@ async fn what_changed_is_level_once_it_was_given_out() {
 async fn a_snapshot_without_rows_arrives() {
     let (here, there) = (World::new().await, World::new().await);
     let reading = here.checkpoints.begin_read(GROUP).await.expect("it can be read");
-    let header = snapshot::header(GROUP, None, &SnapshotMeta::default());
+    let header = snapshot::header(GROUP, None, &CheckpointMeta::default());
     let (chunks, taken) = mpsc::channel(1);
     let chunks_in = tokio_stream::wrappers::ReceiverStream::new(taken).map(Ok);
     let (sent, received) = tokio::join!(

@@ -12,9 +12,11 @@ use vestibule_engine::{GroupId, Row};
 impl Checkpointer {
     pub(super) async fn begin_read(&mut self, group: GroupId) -> io::Result<Pinned> {
         // What is handed out must be durable, so that the log may be purged up to it.
-        self.store.flush().await?;
-        self.slot(group).await?;
-        self.note_durable(group);
+        let slot = self.slot(group).await?;
+        if slot.meta != slot.durable {
+            self.store.flush().await?;
+            self.note_durable(group);
+        }
         self.pin(group)
     }
 

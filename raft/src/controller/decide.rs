@@ -156,6 +156,9 @@ fn next_move(view: &View, id: GroupId, group: &SeenGroup, led: &Led) -> Next {
         // No other voters than those that the change was for: it is only brought to its end.
         return step(BTreeSet::new());
     }
+    if !led.is_agreed {
+        return Next::Waits(format!("{id} waits for its members to agree on who they are"));
+    }
     // Voters that cannot agree on anything would never be others again.
     let set = |voters: BTreeSet<NodeId>| match voters.iter().filter(|node| view.answers(**node)).count() {
         answering if answering > voters.len() / 2 => step(voters),
@@ -216,7 +219,7 @@ fn names(nodes: &[NodeId]) -> String {
 
 /// What nodes have of a group that is settled elsewhere.
 fn give_up(view: &View, id: GroupId, group: &SeenGroup, led: &Led, decision: &mut Decision) {
-    let is_settled = !led.is_joint && led.voters == group.wanted;
+    let is_settled = led.is_agreed && !led.is_joint && led.voters == group.wanted;
     if id == GroupId::DIRECTORY || !is_settled {
         return;
     }
@@ -273,7 +276,8 @@ fn remove(view: &View, decision: &mut Decision) {
         let is_needed = view.groups.values().any(|group| {
             group.wanted.contains(id)
                 // Of a group that nobody leads, nothing is known.
-                || (!group.wanted.is_empty() && group.led.as_ref().is_none_or(|led| led.voters.contains(id)))
+                || (!group.wanted.is_empty()
+                    && group.led.as_ref().is_none_or(|led| led.voters.contains(id) || led.is_joint || !led.is_agreed))
         });
         if !is_needed {
             decision.steps.push(Step::Remove { node: *id, expected: node.version });
@@ -309,6 +313,7 @@ mod tests {
                 voters: nodes(voters.iter().copied()),
                 learners: BTreeSet::new(),
                 is_joint: false,
+                is_agreed: true,
                 membership: membership(5),
                 last_log_index: 1_000,
                 matched: voters.iter().map(|voter| (*voter, 1_000)).collect(),
@@ -496,6 +501,21 @@ mod tests {
         fill(&mut late, 4);
         assert_eq!(decide(&late, true).obstacles, ["g1 waits for room on the disk of node 4"]);
         assert_eq!(decide(&late, true).steps, []);
+    }
+
+    /// What is only in the leader's log may be undone: then those who had to go are needed again.
+    #[test]
+    fn nobody_gives_up_anything_before_the_members_have_agreed() {
+        let states = [(1, ACTIVE), (2, ACTIVE), (3, NodeState::Leaving), (4, ACTIVE)];
+        let moved = |is_agreed: bool| {
+            let mut moved = group(&[1, 2, 4], 1, &[1, 2, 4]);
+            moved.hosts.insert(3, true);
+            moved.led.as_mut().expect("it is led").is_agreed = is_agreed;
+            decide(&view(&states, vec![group(&[1, 2, 4], 1, &[1, 2, 4]), moved]), true).steps
+        };
+        let gives_up = |step: &Step| matches!(step, Step::Drop { on: 3, .. } | Step::Remove { node: 3, .. });
+        assert!(!moved(false).iter().any(gives_up), "{:?}", moved(false));
+        assert_eq!(moved(true).into_iter().filter(gives_up).count(), 2);
     }
 
     #[test]

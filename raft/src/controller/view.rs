@@ -28,6 +28,8 @@ pub(crate) struct Led {
     pub(crate) voters: BTreeSet<NodeId>,
     pub(crate) learners: BTreeSet<NodeId>,
     pub(crate) is_joint: bool,
+    /// Whether the members have agreed to be these: what is only in the leader's log may yet be undone.
+    pub(crate) is_agreed: bool,
     /// Where the membership was decided.
     pub(crate) membership: v1::LogId,
     pub(crate) last_log_index: u64,
@@ -161,6 +163,7 @@ fn led(leader: NodeId, status: &v1::GroupStatus) -> Option<Led> {
         voters: status.voters.iter().copied().collect(),
         learners: status.learners.iter().copied().collect(),
         is_joint: status.is_joint,
+        is_agreed: status.membership.is_some_and(|membership| status.applied_index >= membership.index),
         membership: status.membership?,
         last_log_index: status.last_log_index,
         matched,

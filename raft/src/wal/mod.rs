@@ -286,6 +286,11 @@ impl Shared {
         }
         Ok(())
     }
+
+    /// Why nothing is taken any more.
+    fn ended(&self) -> io::Error {
+        self.check_open().err().unwrap_or_else(closed)
+    }
 }
 
 fn closed() -> io::Error {
@@ -394,7 +399,7 @@ impl WalGroup {
                 }
             }
         });
-        amended.ok_or_else(closed)
+        amended.ok_or_else(|| self.shared.ended())
     }
 
     /// Appends entries. They can be read when this returns; `on_flushed` is called when they are on disk.
@@ -541,7 +546,7 @@ impl WalGroup {
     }
 
     fn enqueue(&self, item: Item) -> io::Result<()> {
-        self.shared.queue.push(item).map_err(|_| closed())
+        self.shared.queue.push(item).map_err(|_| self.shared.ended())
     }
 
     /// Called with the group's lock held, so that the order on disk is the order of the calls.

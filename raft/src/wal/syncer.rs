@@ -183,7 +183,7 @@ impl Syncer {
                 self.shared.fail(&error);
             }
         }
-        self.refuse_rest(&super::closed());
+        self.refuse_rest(&self.shared.ended());
         self.shared.stopping.send_replace(true);
         self.shared.stopped.send_replace(true);
         self.ended = true;
