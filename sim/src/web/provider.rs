@@ -43,12 +43,12 @@ pub struct ProviderOptions {
 }
 
 impl ProviderOptions {
-    /// Draws them.
+    /// Draws them: far worse than any provider is, as a run has but a few charges.
     pub fn draw(dice: &mut Dice) -> Self {
         Self {
-            lost: *dice.pick(&[5, 15, 30]),
-            missed: *dice.pick(&[5, 15]),
-            slow: *dice.pick(&[5, 20]),
+            lost: *dice.pick(&[10, 30, 60]),
+            missed: *dice.pick(&[5, 20]),
+            slow: *dice.pick(&[10, 40]),
             slow_max: *dice.pick(&[500, 2_000, 12_000]),
             notice_max: *dice.pick(&[200, 3_000, 12_000]),
             again: *dice.pick(&[5, 30]),
