@@ -135,12 +135,13 @@ fn script(options: &mut Options, steps: &[(u64, Kind, Option<NodeId>)]) {
     options.faults = Mix { script, ..Mix::default() };
 }
 
-/// The usual sizes and times, on a network that is as it should be.
+/// The usual sizes and times, on a network and with a payment provider that are as they should be.
 fn calm(options: &mut Options) {
     options.heartbeat = Duration::from_millis(100);
     options.election = (Duration::from_millis(200), Duration::from_millis(350));
     options.latency = (Duration::ZERO, Duration::from_millis(2));
     options.snapshot_entries = 200;
     options.tuning = Default::default();
+    options.web.provider = Default::default();
     options.demands = Demands::default();
 }

@@ -22,6 +22,7 @@ pub mod one_answer;
 pub mod one_holder;
 pub mod outcomes;
 pub mod owners;
+pub mod provider;
 pub mod reads;
 pub mod replay;
 pub mod replica;
@@ -96,7 +97,7 @@ pub struct Look {
     pub digests: Vec<StateDigest>,
     /// What clients asked and heard in this step, in order.
     pub happenings: Vec<Happening>,
-    /// What those asked and heard who come over HTTP, in order.
+    /// What those asked and heard who come over HTTP, and what the payment provider took, in order.
     pub visits: Vec<visits::Event>,
     /// The groups on running nodes, to be asked anything.
     pub replicas: BTreeMap<(NodeId, GroupId), Rc<dyn Replica>>,
@@ -164,6 +165,7 @@ pub fn all() -> Panel {
         Box::new(admitted::Admitted::default()),
         Box::new(views::Views::default()),
         Box::new(kept::Kept::default()),
+        Box::new(provider::Provider::default()),
     ];
     Panel { player: Player::default(), checkers }
 }

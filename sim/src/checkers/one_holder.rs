@@ -132,6 +132,7 @@ impl Checker for OneHolder {
                     let called = first.copied().unwrap_or(visit.at);
                     self.end(&visit.deed, visit.user, called, said, *at);
                 }
+                Event::Charged(_) => {}
             }
         }
         Ok(())

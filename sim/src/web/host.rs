@@ -1,12 +1,17 @@
-//! A simulated machine with HTTP clients on it: visitors, and on the first one the organiser and the offender.
+//! A simulated machine with HTTP clients on it: visitors, and on the first one the organiser, the offender, and whoever sends the
+//! notices of the payment provider.
 
 use super::browser::Browser;
-use super::{offender, promoter, visitor};
+use super::{offender, promoter, provider, visitor};
 use crate::dice::Dice;
+use crate::host::address;
+use crate::net::SimConnector;
 use crate::options::Options;
 use crate::trace::Trace;
-use crate::workload::Shop;
+use crate::workload::{Client, Shop};
+use std::sync::Arc;
 use std::time::Duration;
+use vestibule_raft::cluster::GrpcCluster;
 
 /// The name of a visitors' machine.
 pub fn host_name(number: usize) -> String {
@@ -25,7 +30,7 @@ pub struct Host {
 impl Host {
     /// One on which nothing runs yet; its visitors are expected.
     pub fn new(number: usize, options: Options, trace: Trace, shop: Shop) -> Self {
-        shop.web.expect_visitors(options.web.visitors + if number == 1 { 2 } else { 0 });
+        shop.web.expect_visitors(options.web.visitors + if number == 1 { 3 } else { 0 });
         Self { number, options, trace, shop }
     }
 
@@ -61,7 +66,18 @@ impl Host {
                 shop.web.leave();
             }
         };
-        tokio::join!(futures::future::join_all(visiting), organising, offending);
+        let notifying = async {
+            if self.number == 1 {
+                let seeds = (1..=options.nodes).map(address).collect();
+                let cluster = GrpcCluster::new(seeds, Arc::new(SimConnector::new(self.trace.clone())));
+                let dice = |what: &str| Dice::new(options.seed, &format!("{what} of the provider"));
+                let (name, again) = (provider::NAME.to_owned(), options.market.again);
+                let client = Client::new(name, cluster, shop.history.clone(), dice("requests"), again);
+                provider::notify(&client, &options.web.provider, shop, dice("notices")).await;
+                shop.web.leave();
+            }
+        };
+        tokio::join!(futures::future::join_all(visiting), organising, offending, notifying);
         std::future::pending().await
     }
 }

@@ -8,7 +8,7 @@
 //! In reading order:
 //!
 //! - [`net`]: listener and connector. `keys`: the cluster's token keys. [`recorder`]: a cluster that everybody listens in to.
-//! - [`options`]: what a seed decides about it. [`serve`]: a gateway's process.
+//! - [`options`]: what a seed decides about it. [`serve`]: a gateway's process. [`provider`]: who takes the money.
 //! - [`visits`]: what clients know. `browser`: the real client, noting. `visitor`, `promoter`: those who buy, and
 //!   who sells. [`offender`]: slow clients, and too many.
 //! - [`host`]: a machine with clients on it.
@@ -20,12 +20,14 @@ pub mod net;
 pub mod offender;
 pub mod options;
 mod promoter;
+pub mod provider;
 pub mod recorder;
 pub mod serve;
 mod visitor;
 pub mod visits;
 
 use crate::trace::Trace;
+use provider::Books;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use vestibule_client::Token;
@@ -40,6 +42,8 @@ const SOLD_MAX: usize = 64;
 pub struct Web {
     /// What clients know.
     pub visits: Visits,
+    /// What the payment provider knows.
+    books: Books,
     inner: Arc<Mutex<Inner>>,
 }
 
@@ -59,7 +63,8 @@ struct Inner {
 impl Web {
     /// One in which nothing has happened.
     pub fn new(trace: Trace) -> Self {
-        Self { visits: Visits::new(trace), inner: Arc::default() }
+        let visits = Visits::new(trace.clone());
+        Self { books: Books::new(trace, visits.clone()), visits, inner: Arc::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -69,6 +74,11 @@ impl Web {
     /// Whether some visitors have not made an end yet.
     pub fn is_busy(&self) -> bool {
         self.lock().busy > 0
+    }
+
+    /// Whether nobody but one has yet to make an end.
+    fn is_last(&self) -> bool {
+        self.lock().busy == 1
     }
 
     /// So many visitors come.

@@ -1,6 +1,7 @@
 //! What a seed decides about gateways and their clients. Bounds and time-outs shrink at random, far below what anybody would
 //! run with: what a bound cuts off has to come out right all the same.
 
+use super::provider::ProviderOptions;
 use crate::dice::Dice;
 use std::fmt;
 use std::time::Duration;
@@ -22,6 +23,8 @@ pub struct WebOptions {
     pub client: Settings,
     /// How many commands in a hundred are sent again under their key after they were answered.
     pub again: u64,
+    /// How the payment provider is.
+    pub provider: ProviderOptions,
 }
 
 impl WebOptions {
@@ -58,13 +61,14 @@ impl WebOptions {
             idle_connections_max: *dice.pick(&[1, 32]),
             ..Settings::default()
         };
-        Self { hosts, visitors, gateway, skew_max_ms: 2_000, client, again: *dice.pick(&[5, 20, 40]) }
+        let again = *dice.pick(&[5, 20, 40]);
+        Self { hosts, visitors, gateway, skew_max_ms: 2_000, client, again, provider: ProviderOptions::draw(dice) }
     }
 }
 
 impl fmt::Display for WebOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { hosts, visitors, gateway, client, again, .. } = self;
+        let Self { hosts, visitors, gateway, client, again, provider, .. } = self;
         writeln!(f, "{hosts} hosts with {visitors} visitors each, {again} % asked again under their key")?;
         writeln!(
             f,
@@ -86,6 +90,7 @@ impl fmt::Display for WebOptions {
             gateway.seats_age_max,
             self.skew_max_ms
         )?;
+        writeln!(f, "  payments: {provider}")?;
         write!(
             f,
             "  clients: {} attempts of {:?}, {:?} in all, {:?} to {:?} apart, {} connections kept",

@@ -2,6 +2,7 @@
 
 use super::Web;
 use super::net::HttpListener;
+use super::provider::SimProvider;
 use super::recorder::Recorder;
 use crate::clock::{SimClock, SimIds};
 use crate::dice::Dice;
@@ -21,9 +22,12 @@ pub async fn run(number: usize, life: u64, cluster: Arc<dyn Cluster>, options: &
     let clock = SimClock::new(trace.clone());
     let skew = dice.within(0..=2 * options.web.skew_max_ms) as i64 - options.web.skew_max_ms as i64;
     clock.set_skew(skew);
-    let cluster = Recorder::new(name, cluster, shop.history.clone());
+    let cluster = Recorder::new(name.clone(), cluster, shop.history.clone());
     let ids = SimIds::new(dice);
-    let gateway = Gateway::new(options.web.gateway.clone(), Arc::new(cluster), Arc::new(clock), Arc::new(ids));
+    let luck = Dice::new(options.seed, &format!("charges of {name} in life {life}"));
+    let payments = SimProvider::new(options.web.provider.clone(), shop.web.books.clone(), luck);
+    let config = options.web.gateway.clone();
+    let gateway = Gateway::with_payments(config, Arc::new(cluster), Arc::new(clock), Arc::new(ids), Arc::new(payments));
     let listener = HttpListener::bind(trace.clone()).await.expect("nobody else listens there");
     let _here = shop.web.enter(number);
     tokio::join!(

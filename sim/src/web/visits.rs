@@ -1,5 +1,5 @@
-//! What those know who come over HTTP: what they asked, when, and what came back. Nothing else is in here: not what a
-//! gateway did about it, and not what the cluster says.
+//! What those know who come over HTTP: what they asked, when, and what came back; and what the payment provider took. Nothing
+//! else is in here: not what a gateway did about it, and not what the cluster says.
 
 use crate::trace::Trace;
 use std::collections::BTreeMap;
@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use vestibule_client::{OrderState, PaymentStatus, SeatState, TicketState};
 use vestibule_engine::{
-    DrawBundle, HoldId, OrderId, PaymentId, Receipt, SeatId, ShowtimeId, TicketId, Timestamp, UserId,
+    DrawBundle, HoldId, Money, OrderId, PaymentId, PaymentOutcome, Receipt, SeatId, ShowtimeId, TicketId, Timestamp,
+    UserId,
 };
 
 /// What was asked of a gateway.
@@ -223,7 +224,20 @@ pub struct Visit {
     pub at: Duration,
 }
 
-/// The beginning or the end of a visit.
+/// A charge that the payment provider decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Charged {
+    /// Under which id.
+    pub payment: PaymentId,
+    /// What for.
+    pub order: OrderId,
+    /// How much.
+    pub amount: Money,
+    /// Whether it took the money.
+    pub outcome: PaymentOutcome,
+}
+
+/// The beginning or the end of a visit, or a charge.
 #[derive(Debug, Clone)]
 pub enum Event {
     /// It begins.
@@ -239,6 +253,8 @@ pub enum Event {
         /// When, in simulated time.
         at: Duration,
     },
+    /// The payment provider decided a charge, or was asked for another one under the id of one that it had decided.
+    Charged(Charged),
 }
 
 /// All visits of a run. Clones share them.
@@ -294,6 +310,13 @@ impl Visits {
         let at = self.trace.now();
         let through = visit.through.filter(|(_, before)| life == Some(*before));
         self.lock().events.push(Event::Ended { visit: visit.clone(), said, through, at });
+    }
+
+    /// The payment provider, as this name, decided a charge.
+    pub fn note_charge(&self, by: &str, charged: Charged) {
+        let Charged { payment, order, amount, outcome } = charged;
+        self.trace.note(by, format!("{payment} of {order}, {amount:?}: {outcome:?}"));
+        self.lock().events.push(Event::Charged(charged));
     }
 
     /// What happened since so many events.

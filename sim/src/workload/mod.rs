@@ -110,7 +110,7 @@ impl Client {
     }
 
     /// Has a shard do something. `None` if that was refused, not done, or its outcome is unknown.
-    async fn shard(&self, group: GroupId, command: ShardCommand) -> Option<Result<Outcome, Refusal>> {
+    pub(crate) async fn shard(&self, group: GroupId, command: ShardCommand) -> Option<Result<Outcome, Refusal>> {
         let request = self.draw();
         let envelope = Envelope { request: Some(request), command: command.clone() };
         let ask = Ask::Shard(Box::new(command));
