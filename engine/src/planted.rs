@@ -100,6 +100,16 @@ bugs! {
     RefundTwice = "refund-twice",
     /// The hold of a completed order stays, and its time runs out.
     HoldAfterSale = "hold-after-sale",
+    /// Every eighth event of a group passes by the seats that a gateway shows.
+    DropEvents = "drop-events",
+    /// A request that comes again under its key is another request.
+    IgnoreKeys = "ignore-keys",
+    /// Whoever pays hears that it is done, whatever came of recording it.
+    PayUnrecorded = "pay-unrecorded",
+    /// The status of a line comes from any replica, however far behind what was shown before.
+    StatusGoesBack = "status-goes-back",
+    /// Who asks what has changed since an event is not told of the event that follows it.
+    ChangesWithoutFirst = "changes-without-first",
 }
 
 #[cfg(feature = "planted")]
