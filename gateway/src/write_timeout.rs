@@ -125,10 +125,10 @@ mod tests {
         let reader = async {
             for _ in 0..16 {
                 sleep(LIMIT - Duration::from_secs(1)).await;
-                far.read_exact(&mut [0; 4]).await.expect("there is more");
+                far.read_exact(&mut [0; 4]).await?;
             }
+            Ok(())
         };
-        let (written, ()) = tokio::join!(connection.write_all(&[0; 64]), reader);
-        written.expect("something was taken all the time");
+        tokio::try_join!(connection.write_all(&[0; 64]), reader).expect("something was taken all the time");
     }
 }
