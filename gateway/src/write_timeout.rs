@@ -96,9 +96,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_write_that_nobody_reads_fails() {
-        let (near, _far) = duplex(16);
+        let (mut near, _far) = duplex(16);
+        near.write_all(&[0; 16]).await.expect("there is room");
         let mut connection = WriteTimeout::new(near, LIMIT);
-        connection.write_all(&[0; 16]).await.expect("there is room");
         // Silence in which there is nothing to write does not count.
         sleep(LIMIT * 2).await;
         times_out(connection.write_all(&[0; 16])).await;
