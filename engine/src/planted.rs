@@ -104,10 +104,12 @@ bugs! {
     DropEvents = "drop-events",
     /// A request that comes again under its key is another request.
     IgnoreKeys = "ignore-keys",
-    /// Whoever pays hears that it is done, whatever came of recording it.
+    /// Every fourth buyer hears of the payment before anybody has recorded it, and nobody waits until it is.
     PayUnrecorded = "pay-unrecorded",
-    /// The status of a line comes from any replica, however far behind what was shown before.
-    StatusGoesBack = "status-goes-back",
+    /// What a replica that lags has not heard of does not exist.
+    DenyUnheard = "deny-unheard",
+    /// A connection that does not begin is waited for.
+    AwaitSilent = "await-silent",
     /// Who asks what has changed since an event is not told of the event that follows it.
     ChangesWithoutFirst = "changes-without-first",
 }

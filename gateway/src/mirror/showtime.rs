@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
-use vestibule_engine::planted::{self, Bug};
 use vestibule_engine::{
     EventId, EventRecord, GroupId, Money, OrganisationId, SeatsView, Sequence, ShardAnswer, ShardQuery, ShowtimeId,
     ShowtimeRecord, ShowtimeView, Timestamp, VenueId,
@@ -162,7 +161,7 @@ impl Showtime {
 
     async fn fetch(&self) -> Result<Status, Problem> {
         let query = ShardQuery::Showtime(self.id());
-        let index = if planted::is(Bug::StatusGoesBack) { 0 } else { *self.index_min.lock() };
+        let index = *self.index_min.lock();
         let pick = |answer| if let ShardAnswer::Showtime(view) = answer { view } else { None };
         let (view, position) =
             self.backend.find_in_shard(self.group(), &query, index, pick).await?.ok_or_else(no_such_showtime)?;
