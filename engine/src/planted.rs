@@ -104,7 +104,7 @@ bugs! {
     DropEvents = "drop-events",
     /// A request that comes again under its key is another request.
     IgnoreKeys = "ignore-keys",
-    /// Every fourth buyer hears of the payment before anybody has recorded it, and nobody waits until it is.
+    /// Every fourth payment is not recorded, and its buyer hears that it is.
     PayUnrecorded = "pay-unrecorded",
     /// What a replica that lags has not heard of does not exist.
     DenyUnheard = "deny-unheard",
