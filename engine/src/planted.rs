@@ -100,6 +100,18 @@ bugs! {
     RefundTwice = "refund-twice",
     /// The hold of a completed order stays, and its time runs out.
     HoldAfterSale = "hold-after-sale",
+    /// Every eighth event of a group passes by the seats that a gateway shows.
+    DropEvents = "drop-events",
+    /// A request that comes again under its key is another request.
+    IgnoreKeys = "ignore-keys",
+    /// Every fourth payment is not recorded, and its buyer hears that it is.
+    PayUnrecorded = "pay-unrecorded",
+    /// What a replica that lags has not heard of does not exist.
+    DenyUnheard = "deny-unheard",
+    /// A connection that does not begin is waited for.
+    AwaitSilent = "await-silent",
+    /// Who asks what has changed since an event is not told of the event that follows it.
+    ChangesWithoutFirst = "changes-without-first",
 }
 
 #[cfg(feature = "planted")]

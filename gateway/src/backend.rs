@@ -4,6 +4,7 @@ use crate::error::Problem;
 use crate::metrics::Metrics;
 use std::sync::Arc;
 use std::time::Duration;
+use vestibule_engine::planted::{self, Bug};
 use vestibule_engine::{
     Directory, DirectoryAnswer, DirectoryCommand, DirectoryQuery, Envelope, EventRecord, GroupId, Outcome, Refusal,
     RequestId, Sequence, Shard, ShardAnswer, ShardCommand, ShardQuery, StateMachine,
@@ -142,6 +143,9 @@ impl Backend {
             let (answer, position) = self.ask::<M>(group, query, consistency).await?;
             if let Some(found) = pick(answer) {
                 return Ok(Some((found, position)));
+            }
+            if planted::is(Bug::DenyUnheard) {
+                break;
             }
         }
         Ok(None)

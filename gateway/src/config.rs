@@ -36,6 +36,8 @@ pub struct GatewayConfig {
     pub head_timeout: Duration,
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
+    /// How long a client may take nothing of what is written to it. An answer may take longer in all.
+    pub write_timeout: Duration,
     /// The longest body, in bytes.
     pub body_len_max: usize,
     /// The longest body of a new venue, in bytes.
@@ -80,6 +82,7 @@ impl Default for GatewayConfig {
             connections_max: 20_000,
             head_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(15),
+            write_timeout: Duration::from_secs(30),
             body_len_max: 1 << 20,
             plan_len_max: 16 << 20,
             status_age_max: Duration::from_millis(250),

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use std::str::FromStr;
 use std::sync::Arc;
+use vestibule_engine::planted::{self, Bug};
 use vestibule_engine::{OrganisationId, RequestId, TicketId, UserId};
 
 impl FromRequestParts<Arc<App>> for Caller {
@@ -168,8 +169,8 @@ impl IdempotencyKey {
     /// what is asked under it, so a key used again for something else is found out. Without a key: a fresh one.
     pub(crate) fn request(&self, app: &App, subject: UserId) -> RequestId {
         match &self.0 {
-            Some(key) => derive(&[subject.to_string().as_bytes(), key.as_bytes()]),
-            None => RequestId(app.ids.draw()),
+            Some(key) if !planted::is(Bug::IgnoreKeys) => derive(&[subject.to_string().as_bytes(), key.as_bytes()]),
+            _ => RequestId(app.ids.draw()),
         }
     }
 

@@ -15,8 +15,8 @@
 //! - [`Gateway`], [`GatewayConfig`] and [`serve`] are all that the outside uses; [`PaymentProvider`] is the seam for
 //!   whoever takes the money.
 //! - `routes`: one file a noun, one function a call. `extract`: what they take from a request. `wire`: the JSON.
-//! - `error`: the one match from refusals and accidents to status and code. `edge`: what every request passes; `begun`: what
-//!   every connection passes before it.
+//! - `error`: the one match from refusals and accidents to status and code. `edge`: what every request passes; `begun`
+//!   and `write_timeout`: what every connection passes before it.
 //! - `tokens`: who somebody is. `mirror`: what is kept in memory. `layout`: a venue's seats and their names.
 //! - `backend`: the cluster with everything counted. `metrics`: the counters.
 
@@ -38,6 +38,7 @@ mod routes;
 mod serve;
 mod tokens;
 mod wire;
+mod write_timeout;
 
 pub use config::{GatewayConfig, HeavyWork};
 pub use gateway::{Gateway, GatewayError, OrganizerToken};

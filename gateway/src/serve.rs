@@ -1,7 +1,8 @@
-//! Serves connections: bounded heads, bounded numbers, a graceful end.
+//! Serves connections: bounded heads, bounded numbers, bounded patience with those who do not read, a graceful end.
 
 use crate::Gateway;
 use crate::begun::Begun;
+use crate::write_timeout::WriteTimeout;
 use axum::serve::Listener;
 use http::Request;
 use hyper::body::Incoming;
@@ -15,6 +16,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tower::ServiceExt;
+use vestibule_engine::planted::{self, Bug};
 
 /// The most header lines of a request.
 const HEADERS_MAX: usize = 64;
@@ -62,12 +64,12 @@ pub async fn serve<L: Listener>(listener: L, gateway: Gateway, shutdown: impl Fu
             () = &mut shutdown => break,
         };
         let service = router.clone().map_request(|request: Request<Incoming>| request.map(axum::body::Body::new));
-        let io = Begun::new(io);
+        let io = Begun::new(WriteTimeout::new(io, config.write_timeout));
         let has_begun = io.flag();
         let head_timeout = config.head_timeout;
         let silent = async move {
             tokio::time::sleep(head_timeout).await;
-            if has_begun.load(Ordering::Relaxed) {
+            if has_begun.load(Ordering::Relaxed) || planted::is(Bug::AwaitSilent) {
                 // From here on hyper has an eye on the time.
                 std::future::pending::<()>().await;
             }

@@ -4,13 +4,16 @@
 
 mod support;
 
+use axum::serve::Listener;
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 use support::World;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
 use vestibule_gateway::{GatewayConfig, serve};
 
 struct Served {
@@ -18,6 +21,25 @@ struct Served {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
     done: JoinHandle<()>,
+}
+
+/// Connections without a network.
+struct Pipes(mpsc::UnboundedReceiver<DuplexStream>);
+
+impl Listener for Pipes {
+    type Io = DuplexStream;
+    type Addr = ();
+
+    async fn accept(&mut self) -> (DuplexStream, ()) {
+        match self.0.recv().await {
+            Some(pipe) => (pipe, ()),
+            None => std::future::pending().await,
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 async fn served(config: GatewayConfig) -> Served {
@@ -132,4 +154,32 @@ async fn half_a_body_is_not_waited_for() {
     assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("body_too_slow"), "{answer}");
     served.stop.send(()).unwrap();
     served.done.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_does_not_read_loses_the_place() {
+    let config = GatewayConfig { connections_max: 1, ..support::config() };
+    let write_timeout = config.write_timeout;
+    let world = World::with(config);
+    let (pipes, listener) = mpsc::unbounded_channel();
+    let serving = tokio::spawn(serve(Pipes(listener), world.gateway.clone(), std::future::pending()));
+    let connect = async |request: &str| {
+        let (near, far) = duplex(1_024);
+        pipes.send(far).unwrap();
+        let mut near = near;
+        near.write_all(request.as_bytes()).await.unwrap();
+        near
+    };
+
+    // Its answers do not fit into the pipe, and it takes none of them.
+    let start = Instant::now();
+    let deaf = connect(&"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n".repeat(2)).await;
+    let mut next = connect("GET /health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    let mut answer = String::new();
+    timeout(write_timeout * 10, next.read_to_string(&mut answer)).await.expect("the place is free").unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let waited = start.elapsed();
+    assert!(waited >= write_timeout && waited < write_timeout + Duration::from_secs(1), "after {waited:?}");
+    drop(deaf);
+    serving.abort();
 }

@@ -7,6 +7,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+use vestibule_engine::planted::{self, Bug};
 use vestibule_engine::{
     AreaCounts, Event, EventRecord, OrderId, Places, SeatId, SeatState, SeatsView, Sequence, ShowtimeId,
 };
@@ -189,7 +190,8 @@ impl Seats {
         if since < self.changes_after {
             return None;
         }
-        let first = self.changes.partition_point(|&(sequence, _)| sequence <= since);
+        let told = since + Sequence::from(planted::is(Bug::ChangesWithoutFirst));
+        let first = self.changes.partition_point(|&(sequence, _)| sequence <= told);
         let changed: BTreeSet<u32> = self.changes.range(first..).map(|&(_, seat)| seat.0).collect();
         let len = changed.len() * 32 + 512;
         Some(Bytes::from(self.write(Some(since), changed.into_iter(), len)))
