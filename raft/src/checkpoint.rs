@@ -602,6 +602,7 @@ impl Checkpointer {
     }
 
     /// Reads all rows of a slot, verifies them against its meta row, and makes the machine of them.
+    #[tracing::instrument(level = "debug", skip_all, fields(%group, number))]
     async fn load_slot(&self, group: GroupId, number: u8, expected: CheckpointMeta) -> io::Result<Applied> {
         let name = namespace(group, number);
         let mut found = CheckpointMeta { row_count: 0, digest: 0, ..expected.clone() };
@@ -653,6 +654,7 @@ impl Checkpointer {
     }
 
     /// Writes changes in one batch with the position that they bring the checkpoint to.
+    #[tracing::instrument(level = "debug", skip_all, fields(%group, rows = drained.rows.0.len()))]
     async fn write_drained(&mut self, group: GroupId, drained: Drained) -> io::Result<bool> {
         let (store, owner) = (self.store.clone(), self.owner);
         let slot = self.slot(group).await?;

@@ -32,6 +32,7 @@ pub(crate) fn header(group: GroupId, vote: Option<&Vote>, meta: &CheckpointMeta)
 }
 
 /// Sends a checkpoint page by page, as fast as the node may. Memory holds a few pages at a time.
+#[tracing::instrument(level = "debug", skip_all, fields(group = header.group))]
 pub(crate) async fn send(
     reading: &Reading,
     header: v1::SnapshotHeader,
@@ -86,6 +87,7 @@ pub(crate) struct Received {
 }
 
 /// Receives a checkpoint into the group's other slot. Refuses one of a group that `is_wanted` does not want.
+#[tracing::instrument(level = "debug", skip_all)]
 pub(crate) async fn receive(
     checkpoints: &Checkpoints,
     mut chunks: impl Stream<Item = Result<v1::SnapshotChunk, Status>> + Unpin,

@@ -226,6 +226,7 @@ impl GroupState {
         (applied.last, applied.membership.clone())
     }
 
+    #[tracing::instrument(level = "debug", skip_all, fields(group = %self.group, index = entry.log_id.index))]
     pub(crate) fn apply(&self, entry: &Entry) -> io::Result<Replies> {
         let mut applied = self.write();
         let replies = match &entry.payload {

@@ -96,6 +96,7 @@ impl Checkpointer {
         }
     }
 
+    #[tracing::instrument(level = "debug", skip_all, fields(group = %receiving.group))]
     pub(super) async fn install(&mut self, receiving: Receiving, meta: CheckpointMeta) -> io::Result<()> {
         self.check_turn(&receiving).await?;
         let Receiving { group, slot: number, .. } = receiving;

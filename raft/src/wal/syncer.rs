@@ -273,6 +273,7 @@ impl Syncer {
     }
 
     /// Writes and syncs one frame at the head of the log.
+    #[tracing::instrument(level = "debug", skip_all, fields(frame = self.head.next_sequence, records = records.len()))]
     async fn put_frame(&mut self, records: &[(GroupId, RecordBody)]) -> io::Result<Vec<Placed>> {
         let segment = self.head.segment.clone().expect("a segment is begun before the first frame");
         self.frame.clear();
