@@ -86,13 +86,13 @@ fn flip(file: &Path, at: usize) {
     std::fs::write(file, &bytes).expect("it can be written");
 }
 
-/// Starts the victim. It catches up, or ends and says why.
-fn start(cluster: &mut Cluster) -> Result<(), String> {
+/// Starts the victim after `what` was flipped. It catches up, or ends and says why.
+fn start(cluster: &mut Cluster, what: &str) -> Result<(), String> {
     let targets = cluster.targets();
     let log = cluster.node_log(VICTIM);
     let before = std::fs::read_to_string(&log).unwrap_or_default().len();
     cluster.start_node(VICTIM);
-    eventually("the node catches up or refuses to start", || {
+    eventually(&format!("the node catches up or refuses to start, {what} being flipped"), || {
         if !cluster.node(VICTIM).is_running() {
             let says = std::fs::read_to_string(&log).expect("there is a log");
             return Some(Err(says[before..].to_owned()));
@@ -139,17 +139,18 @@ fn a_flipped_byte_in_any_file_is_named_or_made_good() {
         if tried >= often(1, usize::MAX) {
             continue;
         }
-        // A start may have done away with it, as with a spare that was needed.
-        let Ok(bytes) = std::fs::read(&file) else { continue };
-        let spots = match kind {
-            "segment" => spots_of_segment(&bytes, file == newest_segment(&data)),
-            _ => spots(expected, &bytes, often(1, 4)),
-        };
-        for (at, expected) in spots {
+        for nth in 0.. {
+            // A start may have changed it, or done away with it, as with a spare that was needed.
+            let Ok(bytes) = std::fs::read(&file) else { break };
+            let spots = match kind {
+                "segment" => spots_of_segment(&bytes, file == newest_segment(&data)),
+                _ => spots(expected, &bytes, often(1, 4)),
+            };
+            let Some(&(at, expected)) = spots.get(nth) else { break };
             flip(&file, at);
             let is_vouched_for = is_vouched_for(&cluster);
             let (_, refused, made_good) = seen.get_mut(kind).expect("it was entered");
-            match start(&mut cluster) {
+            match start(&mut cluster, &format!("byte {at} of {}", path.display())) {
                 Ok(()) => {
                     assert_ne!(expected, Expected::Refused, "byte {at} of {} was not noticed", path.display());
                     *made_good += 1;
@@ -177,7 +178,7 @@ fn a_flipped_byte_in_any_file_is_named_or_made_good() {
     // Whose log is damaged for good is replaced by another, which takes everything from its peers.
     let segment = segments(&data).next().expect("there is a segment");
     flip(&segment, 4096 + 200);
-    assert!(start(&mut cluster).is_err());
+    assert!(start(&mut cluster, "a byte of the log").is_err());
     let id = cluster.start_another(Origin::Joins);
     eventually("the node is known", || cluster.status().iter().any(|node| node["node"] == id).then_some(()));
     let removed = cluster.ctl(&["remove-node", &VICTIM.to_string(), "--timeout-seconds", "100"]).output();

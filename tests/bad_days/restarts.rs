@@ -12,7 +12,7 @@ fn all_nodes_are_restarted_in_turn_and_no_request_fails() {
     // The line sets the pace, so that the rush outlasts the restarts.
     let rounds = often(1, 5);
     let showtime = cluster.sell(&token, &["--rate-per-minute", "600", "--hold-seconds", "5"]);
-    let buyers = (300 * rounds).to_string();
+    let buyers = (often(300, 450) * rounds).to_string();
     let mut rush = cluster.start_rush(&showtime, &buyers, &["--concurrency", "60", "--seed", "51"]);
     let before = cluster.applied(group_of(&showtime));
     eventually("the rush is under way", || (cluster.applied(group_of(&showtime)) > before + 40).then_some(()));

@@ -73,7 +73,7 @@ fn a_slow_disk_of_one_follower_slows_nobody_and_ends_nobody() {
     cluster.log_nodes("error");
     (1..=3).for_each(|id| cluster.start_node(id));
     let token = cluster.token();
-    let showtime = cluster.sell_arena(&token, often(40_000, 100_000));
+    let showtime = cluster.sell_arena(&token, often(40_000, 80_000));
     let group = group_of(&showtime);
     let crowd = Crowd::start(&cluster, &showtime);
     crowd.goes_on(50);
