@@ -212,6 +212,7 @@ impl Checkpoints {
             match tokio::time::timeout(STALLED_AFTER, &mut asked).await {
                 Ok(answer) => return answer,
                 Err(_) if self.pulse.steps() == steps => {
+                    self.pulse.note_stalled();
                     return Err(io::Error::new(io::ErrorKind::TimedOut, NoAnswer::Stalled(STALLED_AFTER)));
                 }
                 Err(_) => steps = self.pulse.steps(),
@@ -315,8 +316,11 @@ impl Checkpoints {
         self.ask(|answer| Request::SetAside { group, is_kept, answer }).await
     }
 
-    /// Writes everything that changed and stops.
+    /// Writes everything that changed and stops. One that was found not to get on is left behind.
     pub async fn close(&self) -> io::Result<()> {
+        if self.pulse.is_stalled() {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, NoAnswer::Stalled(STALLED_AFTER)));
+        }
         let late = || {
             io::Error::new(io::ErrorKind::TimedOut, format!("the checkpointer has not closed in {CLOSE_PATIENCE:?}"))
         };

@@ -53,7 +53,8 @@ async fn a_store_that_hangs_or_panics_is_given_up() {
         let failed = tokio::time::timeout(Duration::from_secs(700), checkpoints.failed()).await;
         let reason = failed.expect("it is noticed without anybody asking for anything");
         assert!(reason.contains(if panics { "died" } else { "has not got on" }), "{reason}");
-        let closed = tokio::time::timeout(limit, checkpoints.close()).await;
-        assert!(closed.expect("it does not take for ever").is_err(), "panics: {panics}");
+        // What was found to hang is not waited for once more.
+        let closed = tokio::time::timeout(Duration::from_secs(1), checkpoints.close()).await;
+        assert!(closed.expect("it does not take long").is_err(), "panics: {panics}");
     }
 }

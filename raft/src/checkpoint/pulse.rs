@@ -1,6 +1,6 @@
 //! What can be seen of the checkpointer from outside, also while it is busy: that it gets on, and how long others wait.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use vestibule_sync::distribution::Distribution;
 
@@ -10,6 +10,8 @@ pub(crate) struct Pulse {
     /// How long requests waited before they were begun.
     pub(crate) waits: Distribution,
     longest_wait_micros: AtomicU64,
+    /// Whether it was found not to get on.
+    is_stalled: AtomicBool,
 }
 
 impl Pulse {
@@ -21,6 +23,15 @@ impl Pulse {
     /// How far it has got. When this stays the same, it has not.
     pub(super) fn steps(&self) -> u64 {
         self.steps.load(Ordering::Relaxed)
+    }
+
+    /// It was found not to get on: nobody is to wait for it once more.
+    pub(super) fn note_stalled(&self) {
+        self.is_stalled.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_stalled(&self) -> bool {
+        self.is_stalled.load(Ordering::Relaxed)
     }
 
     /// A request is begun that was made so long ago.
