@@ -21,7 +21,9 @@ const LEAF_FANOUT: usize = 128;
 const CACHE_BYTES: usize = 32 << 20;
 /// How many times over the patience sled may take to open in all, however much it reads: it could read in a circle.
 const PATIENCES_MAX: u32 = 20;
-/// Fewer bytes read within the patience are none: a process that waits reads a little, too.
+/// How many times it is looked within the patience whether sled gets on.
+const LOOKS: u32 = 12;
+/// Fewer bytes read between two looks are none: a process that waits reads a little, too.
 const READ_MIN: u64 = 4_096;
 /// Rows removed in one write when a namespace is cleared.
 const CLEAR_BATCH_LEN: usize = 4_096;
@@ -257,22 +259,26 @@ fn open(directory: &Path, patience: Duration) -> Result<Database, SledOpenError>
         // Nobody listens once the time is up.
         let _ = tell.send(opened);
     })?;
-    let mut read = bytes_read();
-    for round in 1.. {
-        match told.recv_timeout(patience) {
+    let (mut read, mut looks, mut idle_looks) = (bytes_read(), 0, 0);
+    loop {
+        match told.recv_timeout(patience / LOOKS) {
             Ok(Ok(Ok(db))) => return Ok(Database { db: Some(db), has_failed: false }),
             Ok(Ok(Err(error))) => return Err(SledOpenError::Io(error)),
             Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => return Err(SledOpenError::Panicked),
             Err(RecvTimeoutError::Timeout) => {}
         }
         let now = bytes_read();
-        if now.saturating_sub(read) < READ_MIN || round == PATIENCES_MAX {
-            return Err(SledOpenError::Hung(patience * round));
+        looks += 1;
+        idle_looks = if now.saturating_sub(read) < READ_MIN { idle_looks + 1 } else { 0 };
+        if idle_looks == LOOKS || looks == LOOKS * PATIENCES_MAX {
+            return Err(SledOpenError::Hung(patience * looks / LOOKS));
         }
         read = now;
-        tracing::warn!(directory = %directory.display(), waited = ?(patience * round), "sled still opens its database");
+        if looks % LOOKS == 0 {
+            let waited = patience * looks / LOOKS;
+            tracing::warn!(directory = %directory.display(), ?waited, "sled still opens its database");
+        }
     }
-    unreachable!("the last round returns")
 }
 
 /// Bytes that this process has read so far, with whichever of its threads: sled uses several. 0 where that is not to be

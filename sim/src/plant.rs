@@ -11,6 +11,7 @@ use crate::trace::{self, Trace};
 use crate::web;
 use crate::workload::Shop;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 use vestibule_engine::{
@@ -138,6 +139,11 @@ const EXCUSES: [&str; 7] = [
     "refuses to register",
     "the power is gone",
 ];
+
+/// How a full disk is called.
+fn no_room_words() -> String {
+    io::Error::from(io::ErrorKind::StorageFull).to_string()
+}
 
 impl Plant {
     /// Sets everything up; nothing runs yet.
@@ -296,7 +302,11 @@ impl Plant {
     /// Whether a node whose process ended is to be started again. A node ends by itself for a failed device, for damage, and
     /// because it is not to be there; never because a disk is full, or because something took too long.
     fn judge(&mut self, machine: &Machine, ended: &Ended) -> Option<NodeId> {
-        if !ended.names_damage && !EXCUSES.iter().any(|excuse| ended.reason.contains(excuse)) {
+        // A snapshot that has arrived, and cannot be put in place on a disk that has become full since: Raft may neither go on
+        // without it nor say that it is there.
+        let has_no_room = ended.reason.contains("when Write Snapshot") && ended.reason.ends_with(&no_room_words());
+        let is_excused = has_no_room || EXCUSES.iter().any(|excuse| ended.reason.contains(excuse));
+        if !ended.names_damage && !is_excused {
             self.losses.push(format!("node {} ended without need: {}", machine.id, ended.reason));
         }
         if ended.names_damage && !machine.is_rotten.replace(false) {
