@@ -147,11 +147,21 @@ pub(crate) async fn recover(disk: &Arc<dyn Disk>, owner: Owner, config: &WalConf
     let mut head_segment = None;
     let mut head_offset = SEGMENT_HEADER_LEN;
     let mut torn = None;
+    let mut before: Option<(u64, usize)> = None;
     for number in extent.oldest..=extent.newest {
         let file = disk.open(&segment::segment_name(number)).await.map_err(OpenError::Io)?;
         let bytes = read_whole(&file).await?;
         check_header(&bytes, number, owner)?;
+        let first = record::decode_frame_header(&bytes[SEGMENT_HEADER_LEN as usize..], number);
+        if let (Some((before, end)), Some(first), Some(due)) = (before, first, reader.next_sequence)
+            && first.sequence > due
+        {
+            // The last frames of a segment are of no use, and nothing behind them in that one shows that there were any.
+            let reason = format!("frame {due} is not good, yet the next segment begins with frame {}", first.sequence);
+            return Err(OpenError::damaged(before, end, reason));
+        }
         let end = reader.read_segment(number, &bytes)?;
+        before = Some((number, end));
         let next = reader.next_sequence.unwrap_or(1);
         let segment = Segment { number, file };
         if number == extent.newest {
