@@ -397,6 +397,8 @@ impl Node {
             reason.unwrap_or_else(|| "the node is gone".to_owned())
         };
         tokio::select! {
+            // What failed first is the reason, and not what failed of it.
+            biased;
             reason = self.host.wal.failed() => reason,
             reason = self.host.checkpoints.failed() => reason,
             reason = self.host.roster.shut_out() => reason,

@@ -129,9 +129,10 @@ pub struct Plant {
 /// How long a node may take to end after the first error of a device.
 const FAILURE_PATIENCE: Duration = Duration::from_secs(1);
 /// Words of the reasons for which a node may end.
-const EXCUSES: [&str; 7] = [
+const EXCUSES: [&str; 8] = [
     // It cannot read its checkpoints then, and must not go on without them.
     "it cannot start: the checkpoints cannot be read, and may be good: the checkpoints cannot be used: the disk was full",
+    "it cannot start: the checkpoints cannot be read, and may be good: no storage space",
     "it was asked to stop",
     "the device failed",
     "was removed from the cluster",

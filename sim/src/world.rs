@@ -361,14 +361,19 @@ impl World {
 /// Reads what a node has newly applied. What was purged meanwhile came in a snapshot, and others had it. Gives what cannot be
 /// read.
 fn look_at_log(node: &Node, id: NodeId, group: GroupId, from: u64, to: u64, look: &mut Look) -> Option<String> {
+    let state =
+        node.state(group).map(|state| state.digest()).and_then(|(last, digest)| Some((to_position(&last?), digest)));
+    // Between a snapshot that is in place and the purge behind it the log has what that superseded.
+    let is_of_log = state.is_some_and(|(last, _)| node.log(group).position(last.index) == Some(last));
+    let to = if is_of_log { to } else { from };
     let read = node.log(group).read_here(from, to, usize::MAX).now_or_never();
     let entries = match read.expect("reading from a simulated disk never waits") {
         Ok(entries) => entries,
         Err(error) => return Some(format!("node {id} cannot read its log of {group}: {error}")),
     };
     look.applied.extend(entries.into_iter().map(|(position, body)| AppliedEntry { node: id, group, position, body }));
-    if let Some((Some(applied), digest)) = node.state(group).map(|state| state.digest()) {
-        look.digests.push(StateDigest { node: id, group, applied: to_position(&applied), digest });
+    if let Some((applied, digest)) = state {
+        look.digests.push(StateDigest { node: id, group, applied, digest });
     }
     None
 }
