@@ -20,6 +20,7 @@ mod meta;
 mod outage;
 mod pace;
 mod pulse;
+mod slot;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -40,7 +41,8 @@ use final_error::FinalError;
 use meta::{IDENTITY_KEY, META_KEY, check_identity, damaged, identity, row_key, seal, unseal, unseal_row};
 use outage::Outage;
 use pace::Pace;
-use pulse::Pulse;
+use pulse::{Condition, Pulse};
+use slot::Slot;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
@@ -373,37 +375,6 @@ impl Receiving {
     /// Rows received so far.
     pub fn row_count(&self) -> u64 {
         self.meta.row_count
-    }
-}
-
-/// How the checkpointer is.
-#[derive(Debug, Clone)]
-enum Condition {
-    Running,
-    /// It was closed in good order.
-    Closed,
-    Failed(String),
-}
-
-/// Where a group's checkpoint is, and what it is.
-struct Slot {
-    number: u8,
-    /// What was written last.
-    meta: CheckpointMeta,
-    /// What was flushed last.
-    durable: CheckpointMeta,
-    pin: Arc<()>,
-    turn: Arc<()>,
-}
-
-impl Slot {
-    fn new(number: u8, durable: CheckpointMeta) -> Self {
-        Self { number, meta: durable.clone(), durable, pin: Arc::default(), turn: Arc::default() }
-    }
-
-    /// Whether somebody reads the checkpoint.
-    fn is_pinned(&self) -> bool {
-        Arc::strong_count(&self.pin) > 1
     }
 }
 

@@ -1,6 +1,6 @@
 //! A store whose first error is its last.
 
-use super::Condition;
+use super::pulse::Condition;
 use crate::seams::{CheckpointStore, StoredChanges, StoredRows};
 use futures::future::BoxFuture;
 use std::io;

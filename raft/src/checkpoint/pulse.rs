@@ -58,3 +58,12 @@ pub enum NoAnswer {
     #[error("the checkpointer has not got on for {0:?}")]
     Stalled(Duration),
 }
+
+/// How the checkpointer is.
+#[derive(Debug, Clone)]
+pub(super) enum Condition {
+    Running,
+    /// It was closed in good order.
+    Closed,
+    Failed(String),
+}
