@@ -93,16 +93,14 @@ impl Nodes {
     async fn register_sinks(&self) {
         let cluster: &dyn Cluster = &*self.cluster;
         for group in (1..=GROUPS).map(GroupId) {
-            let before = self.digests(group);
+            // A node that has just started does not have its groups yet.
+            let before = eventually("all have the group", async || self.agreed_digest(group)).await;
             let sink = format!("ledger of {group}");
             let envelope = Envelope { request: None, command: ShardCommand::RegisterSink(RegisterSink { sink }) };
             let proposed = cluster.propose::<Shard>(group, &envelope, PATIENCE).await;
             assert!(proposed.expect("a reply comes").0.result.is_ok());
-            eventually("all have applied it", async || {
-                let now = self.digests(group);
-                (now[0] != before[0] && now.iter().all(|digest| *digest == now[0])).then_some(())
-            })
-            .await;
+            let applied = async || self.agreed_digest(group).filter(|now| *now != before);
+            eventually("all have applied it", applied).await;
         }
     }
 
@@ -119,6 +117,14 @@ impl Nodes {
     fn digests(&self, group: GroupId) -> Vec<[u8; 32]> {
         let digest = |node: &Node| node.state(group).map(|state| state.digest().1);
         self.running.values().filter_map(|(node, _)| digest(node)).collect()
+    }
+
+    /// The digest of the group, once all running nodes have the same.
+    fn agreed_digest(&self, group: GroupId) -> Option<[u8; 32]> {
+        let digests = self.digests(group);
+        let (first, others) = digests.split_first()?;
+        let all = digests.len() == self.running.len();
+        (all && others.iter().all(|digest| digest == first)).then_some(*first)
     }
 
     async fn backup(&self) -> Vec<u8> {

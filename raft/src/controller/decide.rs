@@ -159,8 +159,10 @@ fn next_move(view: &View, id: GroupId, group: &SeenGroup, led: &Led) -> Next {
     if !led.is_agreed {
         return Next::Waits(format!("{id} waits for its members to agree on who they are"));
     }
-    // Voters that cannot agree on anything would never be others again.
-    let set = |voters: BTreeSet<NodeId>| match voters.iter().filter(|node| view.answers(**node)).count() {
+    // Voters that cannot agree on anything would never be others again. A node that lost its data answers until it has
+    // found out, but has nothing of the group.
+    let can_vote = |node: &&NodeId| view.answers(**node) && group.hosts.get(node) == Some(&true);
+    let set = |voters: BTreeSet<NodeId>| match voters.iter().filter(can_vote).count() {
         answering if answering > voters.len() / 2 => step(voters),
         _ => Next::Stands(format!("{id} would have too few voters that answer")),
     };
@@ -433,6 +435,11 @@ mod tests {
         thin.nodes.get_mut(&2).expect("it is there").answers = false;
         assert!(steps(&thin).is_empty());
         assert_eq!(decide(&thin, true).obstacles, ["g0 would have too few voters that answer"]);
+        // It answers again, but with an empty disk: it is about to learn that it may not come back.
+        thin.nodes.get_mut(&2).expect("it is there").answers = true;
+        thin.groups.get_mut(&GroupId(0)).expect("it is there").hosts.insert(2, false);
+        assert!(steps(&thin).is_empty());
+        assert_eq!(decide(&thin, true).obstacles, ["g0 would have too few voters that answer"]);
     }
 
     #[test]
@@ -447,6 +454,7 @@ mod tests {
 
         let directory = dying.groups.get_mut(&GroupId(0)).expect("it is there");
         directory.wanted = nodes([1, 2, 4]);
+        directory.hosts.insert(4, true);
         directory.led.as_mut().expect("led").matched.insert(4, 1_000);
         let seen = membership(5);
         let swap = Step::SetVoters { group: GroupId(0), leader: 1, voters: nodes([1, 2, 4]), seen };
