@@ -124,6 +124,9 @@ pub(crate) struct NodeArgs {
     /// Where to serve `/metrics`, `/health/live` and `/health/ready` over HTTP. Nowhere if left out.
     #[arg(long, env = "VESTIBULE_METRICS")]
     pub(crate) metrics: Option<SocketAddr>,
+    /// Serve them, in plain text, beyond this machine too: whoever can reach the port may read them.
+    #[arg(long, env = "VESTIBULE_INSECURE_METRICS", requires = "metrics")]
+    pub(crate) insecure_metrics: bool,
     #[command(flatten)]
     pub(crate) sizes: Sizes,
     #[command(flatten)]

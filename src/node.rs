@@ -3,7 +3,7 @@
 use crate::cli::NodeArgs;
 use crate::security::Security;
 use crate::{asked_to_stop, metrics};
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
@@ -150,7 +150,15 @@ pub(crate) async fn run(args: NodeArgs) -> anyhow::Result<ExitCode> {
     security.check_listen(args.listen)?;
     let listener = listen(args.listen).await?;
     let metrics_listener = match args.metrics {
-        Some(address) => Some(listen(address).await?),
+        Some(address) => {
+            let may_be_read = address.ip().is_loopback() || args.insecure_metrics || args.security.insecure_plaintext;
+            ensure!(
+                may_be_read,
+                "metrics on {address} would be plain text beyond this machine: serve them on a loopback address, or \
+                 give --insecure-metrics where everybody may read them"
+            );
+            Some(listen(address).await?)
+        }
         None => None,
     };
     let running = start(config(&args), &args.data, listener, &security).await?;

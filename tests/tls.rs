@@ -4,12 +4,16 @@ mod support;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 use support::{Cluster, clean_report, refusal, vestibule};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Status};
+use vestibule_engine::{Directory, DirectoryCommand, Envelope, GroupId, NodeNumber, NodeState, Refusal, SetNodeState};
 use vestibule_proto::v1;
 use vestibule_proto::v1::access_client::AccessClient;
 use vestibule_proto::v1::consensus_client::ConsensusClient;
+use vestibule_raft::cluster::{GrpcCluster, ProposeError};
 use vestibule_raft::seams::Connector;
 use vestibule_raft::tls::{Tls, TlsConnector, node_name};
 
@@ -133,6 +137,22 @@ async fn everybody_is_who_their_certificate_says() {
         assert_eq!(status.code(), Code::PermissionDenied, "{who}: {status:?}");
     }
 
+    // So is what changes the cluster itself, which nodes do, too.
+    for (who, is_allowed) in [("operator", true), ("node-2", true), ("gateway", false)] {
+        let Pair { certificate, key } = Pair::read(directory, who);
+        let tls = Tls::from_pem(authority.as_bytes(), certificate.as_bytes(), key.as_bytes()).expect("they fit");
+        let nodes = GrpcCluster::new(vec![cluster.node_address(1)], Arc::new(TlsConnector(tls)));
+        let ask = SetNodeState { node: NodeNumber(99), expected_version: None, state: NodeState::Draining };
+        let envelope = Envelope { request: None, command: DirectoryCommand::SetNodeState(ask) };
+        let nodes: &dyn vestibule_raft::cluster::Cluster = &*nodes;
+        let told = nodes.propose::<Directory>(GroupId::DIRECTORY, &envelope, Duration::from_secs(30)).await;
+        match told {
+            Ok((reply, _)) => assert!(is_allowed && reply.result == Err(Refusal::NoSuchNode), "{who}: {reply:?}"),
+            Err(ProposeError::Forbidden(_)) => assert!(!is_allowed, "{who}"),
+            Err(error) => panic!("{who}: {error}"),
+        }
+    }
+
     // What the authority did not sign, or did not sign for today, gets nowhere.
     let ca_key = || KeyPair::from_pem(&Pair::read(directory, "ca").key).expect("the authority's key");
     let name = "Vestibule cluster authority";
@@ -249,5 +269,8 @@ fn plain_text_stays_on_the_machine_unless_told_otherwise() {
     ] {
         assert!(said.contains("--insecure-plaintext"), "{said}");
     }
+    let here = ["--id", "1", "--data", &data, "--listen", "127.0.0.1:0", "--peers", "1=127.0.0.1:1"];
+    let said = refusal(&[&["node"][..], &here, &["--metrics", "0.0.0.0:0"]].concat());
+    assert!(said.contains("--insecure-metrics"), "{said}");
     assert!(!root.path().join("data").exists(), "a node that does not start claims nothing");
 }

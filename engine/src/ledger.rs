@@ -22,7 +22,7 @@ pub(crate) struct Ledger {
 }
 
 /// The most records that one command forgets, so that none takes long however many have had their time.
-const FORGOTTEN_PER_COMMAND: u64 = if cfg!(test) { 4 } else { 2_048 };
+pub(crate) const FORGOTTEN_PER_COMMAND: u64 = if cfg!(test) { 4 } else { 2_048 };
 
 /// How long, and how much, is remembered.
 #[derive(Debug, Clone, Copy)]

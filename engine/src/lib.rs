@@ -20,7 +20,8 @@
 //! - [`ids`], [`money`], [`time`]: the smallest parts. [`seat_map`]: the layout of a house, imported by [`plan`].
 //! - [`shard`] and [`directory`]: the machines.
 //! - [`draw`] and [`merkle`]: what an outsider needs to check a draw.
-//! - [`row`] and [`codec`]: how a machine is stored. [`planted`]: bugs that the simulator has to catch.
+//! - [`row`] and [`codec`]: how a machine is stored. [`planted`]: bugs that the simulator has to catch. `model`: what the
+//!   machines are checked by, under the feature of that name.
 
 #![warn(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -41,6 +42,8 @@ mod ledger;
 mod lookup;
 pub mod machine;
 pub mod merkle;
+#[cfg(any(test, feature = "model"))]
+pub mod model;
 pub mod money;
 pub mod outcome;
 pub mod plan;
@@ -65,7 +68,7 @@ pub use directory::Directory;
 pub use envelope::*;
 pub use event::*;
 pub use ids::*;
-pub use machine::StateMachine;
+pub use machine::{Loader, StateMachine};
 pub use money::*;
 pub use outcome::Outcome;
 pub use query::*;

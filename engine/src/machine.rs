@@ -46,11 +46,29 @@ pub trait StateMachine: Sized + Send + Sync + 'static {
     fn rows(&self) -> Vec<Row>;
 
     /// Rebuilds the state from rows, given in key order; no rows give the empty state.
-    fn load(group: GroupId, rows: impl Iterator<Item = Row>) -> Result<Self, CorruptRow>;
+    fn load(group: GroupId, rows: impl Iterator<Item = Row>) -> Result<Self, CorruptRow> {
+        let mut loader = Self::loader(group);
+        for row in rows {
+            loader.take(row)?;
+        }
+        loader.finish()
+    }
+
+    /// Rebuilds the state from rows that come one by one: what [`load`](StateMachine::load) does.
+    fn loader(group: GroupId) -> impl Loader<Self> + Send + 'static;
 
     /// SHA-256 over the whole state: equal states have equal digests.
     fn digest(&self) -> [u8; 32];
 
     /// Recounts every invariant from scratch, and names the first that does not hold.
     fn audit(&self) -> Result<(), String>;
+}
+
+/// A state that is being rebuilt from its rows.
+pub trait Loader<M> {
+    /// Takes the next row in key order. Once one was refused nothing more is to be made of the others.
+    fn take(&mut self, row: Row) -> Result<(), CorruptRow>;
+
+    /// The state, all rows of which were taken.
+    fn finish(self) -> Result<M, CorruptRow>;
 }

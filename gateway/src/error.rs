@@ -222,7 +222,7 @@ impl From<ProposeError> for Problem {
             ProposeError::TooLarge(_) => {
                 return Self::new(StatusCode::PAYLOAD_TOO_LARGE, "command_too_large", error.to_string());
             }
-            ProposeError::Malformed(what) => return Self::internal(what),
+            ProposeError::Forbidden(what) | ProposeError::Malformed(what) => return Self::internal(what),
         };
         Self::unavailable(code, error.to_string())
     }

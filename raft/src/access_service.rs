@@ -98,7 +98,11 @@ async fn try_propose(
         let detail = format!("the command has {len} bytes, and the log takes {len_max} at most");
         return Err(failure(Kind::TooLarge, detail));
     }
-    machine::check_envelope(group.id, &command).map_err(|error| failure(Kind::Malformed, error.to_string()))?;
+    let is_for_operators =
+        machine::check_envelope(group.id, &command).map_err(|error| failure(Kind::Malformed, error.to_string()))?;
+    if is_for_operators && !limits.may_change_cluster {
+        return Err(failure(Kind::Forbidden, "only nodes and operators change the cluster itself"));
+    }
     if !group.is_leader() {
         return Err(not_leader(group.leader()));
     }
@@ -159,6 +163,8 @@ struct Asked {
 struct Limits {
     /// The session, as which all its commands share a turn at the proposers.
     asker: Asker,
+    /// Whether its commands may change the cluster itself.
+    may_change_cluster: bool,
     command_len_max: usize,
     instruments: Arc<Instruments>,
 }
@@ -207,12 +213,14 @@ impl Access for AccessService {
     type BackupStream = BoxStream<'static, Result<v1::SnapshotChunk, Status>>;
 
     async fn session(&self, request: Request<Streaming<v1::Request>>) -> Result<Response<Self::SessionStream>, Status> {
+        let may_change_cluster = self.guard.may_change_cluster(&request);
         let mut inbound = request.into_inner();
         let (answers, outbound) = mpsc::channel(ANSWERS_MAX);
         let groups = self.host.groups.clone();
         let asker = Asker(self.sessions.fetch_add(1, Ordering::Relaxed) + 1);
         let command_len_max = self.host.wal.entry_len_max() - 64;
-        let limits = Limits { asker, command_len_max, instruments: self.host.instruments.clone() };
+        let instruments = self.host.instruments.clone();
+        let limits = Limits { asker, may_change_cluster, command_len_max, instruments };
         let mut stop = self.host.stop.clone();
         tokio::spawn(async move {
             let mut under_way = FuturesUnordered::new();

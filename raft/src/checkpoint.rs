@@ -51,7 +51,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use vestibule_engine::planted::{self, Bug};
-use vestibule_engine::{GroupId, Row};
+use vestibule_engine::{CorruptRow, GroupId, Row};
 
 /// Bytes of rows that are read from the store at a time, unless something else is said.
 const PAGE_BYTES: usize = 256 << 10;
@@ -65,8 +65,6 @@ const STALLED_AFTER: Duration = Duration::from_secs(60);
 /// How long a checkpointer may do anything in one piece before it counts as hung for good: sled waits for ever behind a flush
 /// that failed. To clear away a large checkpoint takes long, and is one piece.
 const HUNG_AFTER: Duration = Duration::from_secs(300);
-/// Rows of which a machine is made between two signs of life.
-const ROWS_A_BEAT: usize = 4_096;
 /// How long the last changes may take to be written when the node stops.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(60);
 /// Requests that may wait for the checkpointer.
@@ -581,30 +579,25 @@ impl Checkpointer {
     async fn load_slot(&self, group: GroupId, number: u8, expected: CheckpointMeta) -> io::Result<Applied> {
         let name = namespace(group, number);
         let mut found = CheckpointMeta { row_count: 0, digest: 0, ..expected.clone() };
-        let mut rows = Vec::new();
+        // Row by row, so that memory does not hold them all beside the machine that is made of them.
+        let mut loader = machine::loader(group);
+        let corrupt = |error: CorruptRow| damaged(group, &error.to_string());
         let mut after: Option<Vec<u8>> = Some(META_KEY.to_vec());
         loop {
             let page = self.store.scan(&name, after.as_deref(), self.page_bytes()).await?;
-            self.pulse.beat();
             let Some((last, _)) = page.last() else { break };
             after = Some(last.clone());
             for (key, sealed) in page {
                 found.add(&key, &sealed);
-                rows.push(unseal_row(group, key, sealed)?);
+                loader.take(unseal_row(group, key, sealed)?).map_err(corrupt)?;
             }
+            self.pulse.beat();
         }
         if found != expected && !planted::is(Bug::IgnoreChecksums) {
             let reason = format!("{} rows are there where {} were written", found.row_count, expected.row_count);
             return Err(damaged(group, &reason));
         }
-        let beat = |(number, row): (usize, Row)| {
-            if number.is_multiple_of(ROWS_A_BEAT) {
-                self.pulse.beat();
-            }
-            row
-        };
-        let machine = machine::load(group, rows.into_iter().enumerate().map(beat))
-            .map_err(|error| damaged(group, &error.to_string()))?;
+        let machine = loader.finish().map_err(corrupt)?;
         Ok(Applied::new(machine, expected.last, expected.membership))
     }
 

@@ -1,9 +1,11 @@
 //! The state machine of a group behind one face, whichever machine it is.
 
 use bytes::Bytes;
+use std::marker::PhantomData;
 use vestibule_engine::codec::{self, DecodeError};
 use vestibule_engine::{
-    CorruptRow, Directory, DirtyRows, Envelope, GroupId, Reply, Row, Sequence, Shard, StateMachine, Timestamp,
+    CorruptRow, Directory, DirtyRows, Envelope, GroupId, Loader, Reply, Row, Sequence, Shard, ShardCommand,
+    StateMachine, Timestamp,
 };
 
 /// A state machine that takes and gives encoded commands, queries and events.
@@ -73,21 +75,54 @@ impl<M: StateMachine> Machine for Typed<M> {
     }
 }
 
-/// The machine of a group as its rows, given in key order, say.
-pub(crate) fn load(group: GroupId, rows: impl Iterator<Item = Row>) -> Result<Box<dyn Machine>, CorruptRow> {
-    Ok(if group == GroupId::DIRECTORY {
-        Box::new(Typed(Directory::load(group, rows)?))
-    } else {
-        Box::new(Typed(Shard::load(group, rows)?))
-    })
+/// A machine that is being made of its rows, which are given in key order.
+pub(crate) trait MachineLoader: Send {
+    fn take(&mut self, row: Row) -> Result<(), CorruptRow>;
+    fn finish(self: Box<Self>) -> Result<Box<dyn Machine>, CorruptRow>;
 }
 
-/// Whether the bytes are an envelope that the group's machine takes.
-pub(crate) fn check_envelope(group: GroupId, bytes: &[u8]) -> Result<(), DecodeError> {
+struct TypedLoader<M, L> {
+    loader: L,
+    machine: PhantomData<fn() -> M>,
+}
+
+impl<M: StateMachine, L: Loader<M> + Send> MachineLoader for TypedLoader<M, L> {
+    fn take(&mut self, row: Row) -> Result<(), CorruptRow> {
+        self.loader.take(row)
+    }
+
+    fn finish(self: Box<Self>) -> Result<Box<dyn Machine>, CorruptRow> {
+        Ok(Box::new(Typed(self.loader.finish()?)))
+    }
+}
+
+/// Begins to make the machine of a group.
+pub(crate) fn loader(group: GroupId) -> Box<dyn MachineLoader> {
     if group == GroupId::DIRECTORY {
-        codec::decode::<Envelope<<Directory as StateMachine>::Command>>(bytes).map(drop)
+        Box::new(TypedLoader { loader: Directory::loader(group), machine: PhantomData })
     } else {
-        codec::decode::<Envelope<<Shard as StateMachine>::Command>>(bytes).map(drop)
+        Box::new(TypedLoader { loader: Shard::loader(group), machine: PhantomData })
+    }
+}
+
+/// The machine of a group as its rows, given in key order, say.
+pub(crate) fn load(group: GroupId, rows: impl Iterator<Item = Row>) -> Result<Box<dyn Machine>, CorruptRow> {
+    let mut loader = loader(group);
+    for row in rows {
+        loader.take(row)?;
+    }
+    loader.finish()
+}
+
+/// Whether the bytes are an envelope that the group's machine takes. Gives whether the command changes the cluster itself,
+/// which only operators and nodes may.
+pub(crate) fn check_envelope(group: GroupId, bytes: &[u8]) -> Result<bool, DecodeError> {
+    if group == GroupId::DIRECTORY {
+        let envelope: Envelope<<Directory as StateMachine>::Command> = codec::decode(bytes)?;
+        Ok(envelope.command.is_for_operators())
+    } else {
+        let envelope: Envelope<<Shard as StateMachine>::Command> = codec::decode(bytes)?;
+        Ok(matches!(envelope.command, ShardCommand::SetLimits(_)))
     }
 }
 

@@ -51,8 +51,17 @@ pub(crate) struct Instruments {
 }
 
 /// What can come of a command that was proposed.
-const RESULTS: [&str; 8] =
-    ["applied", "refused", "not_leader", "overloaded", "unknown_outcome", "malformed", "too_large", "unavailable"];
+const RESULTS: [&str; 9] = [
+    "applied",
+    "refused",
+    "not_leader",
+    "overloaded",
+    "unknown_outcome",
+    "malformed",
+    "too_large",
+    "forbidden",
+    "unavailable",
+];
 
 impl Instruments {
     /// A command was proposed. Says in a word what came of it: `Ok` is the machine's answer, an outcome or a refusal.
@@ -65,7 +74,8 @@ impl Instruments {
             Err(Kind::UnknownOutcome) => 4,
             Err(Kind::Malformed) => 5,
             Err(Kind::TooLarge) => 6,
-            Err(_) => 7,
+            Err(Kind::Forbidden) => 7,
+            Err(_) => 8,
         };
         self.proposals[index].fetch_add(1, Ordering::Relaxed);
         RESULTS[index]

@@ -202,16 +202,23 @@ fn beside(directory: &Path, suffix: &str) -> PathBuf {
 
 /// Finishes a replacement that a crash cut short between its two renamings, and clears away any other.
 fn settle(directory: &Path) -> io::Result<()> {
-    let (new, old) = (beside(directory, NEW), beside(directory, OLD));
-    if !directory.exists() && old.exists() && new.exists() {
-        std::fs::rename(&new, directory)?;
-        sync_parent(directory)?;
-    } else if !directory.exists() && old.exists() {
-        std::fs::rename(&old, directory)?;
+    let found = standing(directory);
+    if found != directory {
+        std::fs::rename(&found, directory)?;
         sync_parent(directory)?;
     }
-    remove(&new)?;
-    remove(&old)
+    remove(&beside(directory, NEW))?;
+    remove(&beside(directory, OLD))
+}
+
+/// Where the database of `directory` lies: elsewhere after a crash between the two renamings of a replacement.
+pub(crate) fn standing(directory: &Path) -> PathBuf {
+    let (new, old) = (beside(directory, NEW), beside(directory, OLD));
+    match (directory.exists(), old.exists(), new.exists()) {
+        (false, true, true) => new,
+        (false, true, false) => old,
+        _ => directory.into(),
+    }
 }
 
 /// Removes a directory and its files, if there is one. The files are cut off first: a database that failed keeps them

@@ -7,11 +7,11 @@
 //! |---|---|---|
 //! | `node-3.vestibule` | node 3 | speak as node 3 to its peers, and answer as node 3 |
 //! | `node.vestibule` | any node | answer gateways and tools, which know addresses and not numbers |
-//! | `gateway.vestibule` | a gateway | send commands and queries, watch |
+//! | `gateway.vestibule` | a gateway | send commands and queries, watch; no command that changes the cluster itself |
 //! | `operator.vestibule` | `vestibule ctl` | what a gateway may, and look after the cluster |
 //!
 //! *Invariant:* a service lets nobody in whose certificate was not looked at: the checks are interceptors in front of
-//! whole services, not lines in their methods.
+//! whole services. Only what a caller may not do though it was let in is refused by the methods.
 
 use crate::seams::{Connector, endpoint};
 use crate::transport::FROM_KEY;
@@ -209,6 +209,11 @@ impl Guard {
     /// Refuses callers who may not look after the cluster.
     pub(crate) fn check_operator<T>(self, request: &Request<T>) -> Result<(), Status> {
         self.check(request, &[OPERATOR])
+    }
+
+    /// Whether a caller's commands may change the cluster itself.
+    pub(crate) fn may_change_cluster<T>(self, request: &Request<T>) -> bool {
+        self.check(request, &[OPERATOR, NODE]).is_ok()
     }
 
     /// In front of what nodes say to each other: the certificate names the node that the call claims to be from.

@@ -6,7 +6,7 @@
 use crate::checkpoint;
 use crate::data_dir;
 use crate::seams::CheckpointStore;
-use crate::sled_store::SledStore;
+use crate::sled_store::{SledStore, standing};
 use crate::wal;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -114,7 +114,7 @@ pub fn verify(path: &Path, scratch: &Path, patience: Duration) -> Result<Report,
         let path = path.to_path_buf();
         move |source| VerifyError::Io { path, source }
     };
-    let (wal_path, checkpoint_path) = (path.join("wal"), path.join("checkpoint"));
+    let (wal_path, checkpoint_path) = (path.join("wal"), standing(&path.join("checkpoint")));
     if !path.join("identity").exists() && !wal_path.exists() && !checkpoint_path.exists() {
         return Err(VerifyError::NoData(path.into()));
     }

@@ -219,3 +219,29 @@ async fn a_log_that_ends_before_the_checkpoint_is_named() {
     let reasons: Vec<_> = of_group.map(|found| &found.reason).collect();
     assert!(reasons.iter().any(|reason| reason.contains(&format!("before entry {end}"))), "{reasons:?}");
 }
+
+/// A checkpoint is made anew beside the old one, which then makes room for it: a crash may come between the renamings.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn checkpoints_are_found_where_a_replacement_was_cut_short() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("node1");
+    fill(&path, 20, 600).await;
+    let whole = look(&path).expect("it can be looked through");
+    assert!(whole.findings.is_empty() && whole.rows > 600, "{whole:?}");
+
+    let (there, old, new) = (path.join("checkpoint"), path.join("checkpoint.old"), path.join("checkpoint.new"));
+    std::fs::rename(&there, &old).expect("directories can be renamed");
+    assert_eq!(look(&path).expect("it can be looked through"), whole, "the new one is gone, the old one counts");
+    std::fs::rename(&old, &new).expect("directories can be renamed");
+    std::fs::create_dir(&old).expect("directories can be made");
+    assert_eq!(look(&path).expect("it can be looked through"), whole, "the new one is complete");
+
+    // A start takes the same one, and clears away the other.
+    std::fs::remove_dir(&old).expect("directories can be removed");
+    std::fs::rename(&new, &old).expect("directories can be renamed");
+    let data = DataDir::open(&path, "test", 1, &SystemIds).expect("a data directory");
+    drop(data.checkpoint_store().expect("sled opens"));
+    drop(data);
+    assert!(there.exists() && !old.exists());
+    assert_eq!(look(&path).expect("it can be looked through"), whole);
+}

@@ -1,12 +1,13 @@
 //! The log, played once more outside the cluster: what every entry did, command by command.
 //!
 //! The entries that nodes apply are applied here in the order of the log, to machines that have never crashed, never loaded
-//! a checkpoint and never taken a snapshot. Checkers of what the sale promises look at what this gives; `replay`, `agreement`
+//! a checkpoint and never taken a snapshot, and to the engine's naive models, which must answer and tell the same. Checkers of what the sale promises look at what this gives; `replay`, `agreement`
 //! and `chains` see to it that every replica did the same.
 
 use crate::checkers::AppliedEntry;
 use crate::history::Ask;
 use std::collections::BTreeMap;
+use vestibule_engine::model::{DirectoryModel, Model, ShardModel};
 use vestibule_engine::{
     Directory, Envelope, EventRecord, GroupId, Reply, RequestId, Shard, StateMachine, Timestamp, codec,
 };
@@ -59,24 +60,40 @@ trait Machine {
     fn reloaded(&self) -> Result<[u8; 32], String>;
 }
 
-struct Typed<M: StateMachine> {
+struct Typed<M: StateMachine, N: Model<Command = M::Command>> {
     group: GroupId,
     machine: M,
+    model: N,
     ask: fn(M::Command) -> Ask,
 }
 
-impl<M: StateMachine> Typed<M> {
+impl<M: StateMachine, N: Model<Command = M::Command>> Typed<M, N> {
     fn new_events(&self, since: u64) -> Result<Vec<EventRecord>, String> {
         self.machine.events(since + 1, usize::MAX).map_err(|oldest| format!("events before {oldest} are gone at once"))
     }
+
+    /// Whether the model tells the same since an event.
+    fn compare_events(&self, since: u64, events: &[EventRecord]) -> Result<(), String> {
+        let modelled =
+            usize::try_from(since).ok().and_then(|since| self.model.records().get(since..)).unwrap_or_default();
+        if modelled == events {
+            return Ok(());
+        }
+        let differs = modelled.iter().zip(events).position(|(modelled, event)| modelled != event);
+        let place = differs.unwrap_or(modelled.len().min(events.len()));
+        let (event, modelled) = (events.get(place), modelled.get(place));
+        Err(format!("{}: the event is {event:?}, but the model says {modelled:?}", self.group))
+    }
 }
 
-impl<M: StateMachine> Machine for Typed<M> {
+impl<M: StateMachine, N: Model<Command = M::Command>> Machine for Typed<M, N> {
     fn apply(&mut self, batch: &Batch) -> Result<(Timestamp, Vec<EventRecord>, Vec<Told>), String> {
         let (at, commands) = batch.unpack().map_err(|error| error.to_string())?;
         let since = self.machine.last_sequence();
         self.machine.apply(at, &[]);
+        self.model.advance(at);
         let due = self.new_events(since)?;
+        self.compare_events(since, &due)?;
         let mut told = Vec::new();
         for command in commands {
             let envelope: Envelope<M::Command> = codec::decode(&command).map_err(|error| error.to_string())?;
@@ -84,7 +101,13 @@ impl<M: StateMachine> Machine for Typed<M> {
             // One at a time: however a batch is cut, it does the same.
             let reply = self.machine.apply(at, std::slice::from_ref(&envelope)).pop();
             let reply = reply.ok_or("a command was not answered")?;
+            let modelled = self.model.apply(at, &envelope);
+            if reply != modelled {
+                let command = (self.ask)(envelope.command);
+                return Err(format!("{}: {command:?} gave {reply:?}, but the model says {modelled:?}", self.group));
+            }
             let events = self.new_events(since)?;
+            self.compare_events(since, &events)?;
             told.push(Told { request: envelope.request, ask: (self.ask)(envelope.command), reply, events });
         }
         Ok((at, due, told))
@@ -116,9 +139,10 @@ impl Group {
     fn new(group: GroupId) -> Self {
         let machine: Box<dyn Machine> = if group == GroupId::DIRECTORY {
             let ask = |command| Ask::Directory(Box::new(command));
-            Box::new(Typed { group, machine: Directory::new(group), ask })
+            Box::new(Typed { group, machine: Directory::new(group), model: DirectoryModel::default(), ask })
         } else {
-            Box::new(Typed { group, machine: Shard::new(group), ask: |command| Ask::Shard(Box::new(command)) })
+            let ask = |command| Ask::Shard(Box::new(command));
+            Box::new(Typed { group, machine: Shard::new(group), model: ShardModel::new(group), ask })
         };
         Self { machine, next: 0, ahead: BTreeMap::new() }
     }
@@ -173,7 +197,7 @@ impl Player {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vestibule_engine::ShardCommand;
+    use vestibule_engine::{AcknowledgeEvents, RegisterSink, ShardCommand};
 
     fn entry(index: u64) -> AppliedEntry {
         let envelope = Envelope { request: Some(RequestId(u128::from(index))), command: ShardCommand::Tick };
@@ -190,6 +214,21 @@ mod tests {
         assert_eq!(played.iter().map(|played| played.position.index).collect::<Vec<_>>(), [0, 1, 2]);
         assert_eq!(played[1].commands[0].request, Some(RequestId(1)));
         player.finish().expect("nothing is missing");
+    }
+
+    #[test]
+    fn what_the_model_would_not_say_is_noticed() {
+        let acknowledge = AcknowledgeEvents { sink: "relay".to_owned(), sequence: 0 };
+        let envelope = Envelope { request: None, command: ShardCommand::AcknowledgeEvents(acknowledge) };
+        let batch = Batch::new(Timestamp(1), &[codec::encode(&envelope).into()]);
+        let group = GroupId(1);
+        let ask = |command| Ask::Shard(Box::new(command));
+        let mut typed = Typed { group, machine: Shard::new(group), model: ShardModel::new(group), ask };
+        Machine::apply(&mut typed, &batch).expect("both know no such sink");
+        let register = ShardCommand::RegisterSink(RegisterSink { sink: "relay".to_owned() });
+        Model::apply(&mut typed.model, Timestamp(1), &Envelope { request: None, command: register });
+        let error = Machine::apply(&mut typed, &batch).expect_err("the model knows it");
+        assert!(error.contains("but the model says"), "{error}");
     }
 
     #[test]

@@ -161,6 +161,9 @@ impl World {
         self.scan_disks()?;
         let mut last = self.look();
         checkers::observe(&mut self.checkers, &mut last)?;
+        // One that is to be gone and has nobody left to tell it runs on, with what it had.
+        let members = self.plant.members();
+        last.replicas.retain(|(node, _), _| members.contains(node));
         checkers::finish(&mut self.checkers, &last)?;
         self.summary.elapsed = self.plant.elapsed();
         self.summary.faults = self.plant.tally.counts();

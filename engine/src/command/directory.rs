@@ -64,6 +64,40 @@ pub enum DirectoryCommand {
     RetireNode(RetireNode),
 }
 
+impl DirectoryCommand {
+    /// Whether it changes the cluster itself: only its nodes and whoever looks after them may give it.
+    pub fn is_for_operators(&self) -> bool {
+        match self {
+            Self::SetGroups(_)
+            | Self::RegisterNode(_)
+            | Self::SetNodeState(_)
+            | Self::SetPlacement(_)
+            | Self::RetireNode(_)
+            | Self::SetLimits(_) => true,
+            Self::Tick
+            | Self::PutTokenKeys(_)
+            | Self::CreateOrganisation(_)
+            | Self::CreateVenue(_)
+            | Self::CreateEvent(_)
+            | Self::UpdateEvent(_)
+            | Self::DeleteEvent(_)
+            | Self::ScheduleShowtime(_)
+            | Self::ActivateShowtime(_)
+            | Self::ArchiveShowtime(_)
+            | Self::UpdateOrganisation(_)
+            | Self::UpdateVenue(_)
+            | Self::CreateUser(_)
+            | Self::UpdateUser(_)
+            | Self::GrantRole(_)
+            | Self::RevokeRole(_)
+            | Self::RotateTokenKey(_)
+            | Self::RegisterSink(_)
+            | Self::AcknowledgeEvents(_)
+            | Self::RemoveSink(_) => false,
+        }
+    }
+}
+
 /// Says how many shard groups there are: 1 to `count`. It never shrinks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SetGroups {

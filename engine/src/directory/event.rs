@@ -6,7 +6,7 @@ use crate::group_state::{Events, check_text};
 use crate::{CreateEvent, DeleteEvent, Event, EventDetails, EventEntry, EventId, Outcome, Refusal, UpdateEvent};
 
 /// The most events.
-const EVENTS_MAX: usize = if cfg!(test) { 8 } else { 1_000_000 };
+pub(super) const EVENTS_MAX: usize = if cfg!(test) { 8 } else { 1_000_000 };
 
 fn check_details(details: &EventDetails) -> Result<(), Refusal> {
     check_text("title", &details.title, 1, 300)?;

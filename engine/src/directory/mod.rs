@@ -5,6 +5,8 @@
 
 mod cluster;
 mod event;
+#[cfg(any(test, feature = "model"))]
+pub(crate) mod model;
 mod node;
 mod organisation;
 mod queries;
@@ -20,10 +22,10 @@ pub(crate) mod tests;
 use crate::group_state::{Events, GroupState, Recalled};
 use crate::row::{RowWriter, digest_rows};
 use crate::{
-    CorruptRow, DirectoryAnswer, DirectoryCommand, DirectoryQuery, DirtyRows, Envelope, EventEntry, EventId,
-    EventRecord, GroupId, NodeNumber, NodeRecord, OrganisationId, OrganisationRecord, Outcome, PlacementRecord,
-    Refusal, Reply, Row, ScheduleShowtime, SeatMap, Sequence, ShowtimeId, ShowtimeRecord, StateMachine, Timestamp,
-    TokenKey, UserId, UserRecord, VenueId, VenueRecord, codec,
+    DirectoryAnswer, DirectoryCommand, DirectoryQuery, DirtyRows, Envelope, EventEntry, EventId, EventRecord, GroupId,
+    Loader, NodeNumber, NodeRecord, OrganisationId, OrganisationRecord, Outcome, PlacementRecord, Refusal, Reply, Row,
+    ScheduleShowtime, SeatMap, Sequence, ShowtimeId, ShowtimeRecord, StateMachine, Timestamp, TokenKey, UserId,
+    UserRecord, VenueId, VenueRecord, codec,
 };
 use rows::Dirty;
 use std::collections::{BTreeMap, BTreeSet};
@@ -217,8 +219,8 @@ impl StateMachine for Directory {
         rows.into_rows()
     }
 
-    fn load(group: GroupId, rows: impl Iterator<Item = Row>) -> Result<Self, CorruptRow> {
-        Self::from_rows(group, rows)
+    fn loader(group: GroupId) -> impl Loader<Self> + Send + 'static {
+        rows::DirectoryLoader::new(group)
     }
 
     fn digest(&self) -> [u8; 32] {

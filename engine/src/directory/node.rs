@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// The most nodes, removed ones included.
-const NODES_MAX: usize = if cfg!(test) { 8 } else { 10_000 };
+pub(super) const NODES_MAX: usize = if cfg!(test) { 8 } else { 10_000 };
 /// The most nodes that vote in a group.
 const VOTERS_MAX: usize = 9;
 

@@ -6,7 +6,7 @@ use crate::group_state::{Events, check_text};
 use crate::{CreateOrganisation, Event, OrganisationId, OrganisationRecord, Outcome, Refusal, UpdateOrganisation};
 
 /// The most organisations.
-const ORGANISATIONS_MAX: usize = if cfg!(test) { 6 } else { 100_000 };
+pub(super) const ORGANISATIONS_MAX: usize = if cfg!(test) { 6 } else { 100_000 };
 
 impl Directory {
     pub(super) fn create_organisation(

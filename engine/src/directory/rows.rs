@@ -4,7 +4,7 @@ use super::{Counters, Directory};
 use crate::row::{CorruptRow, ROW_VERSION, Row, RowWriter, row_key, row_value};
 use crate::shard::GROUP_SHOWTIMES_MAX;
 use crate::{
-    EventId, GroupId, NodeNumber, NodeState, OrganisationId, SeatMap, ShowtimeId, ShowtimeState, StateMachine,
+    EventId, GroupId, Loader, NodeNumber, NodeState, OrganisationId, SeatMap, ShowtimeId, ShowtimeState, StateMachine,
     TokenKey, UserId, VenueId, VenueRecord, codec,
 };
 use serde::{Deserialize, Serialize};
@@ -74,6 +74,58 @@ fn put_or_remove<T: Serialize>(table: u8, id: u64, value: Option<&T>, rows: &mut
     match value {
         Some(value) => rows.put(row_key(table, &[id]), row_value(value)),
         None => rows.remove(row_key(table, &[id])),
+    }
+}
+
+/// A directory that is being rebuilt.
+pub(super) struct DirectoryLoader {
+    directory: Directory,
+    /// Venues whose layouts have not come yet.
+    stored: BTreeMap<VenueId, StoredVenue>,
+    pieces: Pieces,
+    last_key: Option<Vec<u8>>,
+}
+
+impl DirectoryLoader {
+    pub(super) fn new(group: GroupId) -> Self {
+        Self { directory: Directory::new(group), stored: BTreeMap::new(), pieces: Pieces::new(), last_key: None }
+    }
+}
+
+impl Loader<Directory> for DirectoryLoader {
+    fn take(&mut self, row: Row) -> Result<(), CorruptRow> {
+        if self.last_key.as_ref() >= Some(&row.key) {
+            return Err(row.corrupt("the rows are out of order"));
+        }
+        let table = row.table()?;
+        if !self.directory.state.load_row(table, &row)? {
+            self.directory.load_row(table, &row, &mut self.stored, &mut self.pieces)?;
+        }
+        self.last_key = Some(row.key);
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Directory, CorruptRow> {
+        let Self { mut directory, stored, pieces, .. } = self;
+        let whole = |reason| CorruptRow { key: String::new(), reason };
+        for ((id, version), (_, bytes)) in pieces {
+            let map: SeatMap = codec::decode(&bytes).map_err(|error| whole(format!("{id}: {error}")))?;
+            map.check().map_err(|error| whole(format!("{id}: {error}")))?;
+            directory.seat_maps.insert((id, version), Arc::new(map));
+        }
+        for (venue, stored) in stored {
+            let StoredVenue { organisation, name, city, country, version, seat_map_version } = stored;
+            let map = directory.seat_maps.remove(&(venue, seat_map_version));
+            let map = map.ok_or_else(|| whole(format!("the layout of {venue} is missing")))?;
+            let record = VenueRecord { venue, organisation, name, city, country, version, seat_map_version, map };
+            directory.venues.insert(venue, record);
+        }
+        for user in directory.users.values() {
+            directory.users_by_email.insert(user.email.to_lowercase(), user.user);
+        }
+        directory.state.finish_load()?;
+        directory.audit_all().map_err(whole)?;
+        Ok(directory)
     }
 }
 
@@ -150,42 +202,6 @@ impl Directory {
         for dirty in std::mem::take(&mut self.dirty) {
             self.write_row(dirty, rows);
         }
-    }
-
-    pub(super) fn from_rows(group: GroupId, rows: impl Iterator<Item = Row>) -> Result<Self, CorruptRow> {
-        let mut directory = Self::new(group);
-        let mut stored: BTreeMap<VenueId, StoredVenue> = BTreeMap::new();
-        let mut pieces = Pieces::new();
-        let mut last_key = None;
-        for row in rows {
-            if last_key.as_ref() >= Some(&row.key) {
-                return Err(row.corrupt("the rows are out of order"));
-            }
-            let table = row.table()?;
-            if !directory.state.load_row(table, &row)? {
-                directory.load_row(table, &row, &mut stored, &mut pieces)?;
-            }
-            last_key = Some(row.key);
-        }
-        let whole = |reason| CorruptRow { key: String::new(), reason };
-        for ((id, version), (_, bytes)) in pieces {
-            let map: SeatMap = codec::decode(&bytes).map_err(|error| whole(format!("{id}: {error}")))?;
-            map.check().map_err(|error| whole(format!("{id}: {error}")))?;
-            directory.seat_maps.insert((id, version), Arc::new(map));
-        }
-        for (venue, stored) in stored {
-            let StoredVenue { organisation, name, city, country, version, seat_map_version } = stored;
-            let map = directory.seat_maps.remove(&(venue, seat_map_version));
-            let map = map.ok_or_else(|| whole(format!("the layout of {venue} is missing")))?;
-            let record = VenueRecord { venue, organisation, name, city, country, version, seat_map_version, map };
-            directory.venues.insert(venue, record);
-        }
-        for user in directory.users.values() {
-            directory.users_by_email.insert(user.email.to_lowercase(), user.user);
-        }
-        directory.state.finish_load()?;
-        directory.audit_all().map_err(whole)?;
-        Ok(directory)
     }
 
     fn load_row(

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The most showtimes.
-const SHOWTIMES_MAX: usize = if cfg!(test) { 12 } else { 1_000_000 };
+pub(super) const SHOWTIMES_MAX: usize = if cfg!(test) { 12 } else { 1_000_000 };
 
 impl Directory {
     /// The shard groups and how many showtimes each has, archived ones not counted.

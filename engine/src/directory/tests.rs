@@ -5,9 +5,8 @@ mod catalogue;
 mod cluster;
 mod coverage;
 mod equal;
-mod golden;
+pub(super) mod golden;
 mod group;
-mod model;
 mod people;
 pub(crate) mod precedence;
 mod script;
@@ -18,13 +17,13 @@ use std::sync::Arc;
 
 const ADMIN: UserId = UserId(1);
 
-fn map() -> Arc<SeatMap> {
+pub(super) fn map() -> Arc<SeatMap> {
     let category = Category { name: "all".into(), color: String::new() };
     let area = Area { name: "floor".into(), capacity: 10, category: CategoryId(0) };
     Arc::new(SeatMap::new("Hall".into(), vec![category], Vec::new(), vec![area]).unwrap())
 }
 
-fn new_map(seats: u32) -> Arc<SeatMap> {
+pub(super) fn new_map(seats: u32) -> Arc<SeatMap> {
     Arc::new((*map()).clone().with_area("balcony", seats, "all").unwrap())
 }
 

@@ -7,9 +7,9 @@ use crate::{CreateUser, Event, GrantRole, Outcome, Refusal, RevokeRole, Role, Up
 use std::collections::BTreeMap;
 
 /// The most users.
-const USERS_MAX: usize = if cfg!(test) { 6 } else { 20_000_000 };
+pub(super) const USERS_MAX: usize = if cfg!(test) { 6 } else { 20_000_000 };
 /// The most roles of a user.
-const ROLES_MAX: usize = if cfg!(test) { 3 } else { 1_000 };
+pub(super) const ROLES_MAX: usize = if cfg!(test) { 3 } else { 1_000 };
 
 impl Directory {
     pub(super) fn create_user(&mut self, ask: &CreateUser, events: &mut Events) -> Result<Outcome, Refusal> {

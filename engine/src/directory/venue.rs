@@ -7,9 +7,9 @@ use crate::{CreateVenue, Event, Outcome, Refusal, SeatMap, UpdateVenue, VenueId,
 use std::sync::Arc;
 
 /// The most venues.
-const VENUES_MAX: usize = if cfg!(test) { 6 } else { 100_000 };
+pub(super) const VENUES_MAX: usize = if cfg!(test) { 6 } else { 100_000 };
 /// The most versions of a venue's layout.
-const SEAT_MAP_VERSIONS_MAX: u32 = if cfg!(test) { 4 } else { 1_000 };
+pub(super) const SEAT_MAP_VERSIONS_MAX: u32 = if cfg!(test) { 4 } else { 1_000 };
 
 impl Directory {
     pub(super) fn create_venue(&mut self, ask: &CreateVenue, events: &mut Events) -> Result<Outcome, Refusal> {

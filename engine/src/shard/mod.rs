@@ -21,6 +21,8 @@ mod house;
 mod join_queue;
 mod leave_queue;
 mod line;
+#[cfg(any(test, feature = "model"))]
+pub(crate) mod model;
 mod older_payments;
 mod order;
 mod place_order;
@@ -49,7 +51,7 @@ use crate::group_state::{Events, GroupState, Recalled};
 use crate::row::{RowWriter, digest_rows};
 use crate::table::Table;
 use crate::{
-    CorruptRow, DirtyRows, Envelope, EventRecord, GroupId, HoldId, OrderView, Outcome, Refusal, Reply, Row, Sequence,
+    DirtyRows, Envelope, EventRecord, GroupId, HoldId, Loader, OrderView, Outcome, Refusal, Reply, Row, Sequence,
     ShardAnswer, ShardCommand, ShardQuery, ShowtimeId, StateMachine, Timestamp, codec,
 };
 pub(crate) use create_showtime::{GROUP_SHOWTIMES_MAX, check_each_price, check_prices};
@@ -272,8 +274,8 @@ impl StateMachine for Shard {
         rows.into_rows()
     }
 
-    fn load(group: GroupId, rows: impl Iterator<Item = Row>) -> Result<Self, CorruptRow> {
-        Self::from_rows(group, rows)
+    fn loader(group: GroupId) -> impl Loader<Self> + Send + 'static {
+        rows::ShardLoader::new(group)
     }
 
     fn digest(&self) -> [u8; 32] {

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The most successes that an order names, of payments and refunds together. Lower under test, so that tests meet more.
-const NAMED_MAX: usize = if cfg!(test) { 3 } else { 100 };
+pub(super) const NAMED_MAX: usize = if cfg!(test) { 3 } else { 100 };
 
 /// The most payments of an order that succeed, and the most refunds. Money that moved has to be booked, and what is booked
 /// has to be known when it is told again; a provider that takes money for one order so often does not do what it should,

@@ -7,7 +7,7 @@ use crate::{Event, Money, OrderId, OrderState, OrderView, Outcome, PlaceOrder, R
 
 /// Orders that a buyer may make in a showtime beyond the seats that the sale allows: as many may come to nothing. All are
 /// kept, since money may come late for any. Lower under test, so that a test reaches it.
-const SPARE_ORDERS_MAX: usize = if cfg!(test) { 10 } else { 100 };
+pub(super) const SPARE_ORDERS_MAX: usize = if cfg!(test) { 10 } else { 100 };
 
 impl Shard {
     pub(super) fn place_order(&mut self, ask: &PlaceOrder, events: &mut Events) -> Result<Outcome, Refusal> {

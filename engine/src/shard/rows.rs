@@ -5,7 +5,7 @@ use super::hold::count;
 use super::showtime::{self, Loading, TABLE_SEAT_MAP, TABLE_SETTINGS};
 use super::{Counters, Due, Shard};
 use crate::row::{CorruptRow, Row, RowWriter, row_key, row_value};
-use crate::{GroupId, HoldId, OrderId, OrderState, QueueState, ShowtimeId, StateMachine};
+use crate::{GroupId, HoldId, Loader, OrderId, OrderState, QueueState, ShowtimeId, StateMachine};
 use std::collections::BTreeMap;
 
 /// The counters of ids.
@@ -21,6 +21,40 @@ const TABLE_OLDER_PAYMENTS: u8 = 0x33;
 
 fn whole(reason: impl Into<String>) -> CorruptRow {
     CorruptRow { key: String::new(), reason: reason.into() }
+}
+
+/// A shard that is being rebuilt.
+pub(super) struct ShardLoader {
+    shard: Shard,
+    /// Showtimes whose plans have not come whole yet.
+    loading: BTreeMap<ShowtimeId, Loading>,
+    last_key: Option<Vec<u8>>,
+}
+
+impl ShardLoader {
+    pub(super) fn new(group: GroupId) -> Self {
+        Self { shard: Shard::new(group), loading: BTreeMap::new(), last_key: None }
+    }
+}
+
+impl Loader<Shard> for ShardLoader {
+    fn take(&mut self, row: Row) -> Result<(), CorruptRow> {
+        if self.last_key.as_ref() >= Some(&row.key) {
+            return Err(row.corrupt("the rows are out of order"));
+        }
+        let table = row.table()?;
+        if !self.shard.state.load_row(table, &row)? {
+            self.shard.load_row(table, &row, &mut self.loading)?;
+        }
+        self.last_key = Some(row.key);
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Shard, CorruptRow> {
+        self.shard.finish_showtimes(&mut self.loading)?;
+        self.shard.finish_load()?;
+        Ok(self.shard)
+    }
 }
 
 impl Shard {
@@ -46,25 +80,6 @@ impl Shard {
         self.orders.write_dirty(TABLE_ORDERS, &[], rows);
         self.entries.write_dirty(TABLE_ENTRIES, &[], rows);
         self.older_payments.write_dirty(TABLE_OLDER_PAYMENTS, rows);
-    }
-
-    pub(super) fn from_rows(group: GroupId, rows: impl Iterator<Item = Row>) -> Result<Self, CorruptRow> {
-        let mut shard = Self::new(group);
-        let mut loading: BTreeMap<ShowtimeId, Loading> = BTreeMap::new();
-        let mut last_key = None;
-        for row in rows {
-            if last_key.as_ref() >= Some(&row.key) {
-                return Err(row.corrupt("the rows are out of order"));
-            }
-            let table = row.table()?;
-            if !shard.state.load_row(table, &row)? {
-                shard.load_row(table, &row, &mut loading)?;
-            }
-            last_key = Some(row.key);
-        }
-        shard.finish_showtimes(&mut loading)?;
-        shard.finish_load()?;
-        Ok(shard)
     }
 
     fn finish_showtimes(&mut self, loading: &mut BTreeMap<ShowtimeId, Loading>) -> Result<(), CorruptRow> {

@@ -32,7 +32,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const ENTRIES_MAX: usize = if cfg!(test) { 500 } else { 1_000_000 };
 
 /// The most entries that one step ends once the line is closed, so that no step takes long.
-const ENDED_PER_STEP: usize = if cfg!(test) { 3 } else { 1_024 };
+pub(super) const ENDED_PER_STEP: usize = if cfg!(test) { 3 } else { 1_024 };
 
 /// The most offers that one step makes, so that no step takes long.
 pub(super) const OFFERS_PER_STEP: usize = if cfg!(test) { 3 } else { 64 };

@@ -120,6 +120,9 @@ pub enum ProposeError {
     /// Nothing was done: the command is longer than the log takes.
     #[error("the request is too large: {0}")]
     TooLarge(String),
+    /// Nothing was done: the asker's certificate does not let it give this command.
+    #[error("the command is forbidden: {0}")]
+    Forbidden(String),
     /// Nothing was done: node and asker disagree about the encoding. A mistake of ours.
     #[error("malformed command or query: {0}")]
     Malformed(String),
@@ -394,6 +397,7 @@ impl GrpcCluster {
                     Kind::Overloaded if !lost => return Err(Unanswered::Overloaded),
                     Kind::Malformed if !lost => return Err(Unanswered::Malformed(failure.detail)),
                     Kind::TooLarge if !lost => return Err(Unanswered::TooLarge(failure.detail)),
+                    Kind::Forbidden => return Err(Unanswered::Forbidden(failure.detail)),
                     Kind::NotLeader if !failure.leader_address.is_empty() && failure.leader_address != address => {
                         self.add_seeds([failure.leader_address.clone()]);
                         self.note_leader(group, Some(failure.leader_address));
@@ -527,6 +531,7 @@ enum Unanswered {
     DiskFull,
     Lost,
     TooLarge(String),
+    Forbidden(String),
     Malformed(String),
 }
 
@@ -550,6 +555,7 @@ impl Cluster for GrpcCluster {
                     Unanswered::DiskFull => ProposeError::DiskFull(group),
                     Unanswered::Lost => ProposeError::UnknownOutcome(group),
                     Unanswered::TooLarge(detail) => ProposeError::TooLarge(detail),
+                    Unanswered::Forbidden(detail) => ProposeError::Forbidden(detail),
                     Unanswered::Malformed(detail) => ProposeError::Malformed(detail),
                 })?;
             let reply = codec::decode(&answer).map_err(|error| ProposeError::Malformed(error.to_string()))?;

@@ -6,7 +6,7 @@ use crate::golden::{self, command_line, row_line, rows_of};
 const ROWS: &str = include_str!("../../../tests/fixtures/directory-rows-v1.txt");
 
 /// Every command, in an order in which all are granted.
-pub(super) fn samples() -> Vec<DirectoryCommand> {
+pub(in crate::directory) fn samples() -> Vec<DirectoryCommand> {
     let (by, organisation, venue, event) = (ADMIN, OrganisationId(1), VenueId(1), EventId(1));
     let user = UserId(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10);
     let showtime = ShowtimeId::new(GroupId(1), 1);

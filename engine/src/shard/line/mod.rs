@@ -8,7 +8,7 @@
 //! (opening, and the proofs of the draw), [`admission`] (credit and steps), [`gaps`] (places given up), [`claims`] (sessions and missed claims),
 //! [`rows`] and [`audit`].
 
-mod admission;
+pub(super) mod admission;
 mod audit;
 mod claims;
 mod drawing;
@@ -29,8 +29,6 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use ticket::{Flag, Ticket};
 
-#[cfg(test)]
-pub(crate) use admission::LOOK_UPS_PER_STEP;
 pub(crate) use rows::LineTables;
 
 /// Tickets a page.

@@ -1,7 +1,7 @@
 //! What is remembered and kept is bounded by bytes too, and so is what one command names.
 
-use super::model::Model;
 use super::*;
+use crate::shard::model::Model;
 
 /// A machine, its model, and the time.
 struct Pair {
@@ -24,7 +24,7 @@ impl Pair {
         let category = Category { name: "all".into(), color: String::new() };
         let section = Section { name: "all".into(), rows: vec![row] };
         let seat_map = Arc::new(SeatMap::new("Row".into(), vec![category], vec![section], vec![]).unwrap());
-        let mut pair = Self { shard: Shard::new(GROUP), model: Model::new() };
+        let mut pair = Self { shard: Shard::new(GROUP), model: Model::new(GROUP) };
         let sale = Sale {
             method: Method::Passthrough,
             opens_at: Some(Timestamp(0)),

@@ -16,7 +16,6 @@ mod golden;
 mod holds;
 mod hostile;
 mod ledger;
-mod model;
 mod money;
 mod payments;
 mod precedence;

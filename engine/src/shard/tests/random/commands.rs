@@ -2,7 +2,7 @@
 
 use super::kinds::CommandKind;
 use crate::dice::Dice;
-use crate::shard::tests::model::{At, Model, ModelTicket};
+use crate::shard::model::{At, Model, ModelTicket};
 use crate::shard::tests::{GROUP, eur, small_house};
 use crate::*;
 use std::sync::{Arc, LazyLock};

@@ -7,10 +7,10 @@
 mod commands;
 mod kinds;
 
-use super::model::Model;
 use super::{GROUP, precedence, seat_names, time};
 use crate::dice::Dice;
 use crate::precedence::name_of;
+use crate::shard::model::Model;
 use crate::*;
 use kinds::{CommandKind, EventKind, RefusalKind};
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,7 +59,7 @@ fn same<T: PartialEq + Debug>(what: &str, machine: &T, model: &T) -> Result<(), 
 
 impl Pair {
     fn new() -> Self {
-        Self { shard: Shard::new(GROUP), model: Model::new(), stored: DirtyRows::default(), since: Vec::new() }
+        Self { shard: Shard::new(GROUP), model: Model::new(GROUP), stored: DirtyRows::default(), since: Vec::new() }
     }
 
     fn play(&mut self, step: &Move, tally: &mut Tally) -> Result<(), String> {
@@ -306,7 +306,7 @@ impl Maker {
 /// A log of random commands from one seed.
 pub(super) fn log(seed: u64, count: usize) -> Vec<Step> {
     let mut maker = Maker::new(seed);
-    let mut model = Model::new();
+    let mut model = Model::new(GROUP);
     let step = |_| {
         let (at, envelope) = maker.next(&model);
         model.apply(at, &envelope);

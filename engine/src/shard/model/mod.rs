@@ -5,6 +5,9 @@
 //! [`show`] is one showtime as plainly as it can be said, [`house`] its seats. The commands stand by topic in [`group`],
 //! [`sale`], [`line`], [`holds`], [`money`] and [`waitlist`]; [`views`] answers questions.
 
+#![allow(clippy::unwrap_used, reason = "a model that breaks fails whatever asked it")]
+#![cfg_attr(not(test), allow(dead_code, reason = "tests look at the rest of it"))]
+
 mod group;
 mod holds;
 mod house;
@@ -15,19 +18,38 @@ mod show;
 mod views;
 mod waitlist;
 
-use super::{GROUP, eur};
+use super::waitlist::OFFERS_PER_STEP;
 use crate::*;
 use group::{Answered, ModelSink};
 use holds::ModelHold;
 use sha2::{Digest, Sha256};
+pub(crate) use show::At;
+#[cfg(test)]
+pub(crate) use show::ModelTicket;
 use show::Show;
-pub(crate) use show::{At, ModelTicket};
 use std::collections::BTreeMap;
 use waitlist::ModelEntry;
 
+impl crate::model::Model for Model {
+    type Command = ShardCommand;
+
+    fn advance(&mut self, at: Timestamp) {
+        self.advance(at);
+    }
+
+    fn apply(&mut self, at: Timestamp, envelope: &Envelope<ShardCommand>) -> Reply {
+        self.apply(at, envelope)
+    }
+
+    fn records(&self) -> &[EventRecord] {
+        &self.records
+    }
+}
+
 /// The whole group.
 #[derive(Debug, Clone)]
-pub(crate) struct Model {
+pub struct Model {
+    group: GroupId,
     pub(crate) now: Timestamp,
     pub(crate) shows: BTreeMap<ShowtimeId, Show>,
     pub(crate) holds: BTreeMap<HoldId, ModelHold>,
@@ -39,7 +61,7 @@ pub(crate) struct Model {
     entries: Vec<ModelEntry>,
     entries_made: u64,
     /// So many offers may yet be made in the step at work.
-    offers_left: u32,
+    offers_left: usize,
     /// Remembered requests, oldest first.
     answered: Vec<Answered>,
     requests_max: u64,
@@ -89,8 +111,10 @@ fn check_len(field: &str, text: &str, min: usize, max: usize) -> Result<(), Refu
 }
 
 impl Model {
-    pub(crate) fn new() -> Self {
+    /// A group that has nothing yet.
+    pub fn new(group: GroupId) -> Self {
         Self {
+            group,
             now: Timestamp(0),
             shows: BTreeMap::new(),
             holds: BTreeMap::new(),
@@ -138,14 +162,12 @@ impl Model {
     }
 
     pub(crate) fn apply(&mut self, at: Timestamp, envelope: &Envelope<ShardCommand>) -> Reply {
-        self.now = self.now.max(at);
-        self.settle();
-        self.forget();
+        self.advance(at);
         if let Some(reply) = self.answer_again(envelope) {
             self.forget_requests();
             return reply;
         }
-        self.offers_left = 3;
+        self.offers_left = OFFERS_PER_STEP;
         let result = self.execute(&envelope.command);
         self.offer();
         self.settle();
@@ -154,6 +176,12 @@ impl Model {
         self.forget_requests();
         self.forget();
         reply
+    }
+
+    fn advance(&mut self, at: Timestamp) {
+        self.now = self.now.max(at);
+        self.settle();
+        self.forget();
     }
 
     fn dues(&self) -> Vec<(Timestamp, ModelDue)> {
@@ -192,7 +220,7 @@ impl Model {
 
     /// Everything happens whose time has come, one after the other.
     fn settle(&mut self) {
-        self.offers_left = 3;
+        self.offers_left = OFFERS_PER_STEP;
         while let Some((_, due)) = self.dues().into_iter().filter(|due| due.0 <= self.now).min() {
             match due {
                 ModelDue::Prequeue(id) => self.start_prequeue(id),

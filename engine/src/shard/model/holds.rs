@@ -221,7 +221,7 @@ impl Model {
         places: Places,
     ) -> HoldId {
         self.holds_made += 1;
-        let id = HoldId::new(super::GROUP, self.holds_made);
+        let id = HoldId::new(self.group, self.holds_made);
         let expires_at = self.now + self.shows[&showtime].sale.hold_ttl;
         self.tell_of(showtime, Event::SeatsHeld { hold: id, user, places: places.clone(), expires_at });
         let (channel, order) = (None, None);
@@ -239,7 +239,7 @@ impl Model {
     }
 
     pub(super) fn was_held(&self, id: HoldId) -> bool {
-        id.group() == super::GROUP && (1..=self.holds_made).contains(&id.counter())
+        id.group() == self.group && (1..=self.holds_made).contains(&id.counter())
     }
 
     pub(super) fn extend(&mut self, ask: &ExtendHold) -> Result<Outcome, Refusal> {

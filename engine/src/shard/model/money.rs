@@ -2,6 +2,8 @@
 
 use super::show::At;
 use super::{Model, bounds, check_len, size};
+use crate::shard::older_payments::{NAMED_MAX, SUCCESSES_MAX};
+use crate::shard::place_order::SPARE_ORDERS_MAX;
 use crate::*;
 
 /// Whether any money has to go back.
@@ -74,14 +76,14 @@ fn keep_bounce(order: &mut OrderView, older: &mut Vec<(OrderId, PaymentView)>, s
     }
 }
 
-/// Keeps what was told. An order names its last three successes.
+/// Keeps what was told. An order names its last successes.
 fn keep(order: &mut OrderView, older: &mut Vec<(OrderId, PaymentView)>, slot: usize, payment: PaymentView) {
     if slot < order.payments.len() {
         order.payments.remove(slot);
     }
     order.payments.push(payment);
     let is_success = |payment: &PaymentView| payment.outcome == PaymentOutcome::Succeeded;
-    if order.payments.iter().filter(|payment| is_success(payment)).count() > 3 {
+    if order.payments.iter().filter(|payment| is_success(payment)).count() > NAMED_MAX {
         let oldest = order.payments.iter().position(is_success).unwrap();
         older.push((order.order, order.payments.remove(oldest)));
     }
@@ -99,11 +101,12 @@ impl Model {
         }
         let show = &self.shows[&hold.showtime];
         let made = self.orders.iter().filter(|order| (order.showtime, order.user) == (hold.showtime, ask.user));
-        // One for each seat that the buyer may have, and ten that come to nothing.
-        if made.count() as u32 >= show.sale.seats_per_buyer_max + 10 {
+        // One for each seat that the buyer may have, and a few that come to nothing.
+        if made.count() as u32 >= show.sale.seats_per_buyer_max + SPARE_ORDERS_MAX as u32 {
             return Err(Refusal::AtCapacity { what: "orders of the buyer".into() });
         }
-        let id = OrderId::new(super::GROUP, self.orders.len() as u64 + 1);
+        let id = OrderId::new(self.group, self.orders.len() as u64 + 1);
+        let nothing = Money { amount: 0, currency: show.created.prices[0].currency };
         let (pay_by, total) = (self.now + show.sale.payment_ttl, show.price(&hold.places));
         let order = OrderView {
             order: id,
@@ -118,9 +121,9 @@ impl Model {
             state: OrderState::PendingPayment,
             placed_at: self.now,
             pay_by,
-            captured: super::eur(0),
-            refund_due: super::eur(0),
-            refunded: super::eur(0),
+            captured: nothing,
+            refund_due: nothing,
+            refunded: nothing,
             payments: Vec::new(),
             foreign: Vec::new(),
         };
@@ -213,7 +216,7 @@ impl Model {
             return Err(Refusal::AtCapacity { what: "currencies of the order".into() });
         }
         let count = self.successes(&order).iter().filter(|known| !known.refund).count();
-        if ask.outcome == PaymentOutcome::Succeeded && count == 250 {
+        if ask.outcome == PaymentOutcome::Succeeded && count as u64 == SUCCESSES_MAX {
             return Err(Refusal::AtCapacity { what: "payments of the order".into() });
         }
         let showtime = order.showtime;
@@ -367,7 +370,7 @@ impl Model {
             return Err(Refusal::MoreThanDue { due });
         }
         let count = self.successes(&order).iter().filter(|known| known.refund).count();
-        if ask.outcome == PaymentOutcome::Succeeded && count == 250 {
+        if ask.outcome == PaymentOutcome::Succeeded && count as u64 == SUCCESSES_MAX {
             return Err(Refusal::AtCapacity { what: "refunds of the order".into() });
         }
         if is_ignored(&order, slot, ask.outcome) {

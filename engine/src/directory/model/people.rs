@@ -1,6 +1,7 @@
 //! Users and their roles.
 
 use super::{Model, bounds, check_given, check_len, check_room, check_version};
+use crate::directory::user::{ROLES_MAX, USERS_MAX};
 use crate::*;
 use std::collections::BTreeMap;
 
@@ -33,7 +34,7 @@ impl Model {
         if self.find_user(ask.user).is_ok() || self.user_by_email(&ask.email).is_some() {
             return Err(Refusal::AlreadyExists);
         }
-        check_room("users", self.users.len(), 6)?;
+        check_room("users", self.users.len(), USERS_MAX)?;
         self.users.push(UserRecord {
             user: ask.user,
             email: ask.email.clone(),
@@ -89,7 +90,7 @@ impl Model {
         let mut user = self.users[index].clone();
         check_version(ask.expected_version, user.version)?;
         user.roles.insert(ask.organisation, ask.role);
-        if user.roles.len() > 3 {
+        if user.roles.len() > ROLES_MAX {
             return Err(Refusal::AtCapacity { what: "roles of the user".into() });
         }
         Ok(self.replace_user(index, user))

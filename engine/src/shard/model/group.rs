@@ -1,6 +1,7 @@
 //! What belongs to no showtime: remembered requests, sinks, bounds, and how long facts are kept.
 
 use super::{Model, bounds, check_len};
+use crate::ledger::FORGOTTEN_PER_COMMAND;
 use crate::*;
 
 /// A request that was answered.
@@ -57,12 +58,13 @@ impl Model {
             && rest[0].at + self.request_age_max > self.now
     }
 
-    /// Forgets four requests that are too old or too many.
+    /// Forgets a few requests that are too old or too many.
     pub(super) fn forget_requests(&mut self) {
-        for _ in 0..4 {
-            if !self.answered.is_empty() && !self.is_known(0) {
-                self.answered.remove(0);
+        for _ in 0..FORGOTTEN_PER_COMMAND {
+            if self.answered.is_empty() || self.is_known(0) {
+                return;
             }
+            self.answered.remove(0);
         }
     }
 

@@ -1,6 +1,10 @@
 //! Organisations, venues, events and showtimes.
 
 use super::{Model, ModelVenue, bounds, check_given, check_len, check_room, check_version};
+use crate::directory::event::EVENTS_MAX;
+use crate::directory::organisation::ORGANISATIONS_MAX;
+use crate::directory::showtime::SHOWTIMES_MAX;
+use crate::directory::venue::{SEAT_MAP_VERSIONS_MAX, VENUES_MAX};
 use crate::*;
 use std::sync::Arc;
 
@@ -44,7 +48,7 @@ impl Model {
 
     pub(super) fn create_organisation(&mut self, ask: &CreateOrganisation) -> Result<Outcome, Refusal> {
         check_len("name", &ask.name, 1, 200)?;
-        check_room("organisations", self.organisations.len(), 6)?;
+        check_room("organisations", self.organisations.len(), ORGANISATIONS_MAX)?;
         let organisation = OrganisationId(number(&self.organisations));
         self.organisations.push(OrganisationRecord { organisation, name: ask.name.clone(), version: 1 });
         self.tell(Event::OrganisationCreated { organisation });
@@ -70,7 +74,7 @@ impl Model {
         check_len("country", &ask.country, 0, 200)?;
         check_map(&ask.map)?;
         self.organisation(ask.organisation)?;
-        check_room("venues", self.venues.len(), 6)?;
+        check_room("venues", self.venues.len(), VENUES_MAX)?;
         let venue = VenueId(number(&self.venues));
         let record = VenueRecord {
             venue,
@@ -100,7 +104,7 @@ impl Model {
         ask.city.iter().for_each(|city| new.city = city.clone());
         ask.country.iter().for_each(|country| new.country = country.clone());
         if let Some(map) = ask.map.as_ref().filter(|map| **map != old.map) {
-            check_room("versions of the seat map", maps.len(), 4)?;
+            check_room("versions of the seat map", maps.len(), SEAT_MAP_VERSIONS_MAX as usize)?;
             maps.push(map.clone());
             new.map = map.clone();
             new.seat_map_version = maps.len() as u32;
@@ -122,7 +126,7 @@ impl Model {
         check_len("city", city, 0, 200)?;
         check_performers(performers)?;
         self.organisation(ask.organisation)?;
-        check_room("events", self.events.len(), 8)?;
+        check_room("events", self.events.len(), EVENTS_MAX)?;
         self.events_made += 1;
         let event = EventId(self.events_made);
         let (organisation, details) = (ask.organisation, ask.details.clone());
@@ -190,7 +194,7 @@ impl Model {
         if self.groups == 0 {
             return Err(Refusal::NoGroups);
         }
-        check_room("showtimes", self.showtimes.len(), 12)?;
+        check_room("showtimes", self.showtimes.len(), SHOWTIMES_MAX)?;
         // The first of those that have the fewest, of those that did not have seven already, over or not.
         let mut chosen = None;
         for group in 1..=self.groups {

@@ -2,6 +2,7 @@
 
 use super::house::{Need, Wanted};
 use super::{Model, bounds};
+use crate::shard::waitlist::ENDED_PER_STEP;
 use crate::*;
 
 #[derive(Debug, Clone)]
@@ -94,9 +95,9 @@ impl Model {
         self.entries.iter().any(|entry| entry.showtime == id && entry.hold.is_none())
     }
 
-    /// Three of those who wait learn that the sale is closed, whoever joined first before the others.
+    /// Some of those who wait learn that the sale is closed, whoever joined first before the others.
     pub(super) fn end_waiting(&mut self, id: ShowtimeId) {
-        for _ in 0..3 {
+        for _ in 0..ENDED_PER_STEP {
             let waits = |entry: &ModelEntry| entry.showtime == id && entry.hold.is_none();
             let Some(index) = self.entries.iter().position(waits) else { return };
             let entry = self.entries.remove(index);
@@ -148,7 +149,7 @@ impl Model {
             return Err(Refusal::SeatsFit);
         }
         self.entries_made += 1;
-        let entry = OfferId::new(super::GROUP, self.entries_made);
+        let entry = OfferId::new(self.group, self.entries_made);
         self.entries.push(ModelEntry { id: entry, showtime: id, user: ask.user, wish, hold: None });
         self.tell_of(id, Event::WaitlistJoined { entry, user: ask.user });
         Ok(Outcome::Waitlisted { entry, ahead: self.ahead(id, entry) })

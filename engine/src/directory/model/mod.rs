@@ -5,12 +5,18 @@
 //! The commands stand by topic in [`catalogue`], [`people`], [`cluster`] and [`group`]; [`answers`] answers questions;
 //! [`random`] plays machine and model side by side with the commands that [`commands`] makes.
 
+#![allow(clippy::unwrap_used, reason = "a model that breaks fails whatever asked it")]
+#![cfg_attr(not(test), allow(dead_code, reason = "tests look at the rest of it"))]
+
+#[cfg(test)]
 mod answers;
 mod catalogue;
 mod cluster;
+#[cfg(test)]
 mod commands;
 mod group;
 mod people;
+#[cfg(test)]
 mod random;
 
 use crate::*;
@@ -26,9 +32,25 @@ struct ModelVenue {
     maps: Vec<Arc<SeatMap>>,
 }
 
+impl crate::model::Model for Model {
+    type Command = DirectoryCommand;
+
+    fn advance(&mut self, at: Timestamp) {
+        self.advance(at);
+    }
+
+    fn apply(&mut self, at: Timestamp, envelope: &Envelope<DirectoryCommand>) -> Reply {
+        self.apply(at, envelope)
+    }
+
+    fn records(&self) -> &[EventRecord] {
+        &self.records
+    }
+}
+
 /// The whole directory.
 #[derive(Debug, Clone)]
-struct Model {
+pub struct Model {
     now: Timestamp,
     groups: u32,
     keys: Vec<TokenKey>,
@@ -86,8 +108,8 @@ fn check_room(what: &str, len: usize, max: usize) -> Result<(), Refusal> {
     if len >= max { Err(Refusal::AtCapacity { what: what.to_owned() }) } else { Ok(()) }
 }
 
-impl Model {
-    fn new() -> Self {
+impl Default for Model {
+    fn default() -> Self {
         const DAY: u64 = 86_400_000;
         Self {
             now: Timestamp(0),
@@ -111,10 +133,11 @@ impl Model {
             forgotten: 0,
         }
     }
+}
 
+impl Model {
     fn apply(&mut self, at: Timestamp, envelope: &Envelope<DirectoryCommand>) -> Reply {
-        self.now = self.now.max(at);
-        self.forget();
+        self.advance(at);
         let reply = self.answer_again(envelope).unwrap_or_else(|| {
             let reply = Reply { result: self.execute(&envelope.command), replayed: false };
             self.remember(envelope, &reply);
@@ -123,6 +146,11 @@ impl Model {
         self.forget_requests();
         self.forget();
         reply
+    }
+
+    fn advance(&mut self, at: Timestamp) {
+        self.now = self.now.max(at);
+        self.forget();
     }
 
     fn execute(&mut self, command: &DirectoryCommand) -> Result<Outcome, Refusal> {

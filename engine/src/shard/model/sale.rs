@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 impl Model {
     pub(super) fn create(&mut self, ask: &CreateShowtime) -> Result<Outcome, Refusal> {
         let id = ask.showtime;
-        if id.group() != super::GROUP {
+        if id.group() != self.group {
             return Err(bounds("showtimeId", format!("it belongs to {}", id.group())));
         }
         let commitment = Sha256::digest(ask.draw_secret).into();

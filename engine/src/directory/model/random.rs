@@ -58,7 +58,7 @@ impl Pair {
     fn new() -> Self {
         Self {
             directory: Directory::new(GroupId::DIRECTORY),
-            model: Model::new(),
+            model: Model::default(),
             stored: DirtyRows::default(),
             since: Vec::new(),
             dice: Dice::new(0),

@@ -1,7 +1,7 @@
 //! One showtime, as plainly as it can be said.
 
 use super::house::House;
-use crate::shard::line::LOOK_UPS_PER_STEP;
+use crate::shard::line::admission::LOOK_UPS_PER_STEP;
 use crate::*;
 use std::collections::BTreeSet;
 

@@ -1,6 +1,7 @@
 //! What every group has: remembered requests, bounds, sinks, and how long facts are kept.
 
 use super::{Model, bounds, check_len, check_room};
+use crate::ledger::FORGOTTEN_PER_COMMAND;
 use crate::*;
 
 /// A request that was answered.
@@ -77,12 +78,13 @@ impl Model {
         !(is_old || rest.len() as u64 > max || len > max * MEAN)
     }
 
-    /// Forgets four requests that are too old or too many.
+    /// Forgets a few requests that are too old or too many.
     pub(super) fn forget_requests(&mut self) {
-        for _ in 0..4 {
-            if !self.answered.is_empty() && !self.is_known(0) {
-                self.answered.remove(0);
+        for _ in 0..FORGOTTEN_PER_COMMAND {
+            if self.answered.is_empty() || self.is_known(0) {
+                return;
             }
+            self.answered.remove(0);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Groups, nodes, placements and token keys.
 
 use super::{Model, bounds, check_len, check_room, check_version};
+use crate::directory::node::NODES_MAX;
 use crate::*;
 
 fn check_key(key: &TokenKey) -> Result<(), Refusal> {
@@ -87,7 +88,7 @@ impl Model {
         }
         let Some(mut node) = self.nodes.get(&ask.node).cloned() else {
             check_version(ask.expected_version, 0)?;
-            check_room("nodes", self.nodes.len(), 8)?;
+            check_room("nodes", self.nodes.len(), NODES_MAX)?;
             let (node, address, state) = (ask.node, ask.address.clone(), NodeState::Active);
             let incarnation = ask.incarnation;
             self.nodes.insert(node, NodeRecord { node, address, incarnation, state, version: 1 });

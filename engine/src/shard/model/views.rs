@@ -159,10 +159,11 @@ impl Model {
 
     pub(crate) fn report(&self, id: ShowtimeId) -> Report {
         let show = &self.shows[&id];
+        let money = |amount| Money { amount, currency: show.created.prices[0].currency };
         let categories = self.category_counts(id);
-        let revenue = categories.iter().map(|category| super::eur(category.price.amount * i64::from(category.sold)));
+        let revenue = categories.iter().map(|category| money(category.price.amount * i64::from(category.sold)));
         let orders = || self.orders.iter().filter(|order| order.showtime == id);
-        let sum = |of: fn(&OrderView) -> Money| super::eur(orders().map(|order| of(order).amount).sum());
+        let sum = |of: fn(&OrderView) -> Money| money(orders().map(|order| of(order).amount).sum());
         let mut by_state = BTreeMap::new();
         orders().for_each(|order| *by_state.entry(order.state).or_insert(0) += 1);
         Report {
