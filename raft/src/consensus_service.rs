@@ -97,6 +97,10 @@ impl Consensus for ConsensusService {
                 .map(move |request: Result<v1::AppendRequest, Status>| {
                     heard.note_heard();
                     let request = request.ok().filter(|request| request.group == id)?;
+                    // Refused here, because openraft takes an entry that cannot be written for the end of the disk.
+                    if heard.log.is_out_of_segments() && !request.entries.is_empty() {
+                        return None;
+                    }
                     convert::append_in(request).ok()
                 })
                 .take_while(|request| std::future::ready(request.is_some()))

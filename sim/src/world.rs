@@ -1,7 +1,7 @@
 //! A whole run: the cluster, its clients, and everything that happens to them.
 //!
 //! ```text
-//!   opening ──▶ selling, with faults ──▶ closing, without ──▶ still: replicas are equal
+//!   opening ──▶ selling, with faults ──▶ closing, without ──▶ still: replicas are equal, gateways show it
 //!       every step of the simulation: machines run, checkers look
 //! ```
 
@@ -159,6 +159,7 @@ impl World {
         })?;
         self.run_until("all replicas are equal", patience, Self::is_still)?;
         self.scan_disks()?;
+        self.inspect_gateways()?;
         let mut last = self.look();
         checkers::observe(&mut self.checkers, &mut last)?;
         // One that is to be gone and has nobody left to tell it runs on, with what it had.
@@ -315,6 +316,25 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Every gateway has to show all that has happened, though all nodes have lost power under it.
+    fn inspect_gateways(&mut self) -> Result<(), Failure> {
+        let mut last_events = BTreeMap::new();
+        let nodes = self.plant.members().into_iter().filter_map(|id| self.plant.machines[&id].node());
+        for (node, group) in nodes.flat_map(|node| node.hosted().into_iter().map(move |group| (node.clone(), group))) {
+            let Some(replica) = Running::of(&node, group) else { continue };
+            for record in replica.events(1).or_else(|oldest| replica.events(oldest)).unwrap_or_default() {
+                let last = record.showtime.map(|showtime| last_events.entry(showtime).or_insert(0));
+                last.into_iter().for_each(|last| *last = record.sequence.max(*last));
+            }
+        }
+        self.shop.web.set_last_events(last_events);
+        self.shop.set_stage(Stage::Still);
+        let patience = self.patience();
+        self.run_until("gateways show all that has happened", patience, |world| world.shop.web.is_inspected())?;
+        // What fell due meanwhile has to reach all replicas as well.
+        self.run_until("all replicas are equal once more", patience, Self::is_still)
     }
 
     /// Whether all nodes run, every group has a leader, every voter of a group hosts it and every node the directory, and

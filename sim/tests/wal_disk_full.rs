@@ -119,6 +119,35 @@ async fn the_ballast_makes_room_for_a_segment_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_left_of_the_last_segment_is_kept_for_votes() {
+    let disk = SimDisk::new(4);
+    let wal = open(&disk).await;
+    let (log, voter) = (wal.group(GroupId(1)), wal.group(GroupId(2)));
+    append(&log, 0).await.expect("there is room");
+    while !has_ballast(&disk).await {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    disk.set_capacity(disk.used_bytes());
+    let mut index = 0;
+    // As a follower does, which looks before it takes an entry.
+    while !log.is_out_of_segments() {
+        index += 1;
+        append(&log, index).await.expect("there is room for another segment");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    assert!(index * 1_048 / SEGMENT_LEN >= 2, "{index} entries: the spare and the ballast were used");
+    for term in 1..=10 {
+        voter.save_vote(Ballot { term, node: 1, committed: false }).await.expect("votes are saved");
+    }
+    // A segment that is used again is room.
+    log.purge(at(index - 1)).await.expect("the log purges");
+    while log.is_out_of_segments() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    append(&log, index + 1).await.expect("there is room");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_disk_without_room_for_a_ballast_is_full_from_the_start() {
     let disk = SimDisk::new(3);
     disk.set_capacity(SEGMENT_LEN + BALLAST_LEN);

@@ -43,7 +43,7 @@ use record::RecordBody;
 use segment::Segment;
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use vestibule_engine::GroupId;
@@ -127,6 +127,8 @@ struct Shared {
     failed: watch::Sender<bool>,
     stats: Mutex<WalStats>,
     full: watch::Sender<bool>,
+    /// The disk is full, and there is no room for another segment.
+    out_of_segments: AtomicBool,
     /// A segment was begun, so that there may be no spare file now.
     spare_taken: Notify,
     instruments: WalInstruments,
@@ -193,6 +195,7 @@ impl Wal {
             stats: Mutex::default(),
             instruments: WalInstruments::default(),
             full: watch::Sender::new(false),
+            out_of_segments: AtomicBool::new(false),
             spare_taken: Notify::new(),
         });
         let syncer = syncer::Syncer::new(shared.clone(), recovered.head, recovered.manifest);
@@ -339,6 +342,12 @@ impl WalGroup {
     /// Whether the disk is full: then nothing new is to be written that can be refused.
     pub fn is_disk_full(&self) -> bool {
         *self.shared.full.borrow()
+    }
+
+    /// Whether what is left of the last segment is all the room there is: it is kept for votes, and no entries of other leaders
+    /// are taken. A purge changes that.
+    pub fn is_out_of_segments(&self) -> bool {
+        self.shared.out_of_segments.load(Ordering::Relaxed)
     }
 
     /// Whether a checkpoint of about so many bytes may be written: its store should not meet a full disk.

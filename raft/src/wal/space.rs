@@ -9,12 +9,15 @@
 //!
 //! While the disk is full, the node proposes nothing for others. What the ballast gave up is for votes, for the entries
 //! of other leaders, and for the checkpoints without which nothing can be purged. In steady state none of these needs
-//! new room: segments are used again. The two bounds are far apart, so that the ballast does not come and go.
+//! new room: segments are used again. The two bounds are far apart, so that the ballast does not come and go. Where not even
+//! checkpoints find room, the log only grows: once there is none for another segment either, entries of other leaders are
+//! refused, and what is left of the last segment is for votes.
 
 use super::segment::{self, SPARE_NAME};
 use super::{Shared, WalConfig};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// A file that holds room for the day when there is none.
@@ -57,6 +60,10 @@ async fn make_files(shared: &Shared) -> io::Result<()> {
     segment::keep_file(&*shared.disk, SPARE_NAME, segment_len).await
 }
 
+async fn has_spare(shared: &Shared) -> io::Result<bool> {
+    Ok(shared.disk.list().await?.iter().any(|name| name == SPARE_NAME))
+}
+
 /// When to look again at a disk with so many bytes free.
 fn pause(free: u64, ballast_len: u64) -> Duration {
     let is_plenty = free >= ballast_len.saturating_mul(3).saturating_add(PLENTY);
@@ -68,6 +75,14 @@ async fn tend(shared: &Shared) -> io::Result<Duration> {
     let free = shared.disk.free_bytes().await?;
     let ballast_len = shared.config.ballast_len;
     let is_full = *shared.full.borrow();
+    let is_out = is_full && free < shared.config.segment_len && !has_spare(shared).await?;
+    if shared.out_of_segments.swap(is_out, Ordering::Relaxed) != is_out {
+        tracing::warn!(
+            free,
+            is_out,
+            "the disk is full: entries of other leaders are taken while there is room for a segment"
+        );
+    }
     let pause = pause(free, ballast_len);
     if is_full && free < ballast_len.saturating_mul(3) {
         return Ok(pause);

@@ -1,8 +1,8 @@
-//! A simulated machine with HTTP clients on it: visitors, and on the first one the organiser, the offender, and whoever sends the
-//! notices of the payment provider.
+//! A simulated machine with HTTP clients on it: visitors, and on the first one the organiser, the offender, the inspector, and
+//! whoever sends the notices of the payment provider.
 
 use super::browser::Browser;
-use super::{offender, promoter, provider, visitor};
+use super::{inspector, offender, promoter, provider, visitor};
 use crate::dice::Dice;
 use crate::host::address;
 use crate::net::SimConnector;
@@ -77,7 +77,12 @@ impl Host {
                 shop.web.leave();
             }
         };
-        tokio::join!(futures::future::join_all(visiting), organising, offending, notifying);
+        let inspecting = async {
+            if self.number == 1 {
+                inspector::inspect(browser("inspector".to_owned()), shop).await;
+            }
+        };
+        tokio::join!(futures::future::join_all(visiting), organising, offending, notifying, inspecting);
         std::future::pending().await
     }
 }

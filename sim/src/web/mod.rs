@@ -10,11 +10,12 @@
 //! - [`net`]: listener and connector. `keys`: the cluster's token keys. [`recorder`]: a cluster that everybody listens in to.
 //! - [`options`]: what a seed decides about it. [`serve`]: a gateway's process. [`provider`]: who takes the money.
 //! - [`visits`]: what clients know. `browser`: the real client, noting. `visitor`, `promoter`: those who buy, and
-//!   who sells. [`offender`]: slow clients, and too many.
+//!   who sells. [`offender`]: slow clients, and too many. `inspector`: whether gateways catch up in the end.
 //! - [`host`]: a machine with clients on it.
 
 mod browser;
 pub mod host;
+mod inspector;
 mod keys;
 pub mod net;
 pub mod offender;
@@ -31,7 +32,7 @@ use provider::Books;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use vestibule_client::Token;
-use vestibule_engine::OrderId;
+use vestibule_engine::{OrderId, Sequence, ShowtimeId};
 use visits::{Offence, Visits};
 
 /// Orders that the organiser may refund are remembered, so many of them.
@@ -58,6 +59,10 @@ struct Inner {
     /// Offences that are to be committed, at which gateway.
     wanted: VecDeque<(Offence, usize)>,
     sold: VecDeque<OrderId>,
+    /// The last event of each showtime, once nothing happens any more.
+    last_events: BTreeMap<ShowtimeId, Sequence>,
+    /// Whether every gateway has shown all of them.
+    is_inspected: bool,
 }
 
 impl Web {
@@ -135,6 +140,24 @@ impl Web {
             inner.sold.pop_front();
         }
         inner.sold.push_back(order);
+    }
+
+    /// Nothing happens any more: these were the last events.
+    pub fn set_last_events(&self, last_events: BTreeMap<ShowtimeId, Sequence>) {
+        self.lock().last_events = last_events;
+    }
+
+    fn last_event(&self, showtime: ShowtimeId) -> Sequence {
+        self.lock().last_events.get(&showtime).copied().unwrap_or(0)
+    }
+
+    fn note_inspected(&self) {
+        self.lock().is_inspected = true;
+    }
+
+    /// Whether every gateway has shown the last event of every showtime.
+    pub fn is_inspected(&self) -> bool {
+        self.lock().is_inspected
     }
 
     fn take_sold(&self) -> Option<OrderId> {

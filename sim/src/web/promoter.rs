@@ -15,7 +15,7 @@ pub(super) async fn promote(browser: Browser, options: &Options, shop: &Shop) {
         if let Some(token) = shop.web.token() {
             break token;
         }
-        if shop.stage() == Stage::Closing {
+        if shop.stage() >= Stage::Closing {
             return;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;

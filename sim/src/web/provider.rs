@@ -191,7 +191,7 @@ pub(super) async fn notify(client: &Client, options: &ProviderOptions, shop: &Sh
     let books = &shop.web.books;
     loop {
         // Money that has to go back is given back when everybody has made an end: it is told of before.
-        let is_closing = shop.stage() == Stage::Closing;
+        let is_closing = shop.stage() >= Stage::Closing;
         let due = books.take_due(is_closing);
         if due.is_empty() && is_closing && shop.web.is_last() && books.close() {
             return;

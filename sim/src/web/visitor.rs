@@ -101,7 +101,7 @@ impl Visitor<'_> {
     /// Waits to be called. Some lose patience, and some try before it is their turn.
     async fn wait(&mut self, token: &Token, ticket: TicketId) -> bool {
         for _ in 0..LOOKS_MAX {
-            if self.percent(4) || self.shop.stage() == Stage::Closing {
+            if self.percent(4) || self.shop.stage() >= Stage::Closing {
                 return false;
             }
             if self.percent(5) {

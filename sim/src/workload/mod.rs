@@ -41,6 +41,8 @@ pub enum Stage {
     Selling,
     /// Buyers make an end of it; each group has to serve once more.
     Closing,
+    /// Nothing happens any more, and gateways have to show all that has.
+    Still,
 }
 
 /// What the clients of a run share.
@@ -68,7 +70,8 @@ impl Shop {
         match self.stage.load(Ordering::SeqCst) {
             0 => Stage::Opening,
             1 => Stage::Selling,
-            _ => Stage::Closing,
+            2 => Stage::Closing,
+            _ => Stage::Still,
         }
     }
 
