@@ -9,7 +9,10 @@ use std::time::Duration;
 use support::{Cluster, clean_report, refusal, vestibule};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Status};
-use vestibule_engine::{Directory, DirectoryCommand, Envelope, GroupId, NodeNumber, NodeState, Refusal, SetNodeState};
+use vestibule_engine::{
+    Directory, DirectoryCommand, Envelope, GroupId, NodeNumber, NodeState, Refusal, SetLimits, SetNodeState, Shard,
+    ShardCommand,
+};
 use vestibule_proto::v1;
 use vestibule_proto::v1::access_client::AccessClient;
 use vestibule_proto::v1::consensus_client::ConsensusClient;
@@ -148,6 +151,13 @@ async fn everybody_is_who_their_certificate_says() {
         let told = nodes.propose::<Directory>(GroupId::DIRECTORY, &envelope, Duration::from_secs(30)).await;
         match told {
             Ok((reply, _)) => assert!(is_allowed && reply.result == Err(Refusal::NoSuchNode), "{who}: {reply:?}"),
+            Err(ProposeError::Forbidden(_)) => assert!(!is_allowed, "{who}"),
+            Err(error) => panic!("{who}: {error}"),
+        }
+        let envelope = Envelope { request: None, command: ShardCommand::SetLimits(SetLimits::default()) };
+        let told = nodes.propose::<Shard>(GroupId(1), &envelope, Duration::from_secs(30)).await;
+        match told {
+            Ok((reply, _)) => assert!(is_allowed && reply.result.is_ok(), "{who}: {reply:?}"),
             Err(ProposeError::Forbidden(_)) => assert!(!is_allowed, "{who}"),
             Err(error) => panic!("{who}: {error}"),
         }

@@ -98,7 +98,7 @@ impl Consensus for ConsensusService {
                     heard.note_heard();
                     let request = request.ok().filter(|request| request.group == id)?;
                     // Refused here, because openraft takes an entry that cannot be written for the end of the disk.
-                    if heard.log.is_out_of_segments() && !request.entries.is_empty() {
+                    if heard.log.is_out_of_room() && !request.entries.is_empty() {
                         return None;
                     }
                     convert::append_in(request).ok()

@@ -4,8 +4,7 @@ use bytes::Bytes;
 use std::marker::PhantomData;
 use vestibule_engine::codec::{self, DecodeError};
 use vestibule_engine::{
-    CorruptRow, Directory, DirtyRows, Envelope, GroupId, Loader, Reply, Row, Sequence, Shard, ShardCommand,
-    StateMachine, Timestamp,
+    CorruptRow, Directory, DirtyRows, Envelope, GroupId, Loader, Reply, Row, Sequence, Shard, StateMachine, Timestamp,
 };
 
 /// A state machine that takes and gives encoded commands, queries and events.
@@ -122,7 +121,7 @@ pub(crate) fn check_envelope(group: GroupId, bytes: &[u8]) -> Result<bool, Decod
         Ok(envelope.command.is_for_operators())
     } else {
         let envelope: Envelope<<Shard as StateMachine>::Command> = codec::decode(bytes)?;
-        Ok(matches!(envelope.command, ShardCommand::SetLimits(_)))
+        Ok(envelope.command.is_for_operators())
     }
 }
 

@@ -283,7 +283,13 @@ impl Measured {
         scrape.distribution("log_sync_records", "Records in one sync", &self.wal.instruments().records)?;
         scrape.counter("log_written_bytes", "Bytes written to the log", stats.bytes)?;
         scrape.gauge("log_segments", "Segment files of the log", signed(self.wal.oldest_segment_holders().0 as u64))?;
-        scrape.gauge("log_queue_bytes", "Bytes that wait to be written to the log", signed(self.wal.queued_bytes()))
+        scrape.gauge("log_queue_bytes", "Bytes that wait to be written to the log", signed(self.wal.queued_bytes()))?;
+        scrape.gauge("disk_full", "Whether the disk is full", i64::from(*self.wal.watch_full().borrow()))?;
+        scrape.gauge(
+            "log_out_of_room",
+            "Whether entries of other leaders are refused",
+            i64::from(self.wal.is_out_of_room()),
+        )
     }
 
     fn encode_work(&self, scrape: &mut Scrape<'_>) -> fmt::Result {

@@ -543,7 +543,8 @@ async fn keep_log_short(host: Host) {
             () = stop.stopped() => return,
         }
         let (segments, holders) = wal.oldest_segment_holders();
-        if segments <= config.segments_max {
+        // A full disk is short of room long before that.
+        if segments <= config.segments_max && !wal.is_out_of_room() {
             continue;
         }
         for id in holders {

@@ -114,11 +114,12 @@ pub fn verify(path: &Path, scratch: &Path, patience: Duration) -> Result<Report,
         let path = path.to_path_buf();
         move |source| VerifyError::Io { path, source }
     };
-    let (wal_path, checkpoint_path) = (path.join("wal"), standing(&path.join("checkpoint")));
-    if !path.join("identity").exists() && !wal_path.exists() && !checkpoint_path.exists() {
+    let (wal_path, checkpoint_path) = (path.join("wal"), path.join("checkpoint"));
+    if !path.join("identity").exists() && !wal_path.exists() && !standing(&checkpoint_path).exists() {
         return Err(VerifyError::NoData(path.into()));
     }
     let _lock = lock(path)?;
+    let checkpoint_path = standing(&checkpoint_path);
     let mut report = Report::default();
     let owner = match data_dir::read_identity(path) {
         Ok(owner) => Some(owner),

@@ -17,7 +17,7 @@ const COMMITS: u128 = 21;
 const SLOW: Duration = Duration::from_millis(300);
 
 /// How often the leader may change while it is measured: a busy machine can cost one its leadership, too.
-const ATTEMPTS: u128 = 4;
+const ATTEMPTS: u128 = 2;
 
 /// Who ask at once in a steady load: with one the log would come to rest between two commits.
 const ASKERS: u128 = 8;
@@ -169,16 +169,15 @@ async fn the_leaders_log_does_not_grow_for_a_follower_that_cannot_keep_up() {
         let segments: u64 = segments.expect("it is measured");
         most.fetch_max(segments, Ordering::Relaxed);
         let written = node.wal_stats().segments - begun;
-        (written > 4 * SEGMENTS_MAX && segments < SEGMENTS_MAX).then_some(())
+        let has_grown = most.load(Ordering::Relaxed) > SEGMENTS_MAX;
+        (has_grown && written > 4 * SEGMENTS_MAX && segments < SEGMENTS_MAX).then_some(())
     })
     .await;
     is_over.store(true, Ordering::Relaxed);
     for asker in askers {
         asker.await.expect("it was answered");
     }
-    let most = most.into_inner();
-    eprintln!("the leader's log had at most {most} segments");
-    assert!(most > SEGMENTS_MAX, "{most} segments: the follower has kept up");
+    eprintln!("the leader's log had at most {} segments", most.into_inner());
     world.delays[&follower].store(0, Ordering::SeqCst);
     catches_up(&world, follower, leader).await;
     world.stop_all().await;

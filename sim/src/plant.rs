@@ -466,8 +466,8 @@ impl Plant {
         None
     }
 
-    /// Whether a node has nothing of the directory, and was told of nobody, or only of nodes that are gone by now: it cannot hear
-    /// that it is to be gone, too.
+    /// Whether a node has nothing of the directory, and was told of nobody, or only of nodes that are gone by now: it
+    /// cannot hear that it is to be gone, too.
     fn waits_to_be_added(&self, node: NodeId) -> bool {
         let is_empty = |node: &Node| node.state(GroupId::DIRECTORY).is_none_or(|state| state.digest().0.is_none());
         !self.spares_join && node > self.founders && self.machines[&node].node().is_some_and(|node| is_empty(&node))

@@ -1,8 +1,8 @@
 //! The log, played once more outside the cluster: what every entry did, command by command.
 //!
 //! The entries that nodes apply are applied here in the order of the log, to machines that have never crashed, never loaded
-//! a checkpoint and never taken a snapshot, and to the engine's naive models, which must answer and tell the same. Checkers of what the sale promises look at what this gives; `replay`, `agreement`
-//! and `chains` see to it that every replica did the same.
+//! a checkpoint and never taken a snapshot, and to the engine's naive models, which must answer and tell the same. Checkers of
+//! what the sale promises look at what this gives; `replay`, `agreement` and `chains` see to it that every replica did the same.
 
 use crate::checkers::AppliedEntry;
 use crate::history::Ask;

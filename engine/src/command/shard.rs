@@ -68,6 +68,42 @@ pub enum ShardCommand {
     RemoveSink(RemoveSink),
 }
 
+impl ShardCommand {
+    /// Whether it changes what a group may keep: only whoever looks after the cluster may give it.
+    pub fn is_for_operators(&self) -> bool {
+        match self {
+            Self::SetLimits(_) => true,
+            Self::Tick
+            | Self::CreateShowtime(_)
+            | Self::UpdateSale(_)
+            | Self::OpenQueue(_)
+            | Self::PauseQueue(_)
+            | Self::ResumeQueue(_)
+            | Self::CloseQueue(_)
+            | Self::SetQueueMessage(_)
+            | Self::JoinQueue(_)
+            | Self::LeaveQueue(_)
+            | Self::ClaimAdmission(_)
+            | Self::HoldSeats(_)
+            | Self::ExtendHold(_)
+            | Self::ReleaseHold(_)
+            | Self::PlaceOrder(_)
+            | Self::CancelOrder(_)
+            | Self::RecordPayment(_)
+            | Self::RefundOrder(_)
+            | Self::RecordRefund(_)
+            | Self::BlockSeats(_)
+            | Self::UnblockSeats(_)
+            | Self::JoinWaitlist(_)
+            | Self::LeaveWaitlist(_)
+            | Self::RecordBeacon(_)
+            | Self::RegisterSink(_)
+            | Self::AcknowledgeEvents(_)
+            | Self::RemoveSink(_) => false,
+        }
+    }
+}
+
 /// Puts a showtime on sale. Repeated with the same content it changes nothing and gets the same answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreateShowtime {

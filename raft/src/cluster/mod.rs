@@ -397,7 +397,7 @@ impl GrpcCluster {
                     Kind::Overloaded if !lost => return Err(Unanswered::Overloaded),
                     Kind::Malformed if !lost => return Err(Unanswered::Malformed(failure.detail)),
                     Kind::TooLarge if !lost => return Err(Unanswered::TooLarge(failure.detail)),
-                    Kind::Forbidden => return Err(Unanswered::Forbidden(failure.detail)),
+                    Kind::Forbidden if !lost => return Err(Unanswered::Forbidden(failure.detail)),
                     Kind::NotLeader if !failure.leader_address.is_empty() && failure.leader_address != address => {
                         self.add_seeds([failure.leader_address.clone()]);
                         self.note_leader(group, Some(failure.leader_address));

@@ -188,7 +188,7 @@ fn next_move(view: &View, id: GroupId, group: &SeenGroup, led: &Led) -> Next {
     if arriving.is_empty() && leaving.is_empty() {
         return Next::Settled;
     }
-    let ready = arriving.iter().find(|node| view.answers(**node) && led.has_caught_up(**node));
+    let ready = arriving.iter().find(|node| can_vote(node) && led.has_caught_up(**node));
     if !arriving.is_empty() && ready.is_none() {
         let reason = format!("{id} waits for {} to catch up", names(&arriving));
         let is_under_way = arriving.iter().any(|node| view.answers(*node));
@@ -200,8 +200,7 @@ fn next_move(view: &View, id: GroupId, group: &SeenGroup, led: &Led) -> Next {
     }
     if let Some(node) = leaving.first() {
         if *node == leader {
-            let heir =
-                led.voters.intersection(&group.wanted).find(|heir| view.answers(**heir) && led.has_caught_up(**heir));
+            let heir = led.voters.intersection(&group.wanted).find(|heir| can_vote(heir) && led.has_caught_up(**heir));
             return match heir {
                 Some(heir) => Next::Step(Step::Transfer { group: id, leader, to: *heir }),
                 // Nobody else is wanted yet: the newcomer votes first.
@@ -404,6 +403,8 @@ mod tests {
         led(&mut moving, &|led| led.matched.extend([(4, 799)]));
         assert!(steps(&moving).is_empty(), "it has not caught up");
         led(&mut moving, &|led| led.matched.extend([(4, 800)]));
+        assert!(steps(&moving).is_empty(), "it had caught up, and has lost its data since");
+        moving.groups.get_mut(&id).expect("it is there").hosts.insert(4, true);
         // The leader is to go: first another leads.
         assert_eq!(steps(&moving), [Step::Transfer { group: id, leader: 3, to: 1 }]);
         led(&mut moving, &|led| led.leader = 1);

@@ -127,8 +127,10 @@ struct Shared {
     failed: watch::Sender<bool>,
     stats: Mutex<WalStats>,
     full: watch::Sender<bool>,
-    /// The disk is full, and there is no room for another segment.
-    out_of_segments: AtomicBool,
+    /// Bytes that are left of the segment being written.
+    head_left: AtomicU64,
+    /// The disk is full, and as far as is known there is no room for another segment.
+    is_last_segment: AtomicBool,
     /// A segment was begun, so that there may be no spare file now.
     spare_taken: Notify,
     instruments: WalInstruments,
@@ -177,6 +179,7 @@ impl Wal {
         let queue_space = Arc::new(Semaphore::new(config.queue_bytes_max));
         let (cold_reader, reading) = ColdReader::new();
         spawner.spawn_blocking_task("wal-reader", Box::pin(reading)).map_err(OpenError::Io)?;
+        let head_left = recovered.head.left(config.segment_len);
         let shared = Arc::new(Shared {
             cold_reader,
             next_stamp: AtomicU64::new(recovered.next_stamp),
@@ -195,7 +198,8 @@ impl Wal {
             stats: Mutex::default(),
             instruments: WalInstruments::default(),
             full: watch::Sender::new(false),
-            out_of_segments: AtomicBool::new(false),
+            head_left: AtomicU64::new(head_left),
+            is_last_segment: AtomicBool::new(false),
             spare_taken: Notify::new(),
         });
         let syncer = syncer::Syncer::new(shared.clone(), recovered.head, recovered.manifest);
@@ -237,8 +241,12 @@ impl Wal {
 
     /// Bytes that wait for the syncer.
     pub(crate) fn queued_bytes(&self) -> u64 {
-        let free = self.shared.queue_space.available_permits();
-        self.shared.config.queue_bytes_max.saturating_sub(free) as u64
+        self.shared.queued_bytes()
+    }
+
+    /// Whether there is hardly any room left for the log: see [`WalGroup::is_out_of_room`].
+    pub fn is_out_of_room(&self) -> bool {
+        self.shared.is_out_of_room()
     }
 
     /// Follows whether the disk is full: then nothing new is to be written that can be refused.
@@ -344,10 +352,10 @@ impl WalGroup {
         *self.shared.full.borrow()
     }
 
-    /// Whether what is left of the last segment is all the room there is: it is kept for votes, and no entries of other leaders
-    /// are taken. A purge changes that.
-    pub fn is_out_of_segments(&self) -> bool {
-        self.shared.out_of_segments.load(Ordering::Relaxed)
+    /// Whether the log has come to the end of the last segment that there is room for. What is left of it is for votes, and no
+    /// entries of other leaders are to be taken. A purge changes that, and room.
+    pub fn is_out_of_room(&self) -> bool {
+        self.shared.is_out_of_room()
     }
 
     /// Whether a checkpoint of about so many bytes may be written: its store should not meet a full disk.

@@ -82,15 +82,18 @@ pub(crate) async fn make_segment(disk: &dyn Disk, number: u64, owner: Owner, len
     Ok(Segment { number, file })
 }
 
+/// Whether there is a file of this name and length.
+pub(crate) async fn has_file(disk: &dyn Disk, name: &str, len: u64) -> io::Result<bool> {
+    Ok(disk.list().await?.iter().any(|there| there == name) && disk.open(name).await?.size().await? == len)
+}
+
 /// Makes sure that a file of zeroes with this name and length is there. Gives the reason if there is no room for it.
 pub(crate) async fn keep_file(disk: &dyn Disk, name: &str, len: u64) -> io::Result<()> {
-    let names = disk.list().await?;
-    let is_there = |wanted: &str| names.iter().any(|name| name == wanted);
-    if is_there(name) && disk.open(name).await?.size().await? == len {
+    if has_file(disk, name, len).await? {
         return Ok(());
     }
     let draft = format!("{name}{DRAFT_SUFFIX}");
-    if is_there(&draft) {
+    if disk.list().await?.contains(&draft) {
         disk.remove(&draft).await?;
     }
     disk.create(&draft, len).await?.sync_data().await?;

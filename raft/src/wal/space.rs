@@ -9,11 +9,12 @@
 //!
 //! While the disk is full, the node proposes nothing for others. What the ballast gave up is for votes, for the entries
 //! of other leaders, and for the checkpoints without which nothing can be purged. In steady state none of these needs
-//! new room: segments are used again. The two bounds are far apart, so that the ballast does not come and go. Where not even
-//! checkpoints find room, the log only grows: once there is none for another segment either, entries of other leaders are
-//! refused, and what is left of the last segment is for votes.
+//! new room: segments are used again. The two bounds are far apart, so that the ballast does not come and go. Where
+//! checkpoints find no room, or the log grows faster than it is purged, it comes to the last segment that there is room for: of
+//! that a quarter is for votes, and entries of other leaders are refused. What can be purged then is.
 
 use super::segment::{self, SPARE_NAME};
+use super::syncer::Head;
 use super::{Shared, WalConfig};
 use std::io;
 use std::sync::Arc;
@@ -32,6 +33,21 @@ const PLENTY: u64 = 16 << 30;
 impl Shared {
     fn set_full(&self, is_full: bool) {
         self.full.send_if_modified(|now| std::mem::replace(now, is_full) != is_full);
+    }
+
+    /// Notes how much of the segment is left.
+    pub(crate) fn note_head(&self, head: &Head) {
+        self.head_left.store(head.left(self.config.segment_len), Ordering::Relaxed);
+    }
+
+    pub(crate) fn queued_bytes(&self) -> u64 {
+        self.config.queue_bytes_max.saturating_sub(self.queue_space.available_permits()) as u64
+    }
+
+    /// Whether what is left of the last segment is kept for votes: a quarter of it, and what has been taken already.
+    pub(crate) fn is_out_of_room(&self) -> bool {
+        let reserve = self.config.segment_len / 4 + self.queued_bytes();
+        self.is_last_segment.load(Ordering::Relaxed) && self.head_left.load(Ordering::Relaxed) < reserve
     }
 
     /// Whether a checkpoint of about so many bytes may be written: its store should not meet a full disk. Looked up anew,
@@ -61,7 +77,15 @@ async fn make_files(shared: &Shared) -> io::Result<()> {
 }
 
 async fn has_spare(shared: &Shared) -> io::Result<bool> {
-    Ok(shared.disk.list().await?.iter().any(|name| name == SPARE_NAME))
+    segment::has_file(&*shared.disk, SPARE_NAME, shared.config.segment_len).await
+}
+
+fn note_last_segment(shared: &Shared, is_last: bool) {
+    match (shared.is_last_segment.swap(is_last, Ordering::Relaxed), is_last) {
+        (false, true) => tracing::warn!("the disk is full, and the log has no room for another segment"),
+        (true, false) => tracing::info!("the log has room for another segment again"),
+        _ => {}
+    }
 }
 
 /// When to look again at a disk with so many bytes free.
@@ -75,14 +99,7 @@ async fn tend(shared: &Shared) -> io::Result<Duration> {
     let free = shared.disk.free_bytes().await?;
     let ballast_len = shared.config.ballast_len;
     let is_full = *shared.full.borrow();
-    let is_out = is_full && free < shared.config.segment_len && !has_spare(shared).await?;
-    if shared.out_of_segments.swap(is_out, Ordering::Relaxed) != is_out {
-        tracing::warn!(
-            free,
-            is_out,
-            "the disk is full: entries of other leaders are taken while there is room for a segment"
-        );
-    }
+    note_last_segment(shared, is_full && free < shared.config.segment_len && !has_spare(shared).await?);
     let pause = pause(free, ballast_len);
     if is_full && free < ballast_len.saturating_mul(3) {
         return Ok(pause);
@@ -93,6 +110,7 @@ async fn tend(shared: &Shared) -> io::Result<Duration> {
     match make_files(shared).await {
         Ok(()) => {
             shared.set_full(false);
+            note_last_segment(shared, false);
             Ok(pause)
         }
         Err(error) if error.kind() == io::ErrorKind::StorageFull => give_up_ballast(shared).await.map(|()| pause),

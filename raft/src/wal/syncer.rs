@@ -8,6 +8,7 @@ use super::{Item, OnFlushed, Place, Shared, lock};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tokio::sync::OwnedSemaphorePermit;
 use vestibule_engine::GroupId;
 use vestibule_engine::planted::{self, Bug};
@@ -24,6 +25,13 @@ pub(crate) struct Head {
     pub(crate) written: BTreeMap<GroupId, Written>,
     /// What each segment holds.
     pub(crate) extents: Extents,
+}
+
+impl Head {
+    /// Bytes that are left of the segment being written.
+    pub(crate) fn left(&self, segment_len: u64) -> u64 {
+        self.segment.as_ref().map_or(0, |_| segment_len.saturating_sub(self.offset))
+    }
 }
 
 /// For each segment, the last entry of each group that it holds, as far as the log on disk says.
@@ -256,6 +264,9 @@ impl Syncer {
         lock(&self.shared.segments).insert(number, segment.clone());
         self.head.segment = Some(segment);
         self.head.offset = SEGMENT_HEADER_LEN;
+        self.shared.note_head(&self.head);
+        // Until it has been looked for another one.
+        self.shared.is_last_segment.store(*self.shared.full.borrow(), Ordering::Relaxed);
         lock(&self.shared.stats).segments += 1;
         self.shared.spare_taken.notify_one();
         Ok(())
@@ -308,6 +319,7 @@ impl Syncer {
         self.shared.instruments.sync.observe_duration(before_sync.elapsed());
         self.shared.instruments.records.observe(records.len() as u64);
         self.head.offset += self.frame.len() as u64;
+        self.shared.note_head(&self.head);
         self.head.next_sequence += 1;
         let mut stats = lock(&self.shared.stats);
         stats.frames += 1;

@@ -49,7 +49,13 @@ impl Disk for SlowDisk {
     }
 
     fn create<'a>(&'a self, name: &'a str, len: u64) -> BoxFuture<'a, io::Result<Arc<dyn DiskFile>>> {
-        async move { Ok(self.wrap(self.disk.create(name, len).await?)) }.boxed()
+        async move {
+            if self.room.load(Ordering::SeqCst) < len {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            Ok(self.wrap(self.disk.create(name, len).await?))
+        }
+        .boxed()
     }
 
     fn open<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Arc<dyn DiskFile>>> {

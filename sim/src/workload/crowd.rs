@@ -47,7 +47,7 @@ impl Buyer {
     /// Waits to be called. Some lose patience, and some try before it is their turn.
     async fn wait(&mut self, showtime: ShowtimeId, number: TicketNumber) -> bool {
         for _ in 0..LOOKS_MAX {
-            if self.dice.percent(4) || self.shop.stage() == Stage::Closing {
+            if self.dice.percent(4) || self.shop.stage() >= Stage::Closing {
                 return false;
             }
             if self.dice.percent(5) {

@@ -5,6 +5,7 @@ use crate::directory::event::EVENTS_MAX;
 use crate::directory::organisation::ORGANISATIONS_MAX;
 use crate::directory::showtime::SHOWTIMES_MAX;
 use crate::directory::venue::{SEAT_MAP_VERSIONS_MAX, VENUES_MAX};
+use crate::shard::GROUP_SHOWTIMES_MAX;
 use crate::*;
 use std::sync::Arc;
 
@@ -195,11 +196,11 @@ impl Model {
             return Err(Refusal::NoGroups);
         }
         check_room("showtimes", self.showtimes.len(), SHOWTIMES_MAX)?;
-        // The first of those that have the fewest, of those that did not have seven already, over or not.
+        // The first of those that have the fewest, of those that have not had all that they may have, over or not.
         let mut chosen = None;
         for group in 1..=self.groups {
             let ever = self.showtimes.iter().filter(|showtime| showtime.showtime.group() == GroupId(group)).count();
-            if ever < 7 && chosen.is_none_or(|chosen| self.load(group) < self.load(chosen)) {
+            if ever < GROUP_SHOWTIMES_MAX && chosen.is_none_or(|chosen| self.load(group) < self.load(chosen)) {
                 chosen = Some(group);
             }
         }

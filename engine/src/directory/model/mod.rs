@@ -2,8 +2,8 @@
 //! derived and nothing counted in advance. Replies, facts, answers and audit of the machine must be those of the model
 //! after every command.
 //!
-//! The commands stand by topic in [`catalogue`], [`people`], [`cluster`] and [`group`]; [`answers`] answers questions;
-//! [`random`] plays machine and model side by side with the commands that [`commands`] makes.
+//! The commands stand by topic in [`catalogue`], [`people`], [`cluster`] and [`group`]. Under test, `answers` answers
+//! questions, and `random` plays machine and model side by side with the commands that `commands` makes.
 
 #![allow(clippy::unwrap_used, reason = "a model that breaks fails whatever asked it")]
 #![cfg_attr(not(test), allow(dead_code, reason = "tests look at the rest of it"))]
