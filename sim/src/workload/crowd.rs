@@ -7,8 +7,8 @@ use super::house::House;
 use crate::options::Options;
 use std::time::Duration;
 use vestibule_engine::{
-    ClaimAdmission, HoldAnswer, JoinQueue, JoinWaitlist, LeaveQueue, LeaveWaitlist, Outcome, ShardAnswer, ShardCommand,
-    ShardQuery, ShowtimeId, TicketNumber, TicketState, UserId,
+    ClaimAdmission, GroupId, HoldAnswer, JoinQueue, JoinWaitlist, LeaveQueue, LeaveWaitlist, OfferId, Outcome,
+    ShardAnswer, ShardCommand, ShardQuery, ShowtimeId, TicketNumber, TicketState, UserId,
 };
 
 /// How many times somebody looks whether it is their turn.
@@ -74,11 +74,28 @@ impl Buyer {
         // Some categories have no areas: of those nothing is left soonest.
         let category = self.dice.percent(50).then(|| self.dice.pick(&house.seat_map.categories).name.clone());
         let ask = JoinWaitlist { showtime, user, quantity, category, together };
-        let Some(Ok(Outcome::Waitlisted { entry, .. })) =
-            self.client.shard(group, ShardCommand::JoinWaitlist(ask)).await
-        else {
-            return;
-        };
+        let Some(entry) = self.join_waitlist(ask.clone()).await else { return };
+        // Others wait for the same: who of them is offered seats first has to be who came first.
+        let mut others = Vec::new();
+        for _ in 0..self.dice.within(0..=2) {
+            let user = UserId(self.dice.wide());
+            others.extend(self.join_waitlist(JoinWaitlist { user, ..ask.clone() }).await.map(|entry| (entry, user)));
+        }
+        self.wait_for_offer(group, entry, options).await;
+        for (entry, user) in std::iter::once((entry, user)).chain(others) {
+            self.client.shard(group, ShardCommand::LeaveWaitlist(LeaveWaitlist { entry, user })).await;
+        }
+    }
+
+    async fn join_waitlist(&self, ask: JoinWaitlist) -> Option<OfferId> {
+        match self.client.shard(ask.showtime.group(), ShardCommand::JoinWaitlist(ask)).await {
+            Some(Ok(Outcome::Waitlisted { entry, .. })) => Some(entry),
+            _ => None,
+        }
+    }
+
+    /// Waits for an offer, and mostly buys it.
+    async fn wait_for_offer(&mut self, group: GroupId, entry: OfferId, options: &Options) {
         for _ in 0..self.dice.within(1..=10) {
             tokio::time::sleep(Duration::from_millis(200)).await;
             let Some(ShardAnswer::Waitlist(view)) = self.client.read(group, ShardQuery::Waitlist(entry), false).await
@@ -94,6 +111,5 @@ impl Buyer {
             }
             return;
         }
-        self.client.shard(group, ShardCommand::LeaveWaitlist(LeaveWaitlist { entry, user })).await;
     }
 }
