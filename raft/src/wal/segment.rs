@@ -84,7 +84,15 @@ pub(crate) async fn make_segment(disk: &dyn Disk, number: u64, owner: Owner, len
 
 /// Whether there is a file of this name and length.
 pub(crate) async fn has_file(disk: &dyn Disk, name: &str, len: u64) -> io::Result<bool> {
-    Ok(disk.list().await?.iter().any(|there| there == name) && disk.open(name).await?.size().await? == len)
+    if !disk.list().await?.iter().any(|there| there == name) {
+        return Ok(false);
+    }
+    match disk.open(name).await {
+        Ok(file) => Ok(file.size().await? == len),
+        // The syncer has made a segment of it meanwhile.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Makes sure that a file of zeroes with this name and length is there. Gives the reason if there is no room for it.
