@@ -15,6 +15,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 /// Shard groups of a test's cluster.
 pub(crate) const GROUPS: u64 = 4;
 
+/// So much of each node's log is printed when a test fails.
+const LINES_OF_A_FAILURE: usize = 60;
+
 /// The binary with the given arguments.
 pub(crate) fn vestibule(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vestibule"));
@@ -157,6 +160,20 @@ pub(crate) struct Cluster {
     data_root: Option<PathBuf>,
     // The last to go: nodes that still run must not lose their files.
     root: tempfile::TempDir,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // The logs go with the directory, and whoever looks for the reason of a failure has only what was printed.
+        if std::thread::panicking() && self.node_log.is_some() {
+            for id in 1..=self.nodes.len() {
+                let log = std::fs::read_to_string(self.node_log(id)).unwrap_or_default();
+                let lines: Vec<&str> = log.lines().collect();
+                let last = &lines[lines.len().saturating_sub(LINES_OF_A_FAILURE)..];
+                eprintln!("the last of node {id}'s log:\n{}", last.join("\n"));
+            }
+        }
+    }
 }
 
 impl Cluster {
