@@ -199,7 +199,9 @@ impl NodeConfig {
             election_timeout_max: millis(self.timing.election_max),
             enable_pre_vote: Some(true),
             enable_leader_restore: Some(false),
-            allow_log_reversion: Some(false),
+            // A follower may have had to cut off the end of its log (decision 2). Without this, its leader ends or never
+            // finds where they agree. Whoever lost all of its data is kept out by its number and not by this.
+            allow_log_reversion: Some(true),
             snapshot_policy: SnapshotPolicy::LogsSinceLast(self.snapshot_entries),
             // Its purging is off: it may take back what a purge that was asked for has scheduled. Groups purge on their own.
             max_in_snapshot_log_to_keep: u64::MAX,
