@@ -20,4 +20,7 @@ pub trait Model {
 
     /// All facts there ever were, forgotten ones among them: number n is at n - 1.
     fn records(&self) -> &[EventRecord];
+
+    /// How many facts are forgotten: those before all others.
+    fn forgotten(&self) -> u64;
 }

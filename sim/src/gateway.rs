@@ -7,7 +7,7 @@ use crate::net::SimConnector;
 use crate::options::Options;
 use crate::trace::Trace;
 use crate::web;
-use crate::workload::{Client, Shop, buy, close, organise};
+use crate::workload::{Client, Shop, bound, buy, close, keep_catalogue, organise, relay};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -56,9 +56,20 @@ impl Gateway {
             Client::new(name, cluster.clone(), self.shop.history.clone(), dice, self.options.market.again)
         };
         if self.number == 1 {
-            let dice = Dice::new(self.options.seed, &format!("organiser in life {life}"));
-            let organiser = client("organiser".to_owned());
-            tokio::spawn(organise(organiser, self.options.clone(), self.shop.clone(), dice));
+            let named = |name: &str| {
+                let dice = Dice::new(self.options.seed, &format!("{name} in life {life}"));
+                (client(name.to_owned()), self.options.clone(), self.shop.clone(), dice)
+            };
+            let (organiser, options, shop, dice) = named("organiser");
+            tokio::spawn(organise(organiser, options, shop, dice));
+            let (registrar, options, shop, dice) = named("registrar");
+            tokio::spawn(keep_catalogue(registrar, options, shop, dice));
+            let (caretaker, options, shop, dice) = named("caretaker");
+            tokio::spawn(bound(caretaker, options, shop, dice));
+            for sink in ["relay-1", "relay-2"] {
+                let (reader, options, shop, dice) = named(sink);
+                tokio::spawn(relay(reader, sink.to_owned(), options, shop, dice));
+            }
         }
         let buyers = (0..self.options.buyers).map(|buyer| {
             let user = UserId((self.number * 100 + buyer) as u128);

@@ -7,7 +7,7 @@ use crate::workload::Market;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
-use vestibule_engine::GroupId;
+use vestibule_engine::{GroupId, Millis, SetLimits};
 use vestibule_raft::node::{Bounds, NodeConfig};
 
 /// The most showtimes of a run.
@@ -165,6 +165,8 @@ pub struct Options {
     pub checkpoint_bytes: u64,
     /// Other bounds and sizes.
     pub tuning: Tuning,
+    /// How little groups are made to remember, if they are.
+    pub retention: Option<SetLimits>,
     /// What has to hold beside the invariants.
     pub demands: Demands,
     /// How seats are sold.
@@ -190,6 +192,7 @@ impl Options {
             seed,
             scenario: None,
             tuning: Tuning::default(),
+            retention: draw_retention(&mut Dice::new(seed, "retention")),
             demands: Demands::default(),
             nodes: *dice.weighted(&[(3, 6), (4, 1), (5, 3)]),
             spares: 0,
@@ -251,6 +254,19 @@ impl Options {
     }
 }
 
+/// Bounds near to the least that there may be: requests are forgotten soon after their clients have given up, events by the
+/// page. A line may be full.
+fn draw_retention(dice: &mut Dice) -> Option<SetLimits> {
+    let limits = SetLimits {
+        requests_max: Some(1_000),
+        request_age_max: Some(Millis(*dice.pick(&[8_000, 12_000, 20_000]))),
+        event_age_min: Some(Millis(*dice.pick(&[0, 300, 3_000]))),
+        events_max: Some(1_000),
+        tickets_max: *dice.weighted(&[(None, 3), (Some(120), 1), (Some(20), 1)]),
+    };
+    dice.percent(40).then_some(limits)
+}
+
 impl fmt::Display for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(scenario) = self.scenario {
@@ -301,6 +317,16 @@ impl fmt::Display for Options {
             self.tuning.segments_max,
             self.tuning.showtime_patience
         )?;
+        if let Some(SetLimits { request_age_max, event_age_min, tickets_max, .. }) = &self.retention {
+            let millis = |span: &Option<Millis>| span.map_or(0, |span| span.0);
+            let tickets = tickets_max.map_or("usual".to_owned(), |count| count.to_string());
+            writeln!(
+                f,
+                "  kept: requests for {} ms, events for {} ms and no more than 1000 of either; tickets of a line: {tickets}",
+                millis(request_age_max),
+                millis(event_age_min)
+            )?;
+        }
         writeln!(f, "  sale: {}", self.market)?;
         writeln!(f, "  web: {}", self.web)?;
         let Demands { answers, calm_after } = &self.demands;

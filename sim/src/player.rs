@@ -6,10 +6,10 @@
 
 use crate::checkers::AppliedEntry;
 use crate::history::Ask;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use vestibule_engine::model::{DirectoryModel, Model, ShardModel};
 use vestibule_engine::{
-    Directory, Envelope, EventRecord, GroupId, Reply, RequestId, Shard, StateMachine, Timestamp, codec,
+    Directory, Envelope, EventRecord, GroupId, Refusal, Reply, RequestId, Shard, StateMachine, Timestamp, codec,
 };
 use vestibule_raft::types::Batch;
 use vestibule_raft::wal::{EntryBody, LogPosition};
@@ -23,6 +23,8 @@ pub struct Told {
     pub ask: Ask,
     /// What it was answered.
     pub reply: Reply,
+    /// Whether something had been done under its id before, and that was forgotten.
+    pub is_anew: bool,
     /// The facts it made, and those that fell due.
     pub events: Vec<EventRecord>,
 }
@@ -65,11 +67,33 @@ struct Typed<M: StateMachine, N: Model<Command = M::Command>> {
     machine: M,
     model: N,
     ask: fn(M::Command) -> Ask,
+    /// Under which ids something was done.
+    done: BTreeSet<RequestId>,
 }
 
 impl<M: StateMachine, N: Model<Command = M::Command>> Typed<M, N> {
+    fn new(group: GroupId, machine: M, model: N, ask: fn(M::Command) -> Ask) -> Self {
+        Self { group, machine, model, ask, done: BTreeSet::new() }
+    }
+
+    /// Facts since that one. Some may be forgotten at once: those are as the model has them.
     fn new_events(&self, since: u64) -> Result<Vec<EventRecord>, String> {
-        self.machine.events(since + 1, usize::MAX).map_err(|oldest| format!("events before {oldest} are gone at once"))
+        let oldest = match self.machine.events(since + 1, usize::MAX) {
+            Ok(events) => return Ok(events),
+            Err(oldest) => oldest,
+        };
+        let forgotten = self.model.forgotten();
+        if oldest != forgotten + 1 {
+            return Err(format!(
+                "{}: the oldest event is {oldest}, and the model has forgotten {forgotten}",
+                self.group
+            ));
+        }
+        let modelled = usize::try_from(since).ok().zip(usize::try_from(forgotten).ok());
+        let gone = modelled.and_then(|(since, forgotten)| self.model.records().get(since..forgotten));
+        let left =
+            self.machine.events(oldest, usize::MAX).map_err(|_| format!("{}: {oldest} is not kept", self.group))?;
+        Ok(gone.unwrap_or_default().iter().cloned().chain(left).collect())
     }
 
     /// Whether the model tells the same since an event.
@@ -108,7 +132,9 @@ impl<M: StateMachine, N: Model<Command = M::Command>> Machine for Typed<M, N> {
             }
             let events = self.new_events(since)?;
             self.compare_events(since, &events)?;
-            told.push(Told { request: envelope.request, ask: (self.ask)(envelope.command), reply, events });
+            let is_done = !reply.replayed && reply.result != Err(Refusal::RequestIdReused);
+            let is_anew = is_done && envelope.request.is_some_and(|request| !self.done.insert(request));
+            told.push(Told { request: envelope.request, ask: (self.ask)(envelope.command), reply, is_anew, events });
         }
         Ok((at, due, told))
     }
@@ -139,10 +165,10 @@ impl Group {
     fn new(group: GroupId) -> Self {
         let machine: Box<dyn Machine> = if group == GroupId::DIRECTORY {
             let ask = |command| Ask::Directory(Box::new(command));
-            Box::new(Typed { group, machine: Directory::new(group), model: DirectoryModel::default(), ask })
+            Box::new(Typed::new(group, Directory::new(group), DirectoryModel::default(), ask))
         } else {
             let ask = |command| Ask::Shard(Box::new(command));
-            Box::new(Typed { group, machine: Shard::new(group), model: ShardModel::new(group), ask })
+            Box::new(Typed::new(group, Shard::new(group), ShardModel::new(group), ask))
         };
         Self { machine, next: 0, ahead: BTreeMap::new() }
     }
@@ -223,7 +249,7 @@ mod tests {
         let batch = Batch::new(Timestamp(1), &[codec::encode(&envelope).into()]);
         let group = GroupId(1);
         let ask = |command| Ask::Shard(Box::new(command));
-        let mut typed = Typed { group, machine: Shard::new(group), model: ShardModel::new(group), ask };
+        let mut typed = Typed::new(group, Shard::new(group), ShardModel::new(group), ask);
         Machine::apply(&mut typed, &batch).expect("both know no such sink");
         let register = ShardCommand::RegisterSink(RegisterSink { sink: "relay".to_owned() });
         Model::apply(&mut typed.model, Timestamp(1), &Envelope { request: None, command: register });

@@ -9,7 +9,7 @@ use crate::checkers::replica::Running;
 use crate::checkers::{self, AppliedEntry, Look, NodeLook, Panel, StateDigest, Violation};
 use crate::dice::Dice;
 use crate::faults::{Faults, Kind};
-use crate::history::{Answer, Happening, History};
+use crate::history::{Answer, Ask, Happening, History};
 use crate::host::Standing;
 use crate::options::Options;
 use crate::plant::Plant;
@@ -31,10 +31,12 @@ const OPENING_MAX: Duration = Duration::from_secs(60);
 const CHAOS_MAX: Duration = Duration::from_secs(120);
 /// How long something may take to end at the edge that a run is about. It is not void without: that edge may not be passed.
 const EDGE_MAX: Duration = Duration::from_secs(40);
-/// How few answered calls make a run void.
+/// With fewer commands done by shards during the sale a run is void.
 const OPERATIONS_MIN: u64 = 40;
-/// The same for calls over HTTP.
+/// The same for what was done over HTTP: neither looks nor refusals.
 const VISITS_MIN: u64 = 20;
+/// Without these commands, so many times, nothing was sold.
+const SOLD_MIN: [(&str, u64); 3] = [("HoldSeats", 5), ("PlaceOrder", 2), ("RecordPayment", 1)];
 
 /// Why a run failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -62,12 +64,16 @@ pub struct Summary {
     pub states: BTreeMap<GroupId, (u64, String)>,
     /// Calls of clients that were done, by command.
     pub operations: BTreeMap<String, u64>,
+    /// Commands that shards have done since the sale began.
+    pub commands: u64,
     /// Those that were refused.
     pub refusals: BTreeMap<String, u64>,
     /// When the calls began that ended without one.
     pub unanswered: Vec<Duration>,
     /// Calls over HTTP that got an answer, by what was asked.
     pub visits: BTreeMap<String, u64>,
+    /// Those of them by which something was done.
+    pub deeds: u64,
     /// Calls over HTTP that got none, or one that settles nothing.
     pub visits_unanswered: u64,
     /// Faults that really happened, by kind.
@@ -76,6 +82,8 @@ pub struct Summary {
     pub passed: BTreeMap<Edge, u64>,
     /// How many times a node or its machine ended at each edge.
     pub edges: BTreeMap<Edge, u64>,
+    /// What groups no longer knew: requests that were then done anew, and the events that they had dropped in the end.
+    pub forgotten: BTreeMap<&'static str, u64>,
 }
 
 impl Summary {
@@ -137,13 +145,14 @@ impl World {
         let (start, chaos) = (self.plant.elapsed(), self.options.chaos);
         while self.plant.elapsed() < start + chaos
             || self.faults.misses_edge(&self.plant) && self.plant.elapsed() < start + EDGE_MAX
-            || (!self.faults.are_complete(&self.plant)
-                || self.operations() < OPERATIONS_MIN
-                || self.visits_answered() < VISITS_MIN)
+            || (!self.faults.are_complete(&self.plant) || self.lacks().is_some())
                 && self.plant.elapsed() < start + CHAOS_MAX
         {
             self.faults.act(&mut self.plant);
             self.step()?;
+            if self.lacks().is_none() {
+                self.shop.note_has_sold();
+            }
             let calm_after = self.options.demands.calm_after;
             if self.terms.is_empty() && calm_after.is_some_and(|calm_after| self.plant.elapsed() > start + calm_after) {
                 self.terms = self.plant.terms();
@@ -170,13 +179,8 @@ impl World {
         self.summary.faults = self.plant.tally.counts();
         self.summary.passed = self.plant.passed();
         self.summary.edges = self.plant.edges();
-        let operations = self.operations();
-        if operations < OPERATIONS_MIN {
-            return Err(Failure::Void(format!("only {operations} calls were done")));
-        }
-        let visits = self.visits_answered();
-        if visits < VISITS_MIN {
-            return Err(Failure::Void(format!("only {visits} calls over HTTP were answered")));
+        if let Some(what) = self.lacks() {
+            return Err(Failure::Void(what));
         }
         if !self.faults.are_complete(&self.plant) {
             let missing: Vec<String> = self.faults.missing(&self.plant).iter().map(Kind::to_string).collect();
@@ -199,14 +203,18 @@ impl World {
         met.map_err(|what| Violation { checker: "demands", what }.into())
     }
 
-    /// Calls that were done so far.
-    fn operations(&self) -> u64 {
-        self.summary.operations.values().sum()
-    }
-
-    /// Calls over HTTP that were answered so far.
-    fn visits_answered(&self) -> u64 {
-        self.summary.visits.values().sum()
+    /// What there is too little of for the run to show anything.
+    fn lacks(&self) -> Option<String> {
+        let Summary { operations, commands, deeds, .. } = &self.summary;
+        if *commands < OPERATIONS_MIN {
+            return Some(format!("shards have done {commands} commands, not {OPERATIONS_MIN}"));
+        }
+        if *deeds < VISITS_MIN {
+            return Some(format!("{deeds} things were done over HTTP, not {VISITS_MIN}"));
+        }
+        let count = |name: &str| operations.get(name).copied().unwrap_or(0);
+        let too_few = SOLD_MIN.iter().find(|(name, min)| count(name) < *min);
+        too_few.map(|(name, min)| format!("{name} was done {} times, not {min}", count(name)))
     }
 
     fn run_until(&mut self, what: &str, patience: Duration, is_so: impl Fn(&mut Self) -> bool) -> Result<(), Failure> {
@@ -236,6 +244,10 @@ impl World {
         look.happenings.iter().for_each(|happening| self.count(happening));
         look.visits.iter().for_each(|event| self.count_visit(event));
         checkers::observe(&mut self.checkers, &mut look)?;
+        let anew = look.played.iter().flat_map(|played| &played.commands).filter(|told| told.is_anew).count() as u64;
+        if anew > 0 {
+            *self.summary.forgotten.entry("requests-asked-again").or_default() += anew;
+        }
         Ok(())
     }
 
@@ -246,6 +258,8 @@ impl World {
                 *self.summary.refusals.entry(call.ask.name()).or_default() += 1
             }
             Answer::Reply(..) | Answer::Read(..) | Answer::LookUp(..) => {
+                let is_sale = matches!(call.ask, Ask::Shard(_)) && self.shop.stage() >= Stage::Selling;
+                self.summary.commands += u64::from(is_sale);
                 *self.summary.operations.entry(call.ask.name()).or_default() += 1
             }
             Answer::Unknown | Answer::NotDone(_) => self.summary.unanswered.push(call.at),
@@ -261,7 +275,10 @@ impl World {
         match said {
             Said::Unknown(_) | Said::NotDone(_) | Said::Unfit(_) => self.summary.visits_unanswered += 1,
             Said::Refused(..) => *self.summary.visits.entry(format!("{}-refused", visit.deed.name())).or_default() += 1,
-            _ => *self.summary.visits.entry(visit.deed.name()).or_default() += 1,
+            _ => {
+                self.summary.deeds += u64::from(visit.deed.is_business());
+                *self.summary.visits.entry(visit.deed.name()).or_default() += 1;
+            }
         }
     }
 
@@ -291,6 +308,7 @@ impl World {
         }
         look.happenings = self.shop.history.since(self.happenings);
         self.happenings += look.happenings.len();
+        look.sent = self.shop.take_sent();
         look.visits = self.shop.web.visits.since(self.visits);
         self.visits += look.visits.len();
         look
@@ -324,7 +342,12 @@ impl World {
         let nodes = self.plant.members().into_iter().filter_map(|id| self.plant.machines[&id].node());
         for (node, group) in nodes.flat_map(|node| node.hosted().into_iter().map(move |group| (node.clone(), group))) {
             let Some(replica) = Running::of(&node, group) else { continue };
-            for record in replica.events(1).or_else(|oldest| replica.events(oldest)).unwrap_or_default() {
+            let kept = replica.events(1).or_else(|oldest| {
+                let gone = self.summary.forgotten.entry("events").or_default();
+                *gone = (*gone).max(oldest - 1);
+                replica.events(oldest)
+            });
+            for record in kept.unwrap_or_default() {
                 let last = record.showtime.map(|showtime| last_events.entry(showtime).or_insert(0));
                 last.into_iter().for_each(|last| *last = record.sequence.max(*last));
             }

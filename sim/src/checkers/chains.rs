@@ -1,4 +1,5 @@
-//! Events are numbered without gaps, chained by showtime, and the same on all replicas at the same number.
+//! Events are numbered without gaps, chained by showtime, and the same on all replicas, and for everybody who is sent them, at
+//! the same number.
 
 use super::{Checker, Look};
 use std::collections::BTreeMap;
@@ -6,7 +7,7 @@ use vestibule_engine::{EventRecord, GroupId, Sequence, ShowtimeId};
 use vestibule_raft::types::NodeId;
 
 /// See the file's head.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub struct Chains {
     /// The events of each group as they were first seen.
     told: BTreeMap<GroupId, BTreeMap<Sequence, EventRecord>>,
@@ -14,6 +15,8 @@ pub struct Chains {
     links: BTreeMap<(GroupId, Option<ShowtimeId>), [u8; 32]>,
     /// How far each replica has been read, in which life.
     read: BTreeMap<(NodeId, GroupId), (u64, Sequence)>,
+    /// What sinks were sent and no entry has made yet that was looked at.
+    sent: Vec<(GroupId, EventRecord)>,
 }
 
 impl Chains {
@@ -35,6 +38,19 @@ impl Chains {
         told.insert(record.sequence, record.clone());
         Ok(())
     }
+
+    /// What sinks were sent is what the log says. Gives back what the log does not say yet.
+    fn check_sent(&self, sent: Vec<(GroupId, EventRecord)>) -> Result<Vec<(GroupId, EventRecord)>, String> {
+        let mut early = Vec::new();
+        for (group, record) in sent {
+            match self.told.get(&group).and_then(|told| told.get(&record.sequence)) {
+                Some(same) if *same == record => {}
+                Some(_) => return Err(format!("{group}: a sink was sent another event {}", record.sequence)),
+                None => early.push((group, record)),
+            }
+        }
+        Ok(early)
+    }
 }
 
 impl Checker for Chains {
@@ -46,6 +62,8 @@ impl Checker for Chains {
         for played in &look.played {
             played.events().try_for_each(|record| self.add(played.group, record))?;
         }
+        let sent = self.sent.drain(..).chain(look.sent.iter().cloned()).collect();
+        self.sent = self.check_sent(sent)?;
         for (&(node, group), replica) in &look.replicas {
             let life = look.nodes.get(&node).map_or(0, |node| node.life);
             let (seen, read) = self.read.entry((node, group)).or_insert((life, 0));
@@ -80,6 +98,9 @@ impl Checker for Chains {
     }
 
     fn finish(&mut self, last: &Look) -> Result<(), String> {
+        if let Some((group, record)) = self.sent.first() {
+            return Err(format!("{group}: a sink was sent event {}, which nothing made", record.sequence));
+        }
         for ((node, group), replica) in &last.replicas {
             let told = self.told.get(group).and_then(|told| told.last_key_value()).map_or(0, |(&last, _)| last);
             if replica.last_sequence() != told {
@@ -113,6 +134,22 @@ mod tests {
         let mut broken = look;
         broken.played[0].commands[0].events[0].event = Event::QueueClosed;
         Chains::default().observe(&broken).expect_err("the link is that of another event");
+    }
+
+    #[test]
+    fn a_sink_that_is_sent_something_else_is_noticed() {
+        let (stage, look) = played();
+        let events: Vec<_> = look.played.iter().flat_map(|played| played.events().cloned()).collect();
+        let sent = |record: &EventRecord| Look { sent: vec![(stage.group(), record.clone())], ..Look::default() };
+        let mut early = Chains::default();
+        early.observe(&sent(&events[1])).expect("it may be ahead of who looks");
+        early.clone().finish(&Look::default()).expect_err("nothing has made it");
+        early.observe(&look).expect("now the log says so");
+        early.observe(&sent(&events[1])).expect("once more");
+        early.finish(&Look::default()).expect("as it was");
+        let mut other = events[1].clone();
+        other.event = Event::QueueClosed;
+        early.observe(&sent(&other)).expect_err("another event of that number");
     }
 
     #[test]

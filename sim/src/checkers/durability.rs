@@ -7,8 +7,8 @@ use super::{Checker, Look};
 use crate::history::{Answer, Ask, Call, Happening};
 use std::collections::{BTreeMap, BTreeSet};
 use vestibule_engine::{
-    DirectoryQuery, Event, GroupId, HoldAnswer, HoldId, OfferId, OrderId, OrderState, Outcome, PaymentId, Reply, Sale,
-    SeatId, ShardAnswer, ShardCommand, ShardQuery, ShowtimeId, TicketNumber, UserId,
+    DirectoryCommand, DirectoryQuery, Event, EventId, GroupId, HoldAnswer, HoldId, OfferId, OrderId, OrderState,
+    Outcome, PaymentId, Reply, Sale, SeatId, ShardAnswer, ShardCommand, ShardQuery, ShowtimeId, TicketNumber, UserId,
 };
 
 /// How a blocked seat stands in [`vestibule_engine::SeatsView`].
@@ -40,6 +40,8 @@ pub struct Durability {
     undoing: BTreeMap<usize, Undoing>,
     /// What the directory was told, and must know.
     directory: Vec<(String, DirectoryQuery)>,
+    /// Events of the catalogue that were taken out of it, by the log.
+    deleted: BTreeSet<EventId>,
     /// Holds that ended, by the log.
     ended: BTreeSet<HoldId>,
     /// Entries of the waitlist that ended, by the log.
@@ -93,6 +95,9 @@ impl Durability {
             }
             Outcome::EventStored { event, .. } => {
                 self.directory.push((event.to_string(), DirectoryQuery::Event(*event)));
+            }
+            Outcome::UserCreated { user } => {
+                self.directory.push((user.to_string(), DirectoryQuery::User(*user)));
             }
             Outcome::ShowtimeStored { showtime } => {
                 let showtime = showtime.showtime;
@@ -183,11 +188,26 @@ impl Checker for Durability {
             }
         }
         for told in look.played.iter().flat_map(|played| &played.commands) {
-            if let Ask::Shard(command) = &told.ask
-                && let ShardCommand::RefundOrder(ask) = &**command
-                && told.reply.result.is_ok()
-            {
-                self.refunded.insert(ask.order);
+            let command = match &told.ask {
+                Ask::Shard(command) => command,
+                Ask::Directory(command) => {
+                    if let DirectoryCommand::DeleteEvent(ask) = &**command
+                        && told.reply.result.is_ok()
+                    {
+                        self.deleted.insert(ask.event);
+                    }
+                    continue;
+                }
+                Ask::Read(..) | Ask::LookUp(..) => continue,
+            };
+            match &**command {
+                ShardCommand::RefundOrder(ask) if told.reply.result.is_ok() => drop(self.refunded.insert(ask.order)),
+                // A late attempt, the first being forgotten: it undoes what came between.
+                ShardCommand::UnblockSeats(ask) if told.is_anew => {
+                    self.blocked.retain(|(showtime, seat)| *showtime != ask.showtime || !ask.seats.contains(seat));
+                }
+                ShardCommand::UpdateSale(ask) if told.is_anew => drop(self.sales.remove(&ask.showtime)),
+                _ => {}
             }
             if let Ok(Outcome::Ordered { order }) = &told.reply.result
                 && order.state == OrderState::Completed
@@ -255,7 +275,9 @@ impl Checker for Durability {
                 }
             }
             if *group == GroupId::DIRECTORY {
-                for (what, query) in &self.directory {
+                let is_deleted =
+                    |query: &DirectoryQuery| matches!(query, DirectoryQuery::Event(id) if self.deleted.contains(id));
+                for (what, query) in self.directory.iter().filter(|(_, query)| !is_deleted(query)) {
                     if !replica.ask_directory(query)? {
                         return Err(said(format!("the directory has lost {what}")));
                     }

@@ -9,7 +9,8 @@
 //! What the server does by itself, when a time is over, is a call that nobody made: it may come at any moment from when the
 //! hold was granted on. A call of unknown outcome may take effect at any moment after it was made, or never. Who asked for
 //! seats and heard nothing, or was offered some and did not look, is a stranger: a seat may be refused because of one, once
-//! for each. A search that gives up has failed.
+//! for each. What was done twice, the first time being forgotten, is two calls of unknown outcome. A search that gives up has
+//! failed.
 
 use super::{Checker, Look};
 use crate::clock::EPOCH;
@@ -18,8 +19,9 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use vestibule_engine::{
-    ExtendHold, HoldAnswer, HoldId, LeaveQueue, LeaveWaitlist, Millis, OfferId, OrderId, OrderState, Outcome,
-    PlaceOrder, Refusal, Reply, SeatChoice, SeatId, ShardAnswer, ShardCommand, ShowtimeId, Timestamp, UserId,
+    ExtendHold, GroupId, HoldAnswer, HoldId, LeaveQueue, LeaveWaitlist, Millis, OfferId, OrderId, OrderState, Outcome,
+    PlaceOrder, Refusal, Reply, RequestId, SeatChoice, SeatId, ShardAnswer, ShardCommand, ShowtimeId, Timestamp,
+    UserId,
 };
 use vestibule_raft::cluster::Consistency;
 
@@ -130,8 +132,10 @@ fn search(operations: &[Operation], strangers: &[usize], states_max: usize) -> R
                 with[other / 64] |= 1 << (other % 64);
                 forfeits = true;
             }
-            if after == register && !operation.is_optional && !forfeits {
-                // What changes nothing and excludes nothing may as well come now: no other order is easier to complete.
+            let only_looks = matches!(operation.effect, Effect::See(_) | Effect::SeeTaken) && after == register;
+            if only_looks && !operation.is_optional && !forfeits {
+                // What never changes anything and excludes nothing may as well come now: no other order is easier to complete.
+                // It is not so for a second block, which changes nothing now and would later.
                 next = vec![(false, 0, (with, after, used))];
                 break;
             }
@@ -167,6 +171,8 @@ pub struct Linearizable {
     reads: Vec<(Arc<Call>, usize, usize, ShardAnswer)>,
     /// The shortest and the longest life that a showtime ever gave to holds or orders.
     spans: BTreeMap<ShowtimeId, (Millis, Millis)>,
+    /// What was done anew, the first time being forgotten.
+    anew: BTreeSet<(GroupId, RequestId)>,
 }
 
 /// What happens to a seat.
@@ -192,6 +198,35 @@ impl Linearizable {
     fn happening_at(&self, time: Timestamp) -> usize {
         let since = Duration::from_millis(time.0).saturating_sub(EPOCH).saturating_sub(SKEW_MAX);
         self.times.partition_point(|&at| at < since)
+    }
+
+    /// The operations on a seat, by when they were called, for whoever looks into it.
+    fn tell(&self, doings: &Doings) -> String {
+        let at = |happening: usize| match self.times.get(happening) {
+            Some(at) => format!("{:.3}s", at.as_secs_f64()),
+            None => "?".to_owned(),
+        };
+        let mut operations = doings.operations.clone();
+        operations.sort_by_key(|operation| operation.called);
+        let operations = operations.iter().map(|operation| {
+            let maybe = if operation.is_optional { " maybe" } else { "" };
+            format!("{:?}{maybe} {} to {}", operation.effect, at(operation.called), at(operation.returned))
+        });
+        let strangers = doings.strangers.iter().map(|&called| format!("stranger from {}", at(called)));
+        operations.chain(strangers).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Makes two calls of unknown outcome of each that was done twice.
+    fn split_those_done_anew(&mut self) {
+        let anew = self.calls.values_mut().filter(|(call, ..)| self.anew.contains(&(call.group, call.request)));
+        let second: Vec<Asked> = anew
+            .map(|(call, called, answer)| {
+                *answer = None;
+                (call.clone(), *called, None)
+            })
+            .collect();
+        let first = self.calls.last_key_value().map_or(0, |(last, _)| last + 1);
+        self.calls.extend((first..).zip(second));
     }
 
     /// The life of holds as the showtime now has it, or is about to.
@@ -491,13 +526,19 @@ impl Checker for Linearizable {
                 }
             }
         }
+        for (played, told) in
+            look.played.iter().flat_map(|played| played.commands.iter().map(move |told| (played, told)))
+        {
+            self.anew.extend(told.request.filter(|_| told.is_anew).map(|request| (played.group, request)));
+        }
         Ok(())
     }
 
     fn finish(&mut self, _last: &Look) -> Result<(), String> {
+        self.split_those_done_anew();
         self.doings().iter().try_for_each(|((showtime, seat), doings)| {
             let searched = search(&doings.operations, &doings.strangers, STATES_MAX);
-            searched.map_err(|what| format!("seat {} of {showtime}: {what}", seat.0))
+            searched.map_err(|what| format!("seat {} of {showtime}: {what}: {}", seat.0, self.tell(doings)))
         })
     }
 }
@@ -536,6 +577,17 @@ mod tests {
         let seen = operation(Effect::SeeTaken, 2, 3);
         explain(&[seen]).expect_err("nobody had it");
         explain(&[take(one, 0, 4), seen]).expect("somebody was about to have it");
+    }
+
+    #[test]
+    fn what_changes_nothing_now_may_have_come_later() {
+        let operations = [
+            operation(Effect::Block, 0, 1),
+            operation(Effect::Unblock, 2, 6),
+            operation(Effect::Block, 3, 7),
+            operation(Effect::SeeTaken, 8, 9),
+        ];
+        explain(&operations).expect("blocked, freed, blocked again");
     }
 
     #[test]

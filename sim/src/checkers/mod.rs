@@ -42,7 +42,7 @@ use replica::Replica;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
-use vestibule_engine::GroupId;
+use vestibule_engine::{EventRecord, GroupId};
 use vestibule_raft::inspect::GroupView;
 use vestibule_raft::types::NodeId;
 use vestibule_raft::wal::{EntryBody, LogPosition};
@@ -99,6 +99,8 @@ pub struct Look {
     pub happenings: Vec<Happening>,
     /// What those asked and heard who come over HTTP, and what the payment provider took, in order.
     pub visits: Vec<visits::Event>,
+    /// Events that sinks were sent in this step, in order for each.
+    pub sent: Vec<(GroupId, EventRecord)>,
     /// The groups on running nodes, to be asked anything.
     pub replicas: BTreeMap<(NodeId, GroupId), Rc<dyn Replica>>,
     /// What the entries did that were first applied by anybody, in the order of each group's log.

@@ -1,16 +1,29 @@
 //! One idempotency key, one outcome: whoever sends the same again under its key, through whatever gateway, hears what was said
-//! the first time; and a key does for one thing only.
+//! the first time; and a key does for one thing only. Once a group has done something anew that the bounds let it forget, what
+//! it says of keys promises nothing any more.
 
 use super::{Checker, Look};
 use crate::web::visits::{Deed, Event, Said};
-use std::collections::BTreeMap;
-use vestibule_engine::UserId;
+use std::collections::{BTreeMap, BTreeSet};
+use vestibule_engine::{GroupId, UserId};
 
 /// See the file's head.
 #[derive(Default)]
 pub struct OneAnswer {
     /// For each key of each buyer what was asked under it, and the first answer that settles anything.
     keys: BTreeMap<(UserId, String), Vec<(Deed, Said)>>,
+    /// Groups that have done something anew.
+    forgetful: BTreeSet<GroupId>,
+}
+
+/// The group that has to remember a deed, if one has.
+fn group(deed: &Deed) -> Option<GroupId> {
+    match deed {
+        Deed::Hold(showtime, _) => Some(showtime.group()),
+        Deed::Extend(hold) | Deed::Release(hold) | Deed::Order(hold) => Some(hold.group()),
+        Deed::Pay(order, _) | Deed::Cancel(order) | Deed::Refund(order) => Some(order.group()),
+        _ => None,
+    }
 }
 
 /// Whether something was done.
@@ -59,8 +72,14 @@ impl Checker for OneAnswer {
     }
 
     fn observe(&mut self, look: &Look) -> Result<(), String> {
+        for played in &look.played {
+            self.forgetful.extend(played.commands.iter().any(|told| told.is_anew).then_some(played.group));
+        }
         for event in &look.visits {
             let Event::Ended { visit, said, .. } = event else { continue };
+            if group(&visit.deed).is_some_and(|group| self.forgetful.contains(&group)) {
+                continue;
+            }
             if let (Some(user), Some(key)) = (visit.user, &visit.key) {
                 self.note(user, key, &visit.deed, said).map_err(|what| format!("visit @{}: {what}", visit.number))?;
             }

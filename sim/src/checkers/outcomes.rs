@@ -1,17 +1,48 @@
 //! A request id has one outcome: whoever asks again, through whatever gateway or leader, hears what was said the first
 //! time, and nothing is done twice. What clients were told is not done is not done, be it before they are told or after.
+//! What the bounds of the group let it forget may be done anew.
 
 use super::{Checker, Look};
 use crate::history::{Answer, Ask, Call, Happening};
 use crate::player::Told;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use vestibule_engine::{Event, GroupId, Outcome, Refusal, RequestId};
+use vestibule_engine::{Event, GroupId, Millis, Outcome, Refusal, RequestId, Timestamp};
+
+/// What a group may forget of requests.
+#[derive(Debug, Default)]
+struct Memory {
+    /// Log time.
+    now: Timestamp,
+    /// Requests so far.
+    count: u64,
+    /// The least that were ever to be remembered, and for how long, if that was ever changed.
+    least: Option<(u64, Millis)>,
+}
+
+impl Memory {
+    /// Whether a request of then may be forgotten now.
+    fn may_forget(&self, at: Timestamp, number: u64) -> bool {
+        self.least.is_some_and(|(count, age)| self.count - number >= count || at.0 + age.0 <= self.now.0)
+    }
+}
+
+/// A request the first time that it was done, as far as that is remembered.
+#[derive(Debug)]
+struct First {
+    ask: Ask,
+    result: Result<Outcome, Refusal>,
+    at: Timestamp,
+    number: u64,
+}
 
 /// See the file's head.
 #[derive(Default)]
 pub struct Outcomes {
-    first: BTreeMap<(GroupId, RequestId), (Ask, Result<Outcome, Refusal>)>,
+    first: BTreeMap<(GroupId, RequestId), First>,
+    memories: BTreeMap<GroupId, Memory>,
+    /// What was done anew.
+    anew: BTreeSet<(GroupId, RequestId)>,
     /// What clients were told, the first time.
     heard: BTreeMap<(GroupId, RequestId), (Ask, Result<Outcome, Refusal>)>,
     /// The calls under each id. There are several if the first were certainly not done.
@@ -44,14 +75,25 @@ fn falls_due(event: &Event) -> bool {
 impl Outcomes {
     fn check(&mut self, group: GroupId, told: &Told) -> Result<(), String> {
         let Some(request) = told.request else { return Ok(()) };
-        let said = (told.ask.clone(), told.reply.result.clone());
-        let Some((ask, result)) = self.first.get(&(group, request)) else {
-            self.first.insert((group, request), said);
+        let memory = self.memories.entry(group).or_default();
+        memory.count += 1;
+        let (at, number) = (memory.now, memory.count);
+        let said = || First { ask: told.ask.clone(), result: told.reply.result.clone(), at, number };
+        let Some(First { ask, result, at, number }) = self.first.get(&(group, request)) else {
+            self.first.insert((group, request), said());
             if told.reply.replayed {
                 return Err(format!("{group}: {request:?} was answered as if it had been asked before"));
             }
             return Ok(());
         };
+        if told.is_anew {
+            if !memory.may_forget(*at, *number) {
+                return Err(format!("{group}: {request:?} was forgotten before its time"));
+            }
+            self.first.insert((group, request), said());
+            self.anew.insert((group, request));
+            return Ok(());
+        }
         if *ask == told.ask && *result != told.reply.result {
             return Err(format!("{group}: {request:?} had the outcome {result:?}, then {:?}", told.reply.result));
         }
@@ -66,7 +108,7 @@ impl Outcomes {
 
     /// What was done under an id, one of its calls must have been for: one that has not ended as not done.
     fn check_done(&self, id: (GroupId, RequestId)) -> Result<(), String> {
-        let Some((ask, _)) = self.first.get(&id) else { return Ok(()) };
+        let Some(First { ask, .. }) = self.first.get(&id) else { return Ok(()) };
         // Entries that nobody is known to have asked for are the nodes' own.
         let mut calls = self.calls.get(&id).into_iter().flatten().filter(|call| call.ask == *ask).peekable();
         match calls.peek().map(|call| call.number) {
@@ -84,7 +126,7 @@ impl Outcomes {
                 let first = || (call.ask.clone(), reply.result.clone());
                 let (ask, heard) = self.heard.entry(id).or_insert_with(first);
                 // Something else under the same id is refused, which says nothing of the first.
-                if *ask == call.ask && *heard != reply.result {
+                if *ask == call.ask && *heard != reply.result && !self.anew.contains(&id) {
                     return Err(format!(
                         "call #{} was told {:?}; the same request had been told {heard:?}",
                         call.number, reply.result
@@ -116,6 +158,14 @@ impl Checker for Outcomes {
             }
         }
         for played in &look.played {
+            let memory = self.memories.entry(played.group).or_default();
+            memory.now = memory.now.max(played.at.unwrap_or_default());
+            for record in played.events() {
+                if let Event::LimitsChanged { requests_max, request_age_max, .. } = record.event {
+                    let (count, age) = memory.least.unwrap_or((requests_max, request_age_max));
+                    memory.least = Some((count.min(requests_max), age.min(request_age_max)));
+                }
+            }
             for told in &played.commands {
                 self.check(played.group, told)?;
                 told.request.map_or(Ok(()), |request| self.check_done((played.group, request)))?;
@@ -134,7 +184,7 @@ impl Checker for Outcomes {
 mod tests {
     use super::super::stage::Stage;
     use super::*;
-    use vestibule_engine::{SeatId, UserId};
+    use vestibule_engine::{SeatId, SetLimits, ShardCommand, UserId};
 
     #[test]
     fn a_request_with_two_outcomes_is_noticed() {
@@ -158,6 +208,28 @@ mod tests {
         release.played[0].commands[0].events.push(record);
         checker.observe(&release).expect_err("it did something");
         Outcomes::default().observe(&stage.repeat()).expect_err("it was never asked before");
+    }
+
+    #[test]
+    fn what_is_forgotten_before_its_time_is_noticed() {
+        let mut stage = Stage::without_line();
+        stage.open();
+        let span = Millis(2_000);
+        let limits = SetLimits { request_age_max: Some(span), ..SetLimits::default() };
+        let limits = stage.run(ShardCommand::SetLimits(limits));
+        let first = stage.hold(UserId(7), &[SeatId(4)]);
+        stage.set_time(1 + span.0);
+        let anew = stage.repeat();
+        assert!(anew.played[0].commands[0].is_anew);
+        let check = |looks: &[&Look]| {
+            let mut checker = Outcomes::default();
+            looks.iter().try_for_each(|look| checker.observe(look))
+        };
+        check(&[&limits, &first, &anew]).expect("its time was over, and the client may hear both");
+        check(&[&first, &anew]).expect_err("nothing was to be forgotten");
+        let mut early = anew;
+        early.played[0].at = Some(Timestamp(span.0));
+        check(&[&limits, &first, &early]).expect_err("a moment too early");
     }
 
     #[test]

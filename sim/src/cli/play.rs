@@ -10,11 +10,13 @@ use std::fmt::{self, Display};
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::thread::JoinHandle;
 use std::time::Duration;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use vestibule_engine::planted;
 use vestibule_sim::options::Options;
+use vestibule_sim::scenario;
 use vestibule_sim::trace::{Journal, Trace};
 use vestibule_sim::world::{Failure, Summary, World};
 
@@ -39,6 +41,15 @@ pub(super) fn here(
     set_rng(StdRng::seed_from_u64(options.seed));
     let _clocks = SimClocksGuard::init();
     World::new(options, trace.clone()).run()
+}
+
+/// The options of a seed, or of a scenario if one is named.
+pub(super) fn options(seed: Option<u64>, scenario: Option<&str>) -> Result<Options, String> {
+    match scenario {
+        None => Ok(Options::of(seed.unwrap_or_default())),
+        Some(name) => scenario::find(name)
+            .ok_or_else(|| format!("there is no scenario called {name}; `run --scenario list` names them")),
+    }
 }
 
 /// Prints a line, if anybody reads it.
@@ -77,18 +88,28 @@ pub(super) fn now() -> Duration {
 /// A process that plays a run, and since when.
 pub(super) struct Playing {
     child: Child,
+    /// They read what it prints, so that it never waits for that.
+    readers: [JoinHandle<io::Result<Vec<u8>>>; 2],
     since: Duration,
+}
+
+/// Reads everything, on a thread of its own.
+fn read_all(mut from: impl io::Read + Send + 'static) -> JoinHandle<io::Result<Vec<u8>>> {
+    std::thread::spawn(move || {
+        let mut all = Vec::new();
+        from.read_to_end(&mut all).map(|_| all)
+    })
 }
 
 impl Playing {
     /// Begins.
     pub(super) fn begin(mut command: Command) -> io::Result<Self> {
-        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-        Ok(Self { child, since: now() })
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let (stdout, stderr) = child.stdout.take().zip(child.stderr.take()).ok_or(io::ErrorKind::BrokenPipe)?;
+        Ok(Self { child, readers: [read_all(stdout), read_all(stderr)], since: now() })
     }
 
-    /// What came of it, if it has ended or has to: it is given up after `patience`. Its output is a few lines, which the
-    /// pipes hold.
+    /// What came of it, if it has ended or has to: it is given up after `patience`.
     pub(super) fn poll(mut self, patience: Duration) -> Result<io::Result<Output>, Self> {
         let is_late = now() - self.since > patience;
         match self.child.try_wait() {
@@ -102,7 +123,10 @@ impl Playing {
             }
             _ => {}
         }
-        Ok(self.child.wait_with_output())
+        Ok(self.child.wait().and_then(|status| {
+            let [stdout, stderr] = self.readers.map(|reader| reader.join().unwrap_or_else(|_| Ok(Vec::new())));
+            Ok(Output { status, stdout: stdout?, stderr: stderr? })
+        }))
     }
 
     /// Waits for it, but no longer than `patience`.
@@ -126,9 +150,14 @@ pub(super) fn replay(seed: u64) -> String {
 }
 
 fn replay_run(which: &str) -> String {
+    // Assertions that only builds for development have may end a run, or change it.
+    let profile = if cfg!(debug_assertions) { "" } else { " --release" };
     match planted::planted() {
-        Some(known) => format!("cargo run -p vestibule-sim --features planted -- run {which} --plant {}", known.name),
-        None => format!("cargo run -p vestibule-sim -- run {which}"),
+        Some(known) => {
+            let name = known.name;
+            format!("cargo run{profile} -p vestibule-sim --features planted -- run {which} --plant {name}")
+        }
+        None => format!("cargo run{profile} -p vestibule-sim -- run {which}"),
     }
 }
 
@@ -162,12 +191,7 @@ pub(super) fn replay_of(options: &Options) -> String {
     }
 }
 
-/// The commit that this was built from, as far as it can be told.
-pub(super) fn commit() -> String {
-    let told = Command::new("git")
-        .args(["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty", "--exclude=*"])
-        .stderr(Stdio::null())
-        .output();
-    let told = told.ok().and_then(|output| String::from_utf8(output.stdout).ok()).unwrap_or_default();
-    if told.trim().is_empty() { "unknown".to_owned() } else { told.trim().to_owned() }
+/// The commit that this was built from, and whether anything was changed since, as far as it can be told.
+pub(super) fn commit() -> &'static str {
+    env!("VESTIBULE_COMMIT")
 }

@@ -4,8 +4,7 @@ use super::play;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use vestibule_sim::options::Options;
-use vestibule_sim::scenario::{self, SCENARIOS};
+use vestibule_sim::scenario::SCENARIOS;
 use vestibule_sim::trace::Trace;
 use vestibule_sim::world::Summary;
 
@@ -25,19 +24,16 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn main(args: &Args) -> ExitCode {
-    let options = match (&args.scenario, args.seed) {
-        (Some(name), _) if name == "list" => {
-            SCENARIOS.iter().for_each(|scenario| say!("{:<20} {}", scenario.name, scenario.about));
-            return ExitCode::SUCCESS;
+    if args.scenario.as_deref() == Some("list") {
+        SCENARIOS.iter().for_each(|scenario| say!("{:<20} {}", scenario.name, scenario.about));
+        return ExitCode::SUCCESS;
+    }
+    let options = match play::options(args.seed, args.scenario.as_deref()) {
+        Ok(options) => options,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
         }
-        (Some(name), _) => match scenario::find(name) {
-            Some(options) => options,
-            None => {
-                eprintln!("there is no scenario called {name}; `--scenario list` names them");
-                return ExitCode::FAILURE;
-            }
-        },
-        (None, seed) => Options::of(seed.unwrap_or_default()),
     };
     let replay = play::replay_of(&options);
     say!("{options}");
@@ -85,6 +81,7 @@ fn report(summary: &Summary) {
     say!("faults:{}", list(&summary.faults));
     say!("edges passed:{}", list(&summary.passed));
     say!("edges:{}", list(&summary.edges));
+    say!("forgotten:{}", list(&summary.forgotten));
 }
 
 fn list<K: ToString>(counts: &BTreeMap<K, u64>) -> String {

@@ -27,6 +27,8 @@ pub mod serve;
 mod visitor;
 pub mod visits;
 
+pub(crate) use keys::another_token_key;
+
 use crate::trace::Trace;
 use provider::Books;
 use std::collections::{BTreeMap, VecDeque};

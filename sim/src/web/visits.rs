@@ -66,6 +66,33 @@ impl Deed {
             _ => format!("{self:?}").split(['(', ' ', '{']).next().unwrap_or_default().to_owned(),
         }
     }
+
+    /// Whether it is to change something that is sold, and not to look, nor only to come in.
+    pub fn is_business(&self) -> bool {
+        match self {
+            Self::Join(_)
+            | Self::Claim(_)
+            | Self::Leave(_)
+            | Self::Hold(..)
+            | Self::Extend(_)
+            | Self::Release(_)
+            | Self::Order(_)
+            | Self::Pay(..)
+            | Self::Cancel(_)
+            | Self::Refund(_)
+            | Self::Organise(..) => true,
+            Self::Guest
+            | Self::SeeTicket(_)
+            | Self::SeeLine(_)
+            | Self::SeeSeats(..)
+            | Self::SeeHold(_)
+            | Self::SeeOrder(_)
+            | Self::SeeDraw(_)
+            | Self::SeeReceipt(_)
+            | Self::SeeHealth
+            | Self::Offend(_) => false,
+        }
+    }
 }
 
 /// What harms a gateway and those who are served by it.

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use vestibule_engine::{
     ActivateShowtime, BeaconPlan, CreateEvent, CreateOrganisation, CreateShowtime, CreateVenue, Currency,
-    DirectoryCommand, EventDetails, Method, Millis, Money, Outcome, Sale, ScheduleShowtime, SeatMap, ShardCommand,
-    ShowtimeId, Timestamp, UserId,
+    DirectoryCommand, EventDetails, EventId, Method, Millis, Money, OrganisationId, Outcome, Sale, ScheduleShowtime,
+    SeatMap, ShardCommand, ShowtimeId, Timestamp, UserId, VenueId,
     plan::{self, ExtraArea},
 };
 
@@ -23,6 +23,12 @@ pub const ORGANISATION: &str = "The House";
 /// What is on sale.
 #[derive(Debug)]
 pub struct House {
+    /// Whose it is.
+    pub organisation: OrganisationId,
+    /// The venue.
+    pub venue: VenueId,
+    /// What is on.
+    pub event: EventId,
     /// The layout, the same for all.
     pub seat_map: Arc<SeatMap>,
     /// The showtimes, with their groups inside.
@@ -131,7 +137,7 @@ pub(super) async fn open_house(client: Client, options: Options, shop: Shop) {
         }
         showtimes.push(showtime);
     }
-    shop.set_house(House { seat_map, showtimes });
+    shop.set_house(House { organisation, venue, event, seat_map, showtimes });
 }
 
 fn sale(options: &Options, number: usize, seats_per_buyer_max: u32) -> Sale {

@@ -1,29 +1,33 @@
 //! What the clients of a run do, through the real client of the cluster.
 
 mod buyers;
+mod caretaker;
 mod closing;
 mod crowd;
 mod house;
 mod market;
 mod organiser;
+mod registrar;
 
 pub use buyers::buy;
+pub use caretaker::{bound, relay};
 pub use closing::close;
 pub use house::{House, ORGANISATION};
 #[cfg(test)]
 pub(crate) use house::{layout, prices};
 pub use market::Market;
 pub use organiser::organise;
+pub use registrar::keep_catalogue;
 
 use crate::dice::Dice;
 use crate::history::{Answer, Ask, Call, History};
 use crate::web::Web;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use vestibule_engine::{
-    Directory, DirectoryCommand, Envelope, GroupId, HoldId, Outcome, Refusal, Reply, RequestId, Shard, ShardAnswer,
-    ShardCommand, ShardQuery,
+    Directory, DirectoryCommand, Envelope, EventRecord, GroupId, HoldId, Outcome, Refusal, Reply, RequestId, Shard,
+    ShardAnswer, ShardCommand, ShardQuery,
 };
 use vestibule_raft::cluster::{Cluster, Consistency, Position, ProposeError};
 
@@ -54,15 +58,20 @@ pub struct Shop {
     pub web: Web,
     house: Arc<Mutex<Option<Arc<House>>>>,
     stage: Arc<AtomicU8>,
+    /// Whether enough was sold for the run to show something.
+    has_sold: Arc<AtomicBool>,
     /// A hold that somebody has.
     some_hold: Arc<Mutex<Option<HoldId>>>,
+    /// Events that sinks were sent and that nobody has looked at yet, of each group.
+    sent: Arc<Mutex<Vec<(GroupId, EventRecord)>>>,
 }
 
 impl Shop {
     /// One that is about to open.
     pub fn new(history: History) -> Self {
         let web = Web::new(history.trace());
-        Self { history, web, house: Arc::default(), stage: Arc::default(), some_hold: Arc::default() }
+        let (house, stage, has_sold, some_hold, sent) = Default::default();
+        Self { history, web, house, stage, has_sold, some_hold, sent }
     }
 
     /// How far the run has come.
@@ -80,6 +89,15 @@ impl Shop {
         self.stage.store(stage as u8, Ordering::SeqCst);
     }
 
+    /// Enough was sold: what brings a sale to its end may come.
+    pub fn note_has_sold(&self) {
+        self.has_sold.store(true, Ordering::SeqCst);
+    }
+
+    fn has_sold(&self) -> bool {
+        self.has_sold.load(Ordering::SeqCst)
+    }
+
     /// What is on sale.
     pub fn house(&self) -> Option<Arc<House>> {
         self.house.lock().expect("no holder of this lock panics").clone()
@@ -88,6 +106,17 @@ impl Shop {
     /// Puts a hold where others see it; gives the one that was seen there before.
     fn show_hold(&self, hold: HoldId) -> Option<HoldId> {
         self.some_hold.lock().expect("no holder of this lock panics").replace(hold)
+    }
+
+    /// A sink was sent this.
+    fn note_sent(&self, group: GroupId, record: EventRecord) {
+        self.history.trace().note("sink", format!("{group} sent event {}", record.sequence));
+        self.sent.lock().expect("no holder of this lock panics").push((group, record));
+    }
+
+    /// What sinks were sent since this was asked.
+    pub fn take_sent(&self) -> Vec<(GroupId, EventRecord)> {
+        std::mem::take(&mut *self.sent.lock().expect("no holder of this lock panics"))
     }
 
     fn set_house(&self, house: House) {

@@ -38,7 +38,8 @@ pub async fn organise(client: Client, options: Options, shop: Shop, dice: Dice) 
         let index = organiser.dice.index(house.showtimes.len());
         let showtime = house.showtimes[index];
         let has_line = options.market.methods[index] != Method::Passthrough;
-        if has_line && tokio::time::Instant::now() > last_orders && organiser.dice.percent(10) {
+        let may_close = tokio::time::Instant::now() > last_orders && shop.has_sold();
+        if has_line && may_close && organiser.dice.percent(10) {
             // Those who are inside go on; nobody else gets there.
             organiser.client.shard(showtime.group(), ShardCommand::CloseQueue(CloseQueue { showtime })).await;
         }

@@ -44,6 +44,10 @@ impl crate::model::Model for Model {
     fn records(&self) -> &[EventRecord] {
         &self.records
     }
+
+    fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
 }
 
 /// The whole group.
