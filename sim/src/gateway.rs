@@ -8,9 +8,11 @@ use crate::options::Options;
 use crate::trace::Trace;
 use crate::web;
 use crate::workload::{Client, Shop, bound, buy, close, keep_catalogue, organise, relay};
-use std::cell::Cell;
+use futures::FutureExt as _;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use tokio::sync::Notify;
 use vestibule_engine::UserId;
 use vestibule_raft::cluster::GrpcCluster;
 
@@ -28,13 +30,27 @@ pub struct Gateway {
     shop: Shop,
     lives: Cell<u64>,
     busy: Rc<Cell<usize>>,
+    /// Tells the process to stop.
+    stop: RefCell<Rc<Notify>>,
+    has_stopped: Cell<bool>,
 }
 
 impl Gateway {
     /// One on which nothing runs yet.
     pub fn new(number: usize, options: Options, trace: Trace, shop: Shop) -> Self {
         let busy = Rc::new(Cell::new(options.buyers + 1));
-        Self { number, options, trace, shop, lives: Cell::new(0), busy }
+        let (stop, has_stopped) = Default::default();
+        Self { number, options, trace, shop, lives: Cell::new(0), busy, stop, has_stopped }
+    }
+
+    /// Has the process stop as a signal does: it lets requests under way end.
+    pub fn ask_to_stop(&self) {
+        self.stop.borrow().notify_one();
+    }
+
+    /// Whether the process has ended because it was asked to, since this was asked last.
+    pub fn take_stopped(&self) -> bool {
+        self.has_stopped.take()
     }
 
     /// Whether some of its buyers have not made an end yet.
@@ -42,14 +58,18 @@ impl Gateway {
         self.busy.get() > 0
     }
 
-    /// Serves its buyers until they make an end.
+    /// Serves its buyers until they make an end, and then whoever comes; or until it is asked to stop.
     pub async fn run(&self) {
         let life = self.lives.get() + 1;
         self.lives.set(life);
         self.busy.set(self.options.buyers + 1);
         let seeds = (1..=self.options.nodes).map(address).collect();
         let cluster = GrpcCluster::new(seeds, Arc::new(SimConnector::new(self.trace.clone())));
-        let serving = web::serve::run(self.number, life, cluster.clone(), &self.options, &self.shop, &self.trace);
+        let stop = Rc::new(Notify::new());
+        self.stop.replace(stop.clone());
+        let stopping = async move { stop.notified().await };
+        let process = (self.number, life);
+        let serving = web::serve::run(process, cluster.clone(), &self.options, &self.shop, &self.trace, stopping);
         let client = |name: String| {
             // A client that comes again asks for other things, so under other ids.
             let dice = Dice::new(self.options.seed, &format!("requests of {name} in life {life}"));
@@ -90,6 +110,13 @@ impl Gateway {
             closing.await;
             self.busy.set(self.busy.get() - 1);
         };
-        tokio::join!(ending, serving);
+        tokio::select! {
+            biased;
+            () = serving => {}
+            () = ending.then(|()| std::future::pending()) => {}
+        }
+        // The machine is taken down before anything else happens on it.
+        self.has_stopped.set(true);
+        std::future::pending().await
     }
 }

@@ -92,20 +92,27 @@ impl Tuning {
 pub struct Demands {
     /// Everything asked during the sale is answered.
     pub answers: bool,
+    /// Nothing that was asked over HTTP breaks off because a gateway is stopped.
+    pub outcomes: bool,
     /// From so long after the sale's beginning to the end of the faults nobody else comes to lead anything.
     pub calm_after: Option<Duration>,
 }
 
 impl Demands {
-    /// Whether they are met, when so many calls got no answer, and groups were led in these terms once it was calm, and now.
+    /// Whether they are met, when so many calls got no answer, so many over HTTP broke off, and groups were led in these terms
+    /// once it was calm, and now.
     pub fn check(
         &self,
         unanswered: usize,
+        broken_off: u64,
         calm: &BTreeMap<GroupId, u64>,
         now: &BTreeMap<GroupId, u64>,
     ) -> Result<(), String> {
         if self.answers && unanswered > 0 {
             return Err(format!("{unanswered} requests got no answer"));
+        }
+        if self.outcomes && broken_off > 0 {
+            return Err(format!("{broken_off} requests over HTTP broke off"));
         }
         if self.calm_after.is_some() && calm != now {
             return Err(format!("terms were {calm:?} and are {now:?}"));
@@ -329,8 +336,11 @@ impl fmt::Display for Options {
         }
         writeln!(f, "  sale: {}", self.market)?;
         writeln!(f, "  web: {}", self.web)?;
-        let Demands { answers, calm_after } = &self.demands;
-        writeln!(f, "  demands: everything is answered: {answers}; leaders stay once {calm_after:?} have gone by")?;
+        let Demands { answers, outcomes, calm_after } = &self.demands;
+        writeln!(
+            f,
+            "  demands: everything is answered: {answers}, nothing breaks off over HTTP: {outcomes}; leaders stay once {calm_after:?} have gone by"
+        )?;
         writeln!(f, "  faults: {}", self.faults)?;
         write!(
             f,
@@ -348,12 +358,15 @@ mod tests {
     fn demands_are_met_or_not() {
         let (first, second) = (BTreeMap::from([(GroupId(1), 3)]), BTreeMap::from([(GroupId(1), 4)]));
         let none = Demands::default();
-        assert_eq!(none.check(7, &first, &second), Ok(()));
+        assert_eq!(none.check(7, 7, &first, &second), Ok(()));
         let answers = Demands { answers: true, ..none.clone() };
-        assert_eq!(answers.check(0, &first, &second), Ok(()));
-        assert!(answers.check(1, &first, &first).is_err());
+        assert_eq!(answers.check(0, 7, &first, &second), Ok(()));
+        assert!(answers.check(1, 0, &first, &first).is_err());
+        let outcomes = Demands { outcomes: true, ..none.clone() };
+        assert_eq!(outcomes.check(7, 0, &first, &second), Ok(()));
+        assert!(outcomes.check(0, 1, &first, &first).is_err());
         let calm = Demands { calm_after: Some(Duration::ZERO), ..none };
-        assert_eq!(calm.check(7, &first, &first), Ok(()));
-        assert!(calm.check(0, &first, &second).is_err());
+        assert_eq!(calm.check(7, 7, &first, &first), Ok(()));
+        assert!(calm.check(0, 0, &first, &second).is_err());
     }
 }

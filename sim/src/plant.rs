@@ -104,6 +104,9 @@ pub struct Plant {
     pub machines: BTreeMap<NodeId, Rc<Machine>>,
     /// The gateways.
     pub gateways: Vec<Rc<Gateway>>,
+    /// Those that have stopped because they were asked to, until somebody took note.
+    stopped_gateways: Vec<usize>,
+    gateway_stops: Vec<Duration>,
     /// Those who come to them over HTTP.
     pub web: web::Web,
     /// Machines of visitors between whom and the gateways the network may break. Those of the first are spared: who comes last
@@ -217,6 +220,8 @@ impl Plant {
             base_skew: machines.keys().copied().zip(options.base_skew_ms.iter().copied()).collect(),
             machines,
             gateways,
+            stopped_gateways: Vec::new(),
+            gateway_stops: Vec::new(),
             web: shop.web.clone(),
             visitors: (2..=options.web.hosts).map(web::host::host_name).collect(),
             operator,
@@ -279,6 +284,14 @@ impl Plant {
                 self.losses.push(what);
             } else if machine.is_rotten.get() && machine.node().is_some() {
                 self.losses.push(format!("node {} runs on a log of which a bit was flipped", machine.id));
+            }
+        }
+        for gateway in self.gateways.clone() {
+            if gateway.take_stopped() {
+                self.note(format!("{} has stopped", gateway_name(gateway.number)));
+                self.tally.happened(Kind::GatewayStop);
+                self.kill_gateway(gateway.number);
+                self.stopped_gateways.push(gateway.number);
             }
         }
         for gone in self.operator.take_removed() {
@@ -560,6 +573,22 @@ impl Plant {
             self.sim.crash(name.as_str());
             trace::leave_host();
         }
+    }
+
+    /// Asks a gateway to stop, as a signal does.
+    pub fn stop_gateway(&mut self, number: usize) {
+        self.gateway_stops.push(self.elapsed());
+        self.gateways[number - 1].ask_to_stop();
+    }
+
+    /// When gateways were asked to stop.
+    pub fn gateway_stops(&self) -> &[Duration] {
+        &self.gateway_stops
+    }
+
+    /// Gateways that have stopped because they were asked to, since this was asked last.
+    pub fn take_stopped_gateways(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.stopped_gateways)
     }
 
     /// Nothing is wrong any more, and everything runs that belongs to the cluster.

@@ -62,6 +62,22 @@ pub const SCENARIOS: &[Scenario] = &[
         },
     },
     Scenario {
+        name: "gateways-in-turn",
+        about: "gateways are stopped and started again in mid-sale; no request under way is cut off",
+        seed: 8,
+        set: |options| {
+            calm(options);
+            options.gateways = 2;
+            options.demands.outcomes = true;
+            // So that something is always under way, and nobody asks again where it breaks off.
+            options.web.client.attempts_max = 1;
+            options.latency = (Duration::from_millis(5), Duration::from_millis(20));
+            (options.web.provider.slow, options.web.provider.slow_max) = (50, 600);
+            let stops: Vec<_> = (0..6).map(|turn| (2 + 2 * turn, Kind::GatewayStop, None)).collect();
+            script(options, &stops);
+        },
+    },
+    Scenario {
         name: "scale-out",
         about: "a node comes in mid-sale, gets its share, and one of the first goes",
         seed: 4,
@@ -142,6 +158,7 @@ fn calm(options: &mut Options) {
     options.latency = (Duration::ZERO, Duration::from_millis(2));
     options.snapshot_entries = 200;
     options.tuning = Default::default();
+    options.retention = None;
     options.web.provider = Default::default();
     options.demands = Demands::default();
 }

@@ -16,7 +16,7 @@ use crate::plant::Plant;
 use crate::power::Edge;
 use crate::scan;
 use crate::trace::{Trace, hexadecimal};
-use crate::web::visits::{self, Deed, Offence, Said};
+use crate::web::visits::{self, Deed, Offence, Said, Visit};
 use crate::workload::{Shop, Stage};
 use futures::FutureExt;
 use std::collections::{BTreeMap, BTreeSet};
@@ -76,6 +76,8 @@ pub struct Summary {
     pub deeds: u64,
     /// Calls over HTTP that got none, or one that settles nothing.
     pub visits_unanswered: u64,
+    /// Those of them that broke off though they had reached a gateway before that was asked to stop.
+    pub broken_off: u64,
     /// Faults that really happened, by kind.
     pub faults: BTreeMap<Kind, u64>,
     /// How many times nodes came past each edge.
@@ -199,7 +201,7 @@ impl World {
     /// What the options demand of the time of faults, which began at `start`.
     fn check_demands(&self, start: Duration) -> Result<(), Failure> {
         let unanswered = self.summary.unanswered_since(start);
-        let met = self.options.demands.check(unanswered, &self.terms, &self.plant.terms());
+        let met = self.options.demands.check(unanswered, self.summary.broken_off, &self.terms, &self.plant.terms());
         met.map_err(|what| Violation { checker: "demands", what }.into())
     }
 
@@ -266,6 +268,13 @@ impl World {
         }
     }
 
+    /// Whether a gateway was asked to stop since the visit must have reached it. What is only on its way then, on a connection
+    /// that was kept, breaks off: HTTP/1 cannot help it.
+    fn was_stopped_under(&self, visit: &Visit) -> bool {
+        let reached = visit.at + 4 * self.options.latency.1;
+        self.plant.gateway_stops().iter().any(|&stop| stop >= reached)
+    }
+
     fn count_visit(&mut self, event: &visits::Event) {
         let visits::Event::Ended { visit, said, .. } = event else { return };
         if let (Deed::Offend(offence), Said::Endured(_)) = (&visit.deed, said) {
@@ -273,7 +282,10 @@ impl World {
             self.plant.tally.happened(kind);
         }
         match said {
-            Said::Unknown(_) | Said::NotDone(_) | Said::Unfit(_) => self.summary.visits_unanswered += 1,
+            Said::Unknown(_) | Said::NotDone(_) | Said::Unfit(_) => {
+                self.summary.visits_unanswered += 1;
+                self.summary.broken_off += u64::from(matches!(said, Said::Unknown(_)) && self.was_stopped_under(visit));
+            }
             Said::Refused(..) => *self.summary.visits.entry(format!("{}-refused", visit.deed.name())).or_default() += 1,
             _ => {
                 self.summary.deeds += u64::from(visit.deed.is_business());

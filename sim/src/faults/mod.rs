@@ -92,6 +92,8 @@ pub enum Kind {
     Overload,
     /// A gateway dies.
     GatewayDeath,
+    /// A gateway is stopped as a signal does, and started again: requests under way end first.
+    GatewayStop,
     /// Some send a gateway their requests a byte at a time, or do not read its answers.
     SlowClients,
     /// A gateway is asked more at once than it has room for.
@@ -136,6 +138,7 @@ pub const KINDS: &[(Kind, &str, u64)] = &[
     (Kind::RollingRestart, "rolling-restart", 1),
     (Kind::Overload, "overload", 2),
     (Kind::GatewayDeath, "gateway-death", 2),
+    (Kind::GatewayStop, "gateway-stop", 2),
     (Kind::SlowClients, "slow-clients", 3),
     (Kind::GatewayRush, "gateway-rush", 2),
 ];
@@ -377,6 +380,9 @@ impl Faults {
     }
 
     fn heal(&mut self, plant: &mut Plant, is_due: impl Fn(Duration) -> bool) {
+        for number in plant.take_stopped_gateways() {
+            self.later(100..=2_000, Heal::BootGateway(number), plant);
+        }
         let (due, pending) = std::mem::take(&mut self.pending).into_iter().partition(|(at, _)| is_due(*at));
         self.pending = pending;
         let due: Vec<(Duration, Heal)> = due;

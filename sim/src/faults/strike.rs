@@ -210,15 +210,19 @@ impl Faults {
                 }
                 self.note(kind, &format!("{}: {offence:?}", gateway_name(number)));
             }
-            Kind::GatewayDeath => {
+            Kind::GatewayDeath | Kind::GatewayStop => {
                 let number = 1 + self.dice.index(plant.gateways.len());
                 if !plant.is_up(&gateway_name(number)) {
                     return false;
                 }
                 self.note(kind, &gateway_name(number));
-                plant.kill_gateway(number);
-                self.later(100..=3_000, Heal::BootGateway(number), plant);
-                plant.tally.happened(kind);
+                if kind == Kind::GatewayStop {
+                    plant.stop_gateway(number);
+                } else {
+                    plant.kill_gateway(number);
+                    self.later(100..=3_000, Heal::BootGateway(number), plant);
+                    plant.tally.happened(kind);
+                }
             }
         }
         true
@@ -326,7 +330,7 @@ impl Faults {
         self.trace.note("world", format!("FAULT {kind}: {what}"));
     }
 
-    fn later(&mut self, millis: RangeInclusive<u64>, heal: Heal, plant: &Plant) {
+    pub(super) fn later(&mut self, millis: RangeInclusive<u64>, heal: Heal, plant: &Plant) {
         let due = plant.elapsed() + self.dice.millis(millis);
         self.pending.push((due, heal));
     }

@@ -3,7 +3,7 @@
 use super::browser::{Browser, Way};
 use super::visits::{Deed, Said};
 use crate::options::Options;
-use crate::workload::{Shop, Stage};
+use crate::workload::{Shop, Stage, pace};
 use std::time::Duration;
 use vestibule_client::{AdmissionSettings, Client, Error, QueueOrder, Sale, Token};
 use vestibule_engine::{Method, SeatId, ShowtimeId};
@@ -24,7 +24,7 @@ pub(super) async fn promote(browser: Browser, options: &Options, shop: &Shop) {
         promoter.browser.pause(200..=1_500).await;
         let index = promoter.browser.dice.index(promoter.browser.house.showtimes.len());
         let showtime = promoter.browser.house.showtimes[index];
-        promoter.act(&token, showtime, options.market.methods[index], options).await;
+        promoter.act(&token, showtime, options.market.methods[index], shop.has_sold(), options).await;
     }
 }
 
@@ -53,16 +53,14 @@ impl Promoter {
         }
     }
 
-    async fn act(&mut self, token: &Token, showtime: ShowtimeId, method: Method, options: &Options) {
+    async fn act(&mut self, token: &Token, showtime: ShowtimeId, method: Method, has_sold: bool, options: &Options) {
         let id = vestibule_client::ShowtimeId(showtime.to_string());
         let id = &id;
         match self.browser.dice.within(0..=99) {
             0..=29 => {
-                let admission = AdmissionSettings {
-                    rate_per_minute: Some(*self.browser.dice.pick(&[30, 120, 600, 6_000])),
-                    max_active: Some(self.browser.dice.within(1..=12) as u32),
-                    ..AdmissionSettings::default()
-                };
+                let (rate, active_max) = pace(&mut self.browser.dice, has_sold);
+                let (rate_per_minute, max_active) = (Some(rate), Some(active_max));
+                let admission = AdmissionSettings { rate_per_minute, max_active, ..AdmissionSettings::default() };
                 let hold_max = options.hold_ttl.as_secs().max(1);
                 let hold_seconds = self.browser.dice.percent(30).then(|| self.browser.dice.within(1..=hold_max));
                 let change = Sale { admission: Some(admission), hold_seconds, ..Sale::default() };

@@ -9,14 +9,22 @@ use crate::dice::Dice;
 use crate::options::Options;
 use crate::trace::Trace;
 use crate::workload::{ORGANISATION, Shop};
+use futures::FutureExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 use vestibule_client::Token;
 use vestibule_gateway::{Gateway, serve};
 use vestibule_raft::cluster::Cluster;
 
-/// Serves HTTP until the machine is taken down.
-pub async fn run(number: usize, life: u64, cluster: Arc<dyn Cluster>, options: &Options, shop: &Shop, trace: &Trace) {
+/// Serves HTTP until the machine is taken down, or `stop` is done and requests under way are.
+pub async fn run(
+    (number, life): (usize, u64),
+    cluster: Arc<dyn Cluster>,
+    options: &Options,
+    shop: &Shop,
+    trace: &Trace,
+    stop: impl Future<Output = ()>,
+) {
     let name = crate::gateway::gateway_name(number);
     let mut dice = Dice::new(options.seed, &format!("web of {name} in life {life}"));
     let clock = SimClock::new(trace.clone());
@@ -30,10 +38,12 @@ pub async fn run(number: usize, life: u64, cluster: Arc<dyn Cluster>, options: &
     let gateway = Gateway::with_payments(config, Arc::new(cluster), Arc::new(clock), Arc::new(ids), Arc::new(payments));
     let listener = HttpListener::bind(trace.clone()).await.expect("nobody else listens there");
     let _here = shop.web.enter(number);
-    tokio::join!(
-        serve(listener, gateway.clone(), std::future::pending()),
-        make_token(gateway, shop.web.clone(), shop.clone())
-    );
+    let making_token = make_token(gateway.clone(), shop.web.clone(), shop.clone());
+    tokio::select! {
+        biased;
+        () = serve(listener, gateway, stop) => {}
+        () = making_token.then(|()| std::future::pending()) => {}
+    }
 }
 
 /// Gives the organiser a token, as whoever runs the cluster does.

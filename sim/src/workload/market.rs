@@ -67,7 +67,15 @@ impl Market {
 }
 
 /// Rates of a line per minute that are met in runs.
-pub(super) const RATES: [u32; 5] = [30, 120, 600, 1_200, 6_000];
+const RATES: [u32; 5] = [30, 120, 600, 1_200, 6_000];
+
+/// How fast a line moves from now on, and how many may shop at once: no slower than that something is sold, as long as there is
+/// not enough.
+pub(crate) fn pace(dice: &mut Dice, has_sold: bool) -> (u32, u32) {
+    let rate = if has_sold { *dice.pick(&RATES) } else { RATES[RATES.len() - 1] };
+    let active_max = dice.within(if has_sold { 1..=12 } else { 8..=20 });
+    (rate, active_max as u32)
+}
 
 impl fmt::Display for Market {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

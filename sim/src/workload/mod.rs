@@ -16,6 +16,7 @@ pub use house::{House, ORGANISATION};
 #[cfg(test)]
 pub(crate) use house::{layout, prices};
 pub use market::Market;
+pub(crate) use market::pace;
 pub use organiser::organise;
 pub use registrar::keep_catalogue;
 
@@ -94,7 +95,8 @@ impl Shop {
         self.has_sold.store(true, Ordering::SeqCst);
     }
 
-    fn has_sold(&self) -> bool {
+    /// Whether enough was sold already.
+    pub(crate) fn has_sold(&self) -> bool {
         self.has_sold.load(Ordering::SeqCst)
     }
 

@@ -1,7 +1,7 @@
 //! The organiser during the sale: opens lines, changes rates and room, pauses and resumes, blocks seats and frees them.
 
 use super::house::open_house;
-use super::market::{BEACON_ROUND, Opening, RATES};
+use super::market::{BEACON_ROUND, Opening, pace};
 use super::{Client, Shop, Stage};
 use crate::dice::Dice;
 use crate::options::Options;
@@ -43,7 +43,7 @@ pub async fn organise(client: Client, options: Options, shop: Shop, dice: Dice) 
             // Those who are inside go on; nobody else gets there.
             organiser.client.shard(showtime.group(), ShardCommand::CloseQueue(CloseQueue { showtime })).await;
         }
-        organiser.act(showtime, house.seat_map.seat_count(), &options).await;
+        organiser.act(showtime, house.seat_map.seat_count(), shop.has_sold(), &options).await;
     }
 }
 
@@ -74,15 +74,13 @@ impl Organiser {
         }
     }
 
-    async fn act(&mut self, showtime: ShowtimeId, seats: usize, options: &Options) {
+    async fn act(&mut self, showtime: ShowtimeId, seats: usize, has_sold: bool, options: &Options) {
         let group = showtime.group();
         match self.dice.within(0..=99) {
             0..=29 => {
-                let patch = SalePatch {
-                    rate_per_minute: Some(*self.dice.pick(&RATES)),
-                    active_max: Some(self.dice.within(1..=12) as u32),
-                    ..SalePatch::default()
-                };
+                let (rate, active_max) = pace(&mut self.dice, has_sold);
+                let (rate_per_minute, active_max) = (Some(rate), Some(active_max));
+                let patch = SalePatch { rate_per_minute, active_max, ..SalePatch::default() };
                 self.client.shard(group, ShardCommand::UpdateSale(UpdateSale { showtime, patch })).await;
             }
             30..=39 => {

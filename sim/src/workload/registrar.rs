@@ -8,9 +8,9 @@ use crate::options::Options;
 use std::sync::Arc;
 use std::time::Duration;
 use vestibule_engine::{
-    ActivateShowtime, ArchiveShowtime, CreateEvent, CreateShowtime, CreateUser, DeleteEvent, DirectoryCommand,
-    EventDetails, GrantRole, OrganisationId, Outcome, RevokeRole, Role, RotateTokenKey, Sale, ScheduleShowtime,
-    ShardCommand, Timestamp, UpdateEvent, UpdateOrganisation, UpdateUser, UpdateVenue, UserId,
+    ActivateShowtime, ArchiveShowtime, CreateEvent, CreateOrganisation, CreateShowtime, CreateUser, DeleteEvent,
+    DirectoryCommand, EventDetails, GrantRole, OrganisationId, Outcome, RevokeRole, Role, RotateTokenKey, Sale,
+    ScheduleShowtime, ShardCommand, Timestamp, UpdateEvent, UpdateOrganisation, UpdateUser, UpdateVenue, UserId,
 };
 
 /// More token keys than these are not made.
@@ -52,7 +52,11 @@ impl Registrar {
         match self.dice.within(0..=99) {
             0..=24 => self.stage_event(organisation).await,
             25..=34 => {
-                let name = format!("{} {}", super::ORGANISATION, self.dice.within(1..=99));
+                // Another one: whoever sells is known by its name.
+                let create = CreateOrganisation { by: BY, name: "The Annex".to_owned() };
+                let created = self.ask(DirectoryCommand::CreateOrganisation(create)).await;
+                let Some(Outcome::OrganisationCreated { organisation }) = created else { return };
+                let name = format!("The Annex {}", self.dice.within(1..=99));
                 let ask = UpdateOrganisation { by: BY, organisation, expected_version: None, name };
                 self.ask(DirectoryCommand::UpdateOrganisation(ask)).await;
             }
