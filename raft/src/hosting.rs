@@ -111,9 +111,8 @@ impl Host {
         let groups: BTreeSet<GroupId> = here.chain(self.wal.groups()).collect();
         for group in groups.into_iter().filter(|group| *group != GroupId::DIRECTORY) {
             let state = self.open_state(group).await?;
-            // Without a checkpoint that reaches the log this is either what was left when the group was given up, or
-            // the directory will tell.
-            if !self.has_gap(&state) || plan.wants(group, self.config.id) {
+            // Otherwise it is what was left when the group was given up, or the directory will tell.
+            if !self.has_gap(&state) || plan.wants(group, self.config.id) || self.has_rest(group) {
                 self.take_on_state(state).await?;
             }
         }
@@ -164,6 +163,13 @@ impl Host {
         purged.is_some_and(|purged| state.progress().next_index <= purged.index)
     }
 
+    /// Whether the log has entries of a group. Where its checkpoint is gone, the group has to be started on a peer's once more even
+    /// if nobody wants it here: it is then given up in good order, and until that is done its entries keep segments of the log.
+    fn has_rest(&self, group: GroupId) -> bool {
+        let log = self.wal.group(group);
+        log.last() > log.purged()
+    }
+
     async fn start_group(&self, state: Arc<GroupState>) -> Result<(), StartError> {
         let id = state.group();
         let applied = state.applied().0.as_ref().map(to_position);
@@ -198,7 +204,7 @@ impl Host {
         }
     }
 
-    /// Asks the peers in turn until the gap is closed, or the group is not wanted here any more.
+    /// Asks the peers in turn until the gap is closed, or the group is not wanted here any more and has left nothing.
     async fn fetch_from_any(&self, state: &GroupState) {
         let id = state.group();
         loop {
@@ -215,7 +221,7 @@ impl Host {
                 let directory = self.groups.get(GroupId::DIRECTORY);
                 directory.map_or(true, |directory| read_plan(&directory.state).wants(id, self.config.id))
             };
-            if !self.has_gap(state) || !is_wanted() {
+            if !self.has_gap(state) || !self.has_rest(id) && !is_wanted() {
                 return;
             }
             tokio::time::sleep(FETCH_INTERVAL).await;
@@ -475,6 +481,28 @@ mod tests {
         assert!(eventually(&|| !node.host.in_motion.contains(group)).await, "it is given up half");
         assert!(node.state(group).is_none());
         assert!(!node.host.take_on(group).await.expect("it is empty"), "it can come back");
+        node.shutdown().await.expect("it stops cleanly");
+    }
+
+    /// Found by seed 50 of the simulator: entries of a group that had moved on stayed in the log of a node whose checkpoint had rotted.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn whoever_has_lost_the_checkpoint_of_a_group_that_has_moved_on_gets_it_as_long_as_there_are_entries() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (node, _data) = lone_node(directory.path()).await;
+        let (host, group) = (&node.host, GroupId(7));
+        let log = host.wal.group(group);
+        let at = |index| LogPosition { term: 6, node: 1, index };
+        let entries = (0..6).map(|index| (at(index), EntryBody::Blank)).collect();
+        log.append(entries, Box::new(|_| {})).await.expect("the log takes entries");
+        log.purge(at(3)).await.expect("the disk is good");
+
+        let state = host.open_state(group).await.expect("there is none");
+        assert!(host.has_gap(&state) && host.has_rest(group));
+        let mut fetching = Box::pin(host.fetch_from_any(&state));
+        assert!(futures::poll!(&mut fetching).is_pending(), "nobody wants it here, but there are entries of it");
+        log.purge(at(5)).await.expect("the disk is good");
+        assert!(!host.has_rest(group));
+        tokio::time::timeout(Duration::from_secs(60), fetching).await.expect("nothing is left to be done");
         node.shutdown().await.expect("it stops cleanly");
     }
 

@@ -18,6 +18,11 @@ impl InMotion {
         self.0.borrow().contains(&group)
     }
 
+    /// Whether any group is in motion.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.0.borrow().is_empty()
+    }
+
     /// Marks a group; gives whether it was not marked before.
     pub(crate) fn begin(&self, group: GroupId) -> bool {
         // Nobody waits for marks to be set, only for them to go.

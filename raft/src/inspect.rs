@@ -36,6 +36,11 @@ impl Node {
         self.host.groups.all().into_iter().map(|group| group.id).collect()
     }
 
+    /// Whether some group waits for a peer's checkpoint here, or is being given up.
+    pub fn is_in_motion(&self) -> bool {
+        self.host.in_motion.is_busy()
+    }
+
     /// How a group that is hosted here stands.
     pub fn view(&self, group: GroupId) -> Option<GroupView> {
         self.host.groups.get(group).ok().map(|group| view(&group))

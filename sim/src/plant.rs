@@ -466,6 +466,11 @@ impl Plant {
         if let Some(node) = gone.iter().find(|node| is_up(node) && !self.waits_to_be_added(**node)) {
             return Some(format!("node {node}, which is to be gone, runs"));
         }
+        let is_in_motion =
+            |node: &&NodeId| self.machines[*node].node().is_some_and(|node: Rc<Node>| node.is_in_motion());
+        if let Some(node) = self.members().iter().find(is_in_motion) {
+            return Some(format!("node {node} waits for a checkpoint, or gives a group up"));
+        }
         for (group, placement) in self.directory().1 {
             let wanted: BTreeSet<NodeId> = placement.voters.iter().map(|voter| voter.0).collect();
             let views = self.views(group);
