@@ -8,6 +8,9 @@
 //! median, so that it is the clock that is ahead that is distrusted: a time that is too late can never be taken back,
 //! one that is too early expires nothing.
 //!
+//! Between two judgements the clock is held against the monotonic one: one that has stepped by more than [`WILD_MS`] since it was
+//! judged stamps nothing until it is judged anew, not even once.
+//!
 //! The answers to the beats of groups at rest say the time, too ([`crate::pacemaker`]): only nodes that no such answer came
 //! from lately are asked.
 
@@ -19,8 +22,9 @@ use futures::future::join_all;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
+use vestibule_engine::Timestamp;
 
 /// How far a clock may be off, in milliseconds.
 pub(crate) const WILD_MS: i64 = 500;
@@ -47,11 +51,53 @@ pub(crate) struct ClockWatch {
     /// By how many milliseconds each other clock is ahead of ours, and when that was seen.
     samples: Mutex<BTreeMap<NodeId, (i64, Instant)>>,
     verdict: watch::Sender<Verdict>,
+    /// What our clock said, and when, as it was judged last.
+    judged: Mutex<Option<Judged>>,
+    /// Somebody saw that it has stepped.
+    stepped: Notify,
+}
+
+/// Our clock as it was judged.
+#[derive(Debug, Clone, Copy)]
+struct Judged {
+    said: Timestamp,
+    at: Instant,
+}
+
+impl Judged {
+    fn now(clock: &dyn Clock) -> Self {
+        Self { said: clock.now(), at: Instant::now() }
+    }
+
+    /// Whether the clock has gone much more, or much less, than time has gone by.
+    fn has_stepped(&self, clock: &dyn Clock) -> bool {
+        let gone_by = i64::try_from(self.at.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let gone = clock.now().0.cast_signed().saturating_sub(self.said.0.cast_signed());
+        gone.saturating_sub(gone_by).saturating_abs() > WILD_MS
+    }
 }
 
 impl ClockWatch {
     pub(crate) fn new() -> Self {
-        Self { samples: Mutex::default(), verdict: watch::Sender::new(Verdict::default()) }
+        let (samples, judged, stepped) = Default::default();
+        Self { samples, verdict: watch::Sender::new(Verdict::default()), judged, stepped }
+    }
+
+    /// The time to stamp, unless the clock is wild, or has stepped since it was judged.
+    pub(crate) fn stamp(&self, clock: &dyn Clock) -> Option<Timestamp> {
+        if self.has_stepped(clock) {
+            self.stepped.notify_one();
+            return None;
+        }
+        (!self.verdict().is_wild).then(|| clock.now())
+    }
+
+    fn has_stepped(&self, clock: &dyn Clock) -> bool {
+        self.lock_judged().is_some_and(|judged| judged.has_stepped(clock))
+    }
+
+    fn lock_judged(&self) -> MutexGuard<'_, Option<Judged>> {
+        self.judged.lock().expect("no holder of this lock panics")
     }
 
     pub(crate) fn verdict(&self) -> Verdict {
@@ -84,6 +130,11 @@ impl ClockWatch {
     /// Asks the others for the time, again and again, until the node stops.
     pub(crate) async fn run(self: Arc<Self>, peers: Arc<Peers>, clock: Arc<dyn Clock>, mut stop: Stop) {
         loop {
+            if self.has_stepped(&*clock) {
+                // They say how far the others were ahead of what ours was.
+                self.lock_samples().clear();
+            }
+            let begun = Judged::now(&*clock);
             let others = peers.roster().present().into_keys().filter(|node| *node != peers.roster().own());
             let asked = self.overdue(others).into_iter().map(async |node| {
                 let reading = Reading::begin(&*clock);
@@ -95,9 +146,15 @@ impl ClockWatch {
             }
             let now = Instant::now();
             self.lock_samples().retain(|_, (_, seen)| now.duration_since(*seen) < SAMPLE_AGE_MAX);
+            if begun.has_stepped(&*clock) {
+                // In the middle of it.
+                continue;
+            }
             self.judge();
+            *self.lock_judged() = Some(begun);
             tokio::select! {
                 () = tokio::time::sleep(INTERVAL) => {}
+                () = self.stepped.notified() => {}
                 () = stop.stopped() => return,
             }
         }
@@ -158,6 +215,7 @@ fn judge(others_ahead: &[i64], was_wild: bool) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicI64, Ordering};
 
     #[test]
     fn the_clock_that_is_off_is_the_one_distrusted() {
@@ -179,6 +237,33 @@ mod tests {
         ] {
             assert_eq!(judge(others, false).is_wild, is_wild, "{others:?}");
         }
+    }
+
+    struct Wall(Instant, AtomicI64);
+
+    impl Clock for Wall {
+        fn now(&self) -> Timestamp {
+            let steps = self.1.load(Ordering::SeqCst);
+            Timestamp((1_000_000 + self.0.elapsed().as_millis() as u64).saturating_add_signed(steps))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_has_stepped_stamps_nothing_until_it_is_judged_anew() {
+        let (watch, clock) = (ClockWatch::new(), Wall(Instant::now(), AtomicI64::new(0)));
+        *watch.lock_judged() = Some(Judged::now(&clock));
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert_eq!(watch.stamp(&clock), Some(Timestamp(1_003_000)));
+        for (step, is_small) in [(WILD_MS, true), (WILD_MS + 1, false), (-WILD_MS, true), (-WILD_MS - 1, false)] {
+            clock.1.store(step, Ordering::SeqCst);
+            assert_eq!(watch.stamp(&clock).is_some(), is_small, "{step}");
+        }
+        // Whoever watches is woken.
+        watch.stepped.notified().await;
+        *watch.lock_judged() = Some(Judged::now(&clock));
+        assert!(watch.stamp(&clock).is_some(), "the others agree");
+        watch.verdict.send_replace(Verdict { ahead_ms: 700, is_wild: true });
+        assert_eq!(watch.stamp(&clock), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -308,13 +308,13 @@ async fn propose(group: std::sync::Weak<Group>, queue: Arc<ProposalQueue<Proposa
         let Some(group) = group.upgrade() else { return };
         let (raft, roster) = (group.raft.clone(), group.roster.clone());
         drop(group);
-        if stamps.clock_watch.verdict().is_wild {
+        let Some(now) = stamps.clock_watch.stamp(&*stamps.clock) else {
             refuse(proposals, &Unproposed::ClockIsWild);
             continue;
-        }
+        };
         let commands: Vec<Bytes> = proposals.iter().map(|proposal| proposal.command.clone()).collect();
         stamps.instruments.batch_commands.observe(commands.len() as u64);
-        let batch = Batch::new(stamps.clock.now(), &commands);
+        let batch = Batch::new(now, &commands);
         tokio::spawn(async move {
             let written = tokio::time::timeout(WRITE_PATIENCE, write(&raft, batch)).await;
             drop(permit);
