@@ -3,10 +3,13 @@
 mod support;
 
 use futures::FutureExt;
-use std::sync::atomic::Ordering;
-use support::{World, create, eventually};
-use vestibule_engine::GroupId;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use support::{PATIENCE, World, create, eventually};
+use vestibule_engine::{Directory, DirectoryQuery, GroupId};
+use vestibule_raft::cluster::{Cluster, Consistency, GrpcCluster};
 use vestibule_raft::node::Node;
+use vestibule_raft::seams::TcpConnector;
 
 /// A figure of a node; 0 when it does not say.
 fn figure(node: &Node, name: &str) -> u64 {
@@ -39,6 +42,39 @@ async fn a_follower_catches_up_from_entries_that_are_on_disk_only() {
     let node = &world.nodes[&away].node;
     assert_eq!(figure(node, "vestibule_node_snapshot_receive_seconds_count"), 0, "no snapshot was needed");
     assert!(figure(node, "vestibule_node_apply_seconds_count") > 398, "it applied the entries itself");
+    world.stop_all().await;
+}
+
+/// Found by seed 412 of the simulator.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_replica_answers_behind_what_its_leader_has_answered() {
+    let world = World::of(3).await;
+    let writer = world.client_of_all();
+    assert!(create(&*writer, 1).await.result.is_ok());
+    let leader = world.leader(GroupId::DIRECTORY).await;
+    let late = (1..=3).find(|id| *id != leader).expect("two others");
+    // It asks the late one first.
+    let addresses = [late, leader].map(|id| world.addresses[&id].clone()).into();
+    let reader: Arc<dyn Cluster> = GrpcCluster::new(addresses, Arc::new(TcpConnector));
+    let query = DirectoryQuery::Groups;
+    let ask = async |consistency| {
+        let asked = reader.query::<Directory>(GroupId::DIRECTORY, &query, consistency, PATIENCE).await;
+        asked.expect("it is answered").1.index
+    };
+    ask(Consistency::AppliedMin(0)).await;
+    world.delays[&late].store(1_500, Ordering::SeqCst);
+    let requests = AtomicU64::new(2);
+    eventually("an answer while it was late", || async {
+        let request = requests.fetch_add(1, Ordering::SeqCst);
+        assert!(create(&*writer, request.into()).await.result.is_ok());
+        let now = ask(Consistency::Linearizable).await;
+        let was_late = world.nodes[&late].node.state(GroupId::DIRECTORY)?.progress().next_index <= now;
+        let then = ask(Consistency::AppliedMin(0)).await;
+        assert!(then >= now, "entry {then}, after an answer of entry {now}");
+        was_late.then_some(())
+    })
+    .await;
+    world.delays[&late].store(0, Ordering::SeqCst);
     world.stop_all().await;
 }
 

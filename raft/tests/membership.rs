@@ -8,8 +8,8 @@ use std::time::Duration;
 use support::{GROUPS, PATIENCE, World, create, eventually};
 use vestibule_engine::{
     CreateEvent, CreateOrganisation, CreateVenue, Currency, Directory, DirectoryAnswer, DirectoryCommand,
-    DirectoryQuery, Envelope, EventDetails, GroupId, Money, NodeState, Outcome, RequestId, Sale, ScheduleShowtime,
-    ShowtimeState, Timestamp, UserId, plan,
+    DirectoryQuery, Envelope, EventDetails, GroupId, Money, NodeNumber, NodeState, Outcome, RequestId, Sale,
+    ScheduleShowtime, SetPlacement, ShowtimeState, Timestamp, UserId, plan,
 };
 use vestibule_raft::admin::AdminError;
 use vestibule_raft::cluster::{Cluster, Consistency};
@@ -190,6 +190,34 @@ async fn a_node_with_a_wild_clock_hands_over_and_stamps_nothing() {
         (reports.len() == 3 && !reports.iter().any(wild)).then_some(())
     })
     .await;
+    world.stop_all().await;
+}
+
+/// Found by seed 16 of the simulator: its controller found nobody whom it could tell what it had decided.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_was_told_of_nobody_can_lead_the_directory() {
+    let mut world = World::of(3).await;
+    settled(&world).await;
+    world.wait_to_be_added(4).await;
+    world.admin().add_node(4, &world.addresses[&4]).await.expect("it is there");
+    let cluster = world.client_of_all();
+    let place = async |group, voters: [u64; 3]| {
+        let voters = voters.map(NodeNumber).into();
+        let ask = DirectoryCommand::SetPlacement(SetPlacement { group, expected_version: None, voters });
+        let envelope = Envelope { request: Some(RequestId(u128::from(group.0) + 77)), command: ask };
+        let cluster: &dyn Cluster = &*cluster;
+        let placed = cluster.propose::<Directory>(GroupId::DIRECTORY, &envelope, PATIENCE).await;
+        assert!(placed.expect("it is applied").0.result.is_ok());
+    };
+    place(GroupId::DIRECTORY, [1, 2, 4]).await;
+    settled(&world).await;
+    world.admin().transfer(GroupId::DIRECTORY, 4).await.expect("it takes over");
+    assert_eq!(world.leader(GroupId::DIRECTORY).await, 4);
+
+    // Whoever leads the directory moves the groups.
+    place(GroupId(1), [2, 3, 4]).await;
+    settled(&world).await;
+    assert_eq!(voters(&world, GroupId(1)).await, Some(BTreeSet::from([2, 3, 4])));
     world.stop_all().await;
 }
 

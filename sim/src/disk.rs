@@ -46,6 +46,10 @@ pub enum Op {
     SyncDirectory,
     /// The making of a file.
     Create,
+    /// Giving one another name.
+    Rename,
+    /// Doing away with one.
+    Remove,
 }
 
 impl Op {
@@ -57,6 +61,7 @@ impl Op {
             Self::Sync => Kind::SyncError,
             Self::SyncDirectory => Kind::DirectorySyncError,
             Self::Create => Kind::CreateError,
+            Self::Rename | Self::Remove => Kind::NameError,
         }
     }
 }
@@ -253,14 +258,16 @@ impl SimDisk {
         Ok(())
     }
 
-    /// Flips one bit of what had become durable of the log: of a frame of the newest segment, behind which another stands, now
-    /// and then of that segment's header. Gives where, if there is one.
+    /// Flips one bit of what had become durable of the log: of a frame of any segment, behind which another stands, now and then
+    /// of that segment's header. Gives where, if there is one.
     pub fn rot(&self) -> Option<(String, usize)> {
         let (name, offset, mask) = {
             let mut guard = self.lock();
             let inner = &mut *guard;
             let whole = |file: &FileId| inner.files.get(file).is_some_and(|state| state.frames.len() > 1);
-            let (name, file) = inner.names.iter().rfind(|(name, file)| name.ends_with(".wal") && whole(file))?;
+            let segments: Vec<(&String, &FileId)> =
+                inner.names.iter().filter(|(name, file)| name.ends_with(".wal") && whole(file)).collect();
+            let (name, file) = *segments.get(inner.random.next_u32() as usize % segments.len().max(1))?;
             let frames = &inner.files[file].frames;
             let below = frames.len() - 1;
             let nth = inner.random.next_u32() as usize % below;
@@ -275,6 +282,22 @@ impl SimDisk {
         Some((name, offset))
     }
 
+    /// Flips one bit of what the manifest says in one of its slots. Gives where, if it says anything.
+    pub fn rot_manifest(&self) -> Option<usize> {
+        const NAME: &str = "manifest";
+        let (offset, mask) = {
+            let mut guard = self.lock();
+            let inner = &mut *guard;
+            let file = inner.names.get(NAME)?;
+            let durable = &inner.files[file].durable;
+            let said: Vec<usize> = (0..durable.len()).filter(|at| durable[*at] != 0).collect();
+            let offset = *said.get(inner.random.next_u32() as usize % said.len().max(1))?;
+            (offset, 1 << (inner.random.next_u32() % 8))
+        };
+        self.flip(NAME, offset, mask).ok()?;
+        Some(offset)
+    }
+
     /// Waits as long as the operation takes. Whoever looks from outside any runtime does not wait.
     async fn wait(&self, op: Op) {
         let (delay, kind) = {
@@ -283,7 +306,7 @@ impl SimDisk {
                 Op::Sync if inner.sync_delay >= STALL => (inner.sync_delay, Kind::StalledSync),
                 Op::Sync => (inner.sync_delay, Kind::SlowSync),
                 Op::Write | Op::Read => (inner.delay, Kind::SlowDisk),
-                Op::SyncDirectory | Op::Create => (Duration::ZERO, Kind::SlowDisk),
+                Op::SyncDirectory | Op::Create | Op::Rename | Op::Remove => (Duration::ZERO, Kind::SlowDisk),
             }
         };
         if !delay.is_zero() && tokio::runtime::Handle::try_current().is_ok() {
@@ -550,7 +573,7 @@ impl Disk for SimDisk {
                 inner.note_names();
                 Ok(())
             };
-            self.step(None, |_| rename_edge(from), |_| {}, rename).await
+            self.step(Some(Op::Rename), |_| rename_edge(from), |_| {}, rename).await
         })
     }
 
@@ -561,7 +584,7 @@ impl Disk for SimDisk {
                 inner.note_names();
                 Ok(())
             };
-            self.step(None, |_| Edge::FileRemove, |_| {}, remove).await
+            self.step(Some(Op::Remove), |_| Edge::FileRemove, |_| {}, remove).await
         })
     }
 

@@ -74,6 +74,8 @@ pub struct Machine {
     pub standing: Cell<Standing>,
     /// Whether a bit of its log was flipped.
     pub is_rotten: Cell<bool>,
+    /// Whether a bit of its manifest was flipped: it may refuse to start.
+    pub has_rotten_manifest: Cell<bool>,
     /// Whether something that was durable was ever taken from it: a bit was flipped, or checkpoints were put away. Until it
     /// was, nothing may be missing after a power cut.
     pub is_marred: Cell<bool>,
@@ -112,6 +114,7 @@ impl Machine {
             clock: SimClock::new(trace.clone()),
             standing: Cell::new(standing),
             is_rotten: Cell::new(false),
+            has_rotten_manifest: Cell::new(false),
             is_marred: Cell::new(false),
             failed_since: Cell::new(None),
             has_returned: Cell::new(false),

@@ -323,10 +323,13 @@ impl Plant {
         if !ended.names_damage && !is_excused {
             self.losses.push(format!("node {} ended without need: {}", machine.id, ended.reason));
         }
-        if ended.names_damage && !machine.is_rotten.replace(false) {
-            self.losses.push(format!("node {} finds damage that nobody did: {}", machine.id, ended.reason));
-        } else if ended.names_damage {
-            self.tally.happened(Kind::LogRot);
+        if ended.names_damage {
+            let has_rotten_manifest = machine.has_rotten_manifest.replace(false);
+            if machine.is_rotten.replace(false) {
+                self.tally.happened(Kind::LogRot);
+            } else if !has_rotten_manifest {
+                self.losses.push(format!("node {} finds damage that nobody did: {}", machine.id, ended.reason));
+            }
         }
         let is_refused = machine.standing.get() == Standing::Lost && ended.reason.contains("under a new id");
         if is_refused {

@@ -112,9 +112,17 @@ impl World {
 
     /// Starts a node that joins by the others.
     pub(crate) async fn join(&mut self, id: u64) {
+        self.join_by(id, self.addresses.values().cloned().collect()).await;
+    }
+
+    /// Starts a node that was told of nobody: it waits to be added.
+    pub(crate) async fn wait_to_be_added(&mut self, id: u64) {
+        self.join_by(id, Vec::new()).await;
+    }
+
+    async fn join_by(&mut self, id: u64, others: Vec<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
         let address = listener.local_addr().expect("it is bound").to_string();
-        let others = self.addresses.values().cloned().collect();
         self.addresses.insert(id, address.clone());
         self.start(NodeConfig::joining(id, "test", address, others), listener).await;
     }

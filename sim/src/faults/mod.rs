@@ -58,6 +58,8 @@ pub enum Kind {
     DirectorySyncError,
     /// A file cannot be made.
     CreateError,
+    /// Giving a file its name, or doing away with one, fails.
+    NameError,
     /// The store of the checkpoints fails.
     CheckpointError,
     /// Syncs take long.
@@ -72,6 +74,9 @@ pub enum Kind {
     CheckpointRot,
     /// A bit of a stopped node's log flips. It refuses to start, and another takes its place.
     LogRot,
+    /// A bit of a stopped node's manifest flips. The other of its two slots will do, or the node refuses to start and another takes
+    /// its place.
+    ManifestRot,
     /// A node's disks are lost. Started on empty ones it is refused, and another takes its place.
     DiskLoss,
     /// A leader hands over.
@@ -121,6 +126,7 @@ pub const KINDS: &[(Kind, &str, u64)] = &[
     (Kind::ReadError, "read-error", 3),
     (Kind::DirectorySyncError, "directory-sync-error", 2),
     (Kind::CreateError, "create-error", 2),
+    (Kind::NameError, "name-error", 2),
     (Kind::CheckpointError, "checkpoint-error", 3),
     (Kind::SlowSync, "slow-sync", 4),
     (Kind::StalledSync, "stalled-sync", 2),
@@ -128,6 +134,7 @@ pub const KINDS: &[(Kind, &str, u64)] = &[
     (Kind::DiskFull, "disk-full", 3),
     (Kind::CheckpointRot, "checkpoint-rot", 3),
     (Kind::LogRot, "log-rot", 1),
+    (Kind::ManifestRot, "manifest-rot", 1),
     (Kind::DiskLoss, "disk-loss", 1),
     (Kind::Transfer, "transfer", 6),
     (Kind::AdminTransfer, "admin-transfer", 3),
@@ -152,7 +159,7 @@ const ROLL_INTERVAL: Duration = Duration::from_millis(50);
 impl Kind {
     /// Whether a machine that was not in use has to be there for it.
     pub fn takes_spare(self) -> bool {
-        matches!(self, Self::LogRot | Self::DiskLoss | Self::AddNode | Self::RemoveNode)
+        matches!(self, Self::LogRot | Self::ManifestRot | Self::DiskLoss | Self::AddNode | Self::RemoveNode)
     }
 }
 

@@ -103,15 +103,19 @@ impl Faults {
                 let op = if kind == Kind::SyncError { Op::Sync } else { Op::Write };
                 machine.disk.fail_after(op, self.dice.within(0..=20));
             }
-            Kind::ReadError | Kind::DirectorySyncError | Kind::CreateError => {
+            Kind::ReadError | Kind::DirectorySyncError | Kind::CreateError | Kind::NameError => {
                 // Little of this is done while a node runs in its usual way; much when it starts and lacks a file.
                 self.note(kind, &host_name(node));
                 let (op, after) = match kind {
                     Kind::ReadError => (Op::Read, self.dice.within(0..=3)),
                     Kind::DirectorySyncError => (Op::SyncDirectory, self.dice.within(0..=1)),
+                    Kind::NameError => (Op::Rename, 0),
                     _ => (Op::Create, 0),
                 };
                 machine.disk.fail_after(op, after);
+                if kind == Kind::NameError && self.dice.percent(50) {
+                    machine.disk.fail_after(Op::Remove, 0);
+                }
                 plant.kill(node);
                 if kind != Kind::ReadError {
                     machine.disk.lose_file("spare");
@@ -163,6 +167,18 @@ impl Faults {
                 self.note(kind, &format!("{}, in {file} at byte {offset}", host_name(node)));
                 machine.is_rotten.set(true);
                 machine.is_marred.set(true);
+            }
+            Kind::ManifestRot => {
+                if !self.has_spare(kind, plant) || plant.operator.removes(node) || !plant.may_lose_storage(node) {
+                    return false;
+                }
+                plant.kill(node);
+                self.later(20..=3_000, Heal::Boot(node), plant);
+                let Some(offset) = machine.disk.rot_manifest() else { return self.only_killed(node, plant) };
+                self.note(kind, &format!("{}, at byte {offset}", host_name(node)));
+                machine.has_rotten_manifest.set(true);
+                machine.is_marred.set(true);
+                plant.tally.happened(kind);
             }
             Kind::DiskLoss => {
                 let is_registered = plant.directory().0.contains_key(&node);
