@@ -14,8 +14,9 @@ fn main() {
     println!("cargo::rustc-env=VESTIBULE_COMMIT={commit}");
     // It is another one after a commit, and once something is changed that a run is made of.
     let logs = git(&["rev-parse", "--git-path", "logs/HEAD"]);
-    let sources = ["../Cargo.lock", "../engine", "../raft", "../gateway", "../client", "../proto", "."];
-    for path in logs.iter().map(String::as_str).chain(sources).filter(|path| Path::new(path).exists()) {
+    let builds = ["../Cargo.toml", "../Cargo.lock", "../.cargo", "../rust-toolchain.toml"];
+    let sources = ["../engine", "../raft", "../gateway", "../client", "../proto", "."];
+    for path in logs.iter().map(String::as_str).chain(builds).chain(sources).filter(|path| Path::new(path).exists()) {
         println!("cargo::rerun-if-changed={path}");
     }
 }

@@ -112,6 +112,10 @@ bugs! {
     AwaitSilent = "await-silent",
     /// Who asks what has changed since an event is not told of the event that follows it.
     ChangesWithoutFirst = "changes-without-first",
+    /// A leader stamps although its clock has stepped since it was judged.
+    StampStepped = "stamp-stepped",
+    /// Whoever follows a group's events is not sent the first of some.
+    SkipEvent = "skip-event",
 }
 
 #[cfg(feature = "planted")]

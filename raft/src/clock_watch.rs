@@ -9,7 +9,8 @@
 //! one that is too early expires nothing.
 //!
 //! Between two judgements the clock is held against the monotonic one: one that has stepped by more than [`WILD_MS`] since it was
-//! judged stamps nothing until it is judged anew, not even once.
+//! judged stamps nothing until it is judged anew, by what others say of it as it is now; and so does a node that has just
+//! started. Only where nobody answers for [`SAMPLE_AGE_MAX`] there is nothing to go by.
 //!
 //! The answers to the beats of groups at rest say the time, too ([`crate::pacemaker`]): only nodes that no such answer came
 //! from lately are asked.
@@ -25,6 +26,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use vestibule_engine::Timestamp;
+use vestibule_engine::planted::{self, Bug};
 
 /// How far a clock may be off, in milliseconds.
 pub(crate) const WILD_MS: i64 = 500;
@@ -32,6 +34,8 @@ pub(crate) const WILD_MS: i64 = 500;
 const TAME_MS: i64 = 250;
 /// How often the clock is judged, and how old a sample may be before another is asked for.
 const INTERVAL: Duration = Duration::from_millis(500);
+/// How often others are asked while nothing is known.
+const RETRY: Duration = Duration::from_millis(100);
 /// How long what another said counts.
 const SAMPLE_AGE_MAX: Duration = Duration::from_secs(10);
 /// An answer that took longer says too little.
@@ -48,16 +52,30 @@ pub(crate) struct Verdict {
 
 /// The watch on one node's clock.
 pub(crate) struct ClockWatch {
-    /// By how many milliseconds each other clock is ahead of ours, and when that was seen.
-    samples: Mutex<BTreeMap<NodeId, (i64, Instant)>>,
+    seen: Mutex<Seen>,
     verdict: watch::Sender<Verdict>,
-    /// What our clock said, and when, as it was judged last.
-    judged: Mutex<Option<Judged>>,
     /// Somebody saw that it has stepped.
     stepped: Notify,
 }
 
-/// Our clock as it was judged.
+/// What was seen of the clocks.
+struct Seen {
+    /// By how many milliseconds each other clock is ahead of ours, and when that was seen.
+    samples: BTreeMap<NodeId, (i64, Instant)>,
+    /// Our clock as it was judged last; nothing since the node began, or the clock has stepped, until it is judged.
+    judged: Option<Judged>,
+    /// When that was.
+    lost: Instant,
+}
+
+impl Seen {
+    /// What was said of our clock until now says nothing any more.
+    fn lose(&mut self) {
+        *self = Self { samples: BTreeMap::new(), judged: None, lost: Instant::now() };
+    }
+}
+
+/// Our clock as it was judged: what it said, and when that was.
 #[derive(Debug, Clone, Copy)]
 struct Judged {
     said: Timestamp,
@@ -69,35 +87,37 @@ impl Judged {
         Self { said: clock.now(), at: Instant::now() }
     }
 
-    /// Whether the clock has gone much more, or much less, than time has gone by.
-    fn has_stepped(&self, clock: &dyn Clock) -> bool {
-        let gone_by = i64::try_from(self.at.elapsed().as_millis()).unwrap_or(i64::MAX);
-        let gone = clock.now().0.cast_signed().saturating_sub(self.said.0.cast_signed());
-        gone.saturating_sub(gone_by).saturating_abs() > WILD_MS
+    /// Whether the clock, which says `now`, has gone much more, or much less, than time has gone by.
+    fn has_stepped(&self, now: Timestamp) -> bool {
+        has_stepped(self.said, self.at, now)
     }
+}
+
+fn has_stepped(said: Timestamp, at: Instant, now: Timestamp) -> bool {
+    let gone_by = i64::try_from(at.elapsed().as_millis()).unwrap_or(i64::MAX);
+    let gone = now.0.cast_signed().saturating_sub(said.0.cast_signed());
+    gone.saturating_sub(gone_by).saturating_abs() > WILD_MS
 }
 
 impl ClockWatch {
     pub(crate) fn new() -> Self {
-        let (samples, judged, stepped) = Default::default();
-        Self { samples, verdict: watch::Sender::new(Verdict::default()), judged, stepped }
+        let seen = Seen { samples: BTreeMap::new(), judged: None, lost: Instant::now() };
+        Self { seen: Mutex::new(seen), verdict: watch::Sender::new(Verdict::default()), stepped: Notify::new() }
     }
 
-    /// The time to stamp, unless the clock is wild, or has stepped since it was judged.
+    /// The time to stamp, unless the clock is wild, or has not been judged since it began or stepped.
     pub(crate) fn stamp(&self, clock: &dyn Clock) -> Option<Timestamp> {
-        if self.has_stepped(clock) {
+        let now = clock.now();
+        let is_judged = self.lock().judged.is_some_and(|judged| !judged.has_stepped(now));
+        if !is_judged && !planted::is(Bug::StampStepped) {
             self.stepped.notify_one();
             return None;
         }
-        (!self.verdict().is_wild).then(|| clock.now())
+        (!self.verdict().is_wild).then_some(now)
     }
 
-    fn has_stepped(&self, clock: &dyn Clock) -> bool {
-        self.lock_judged().is_some_and(|judged| judged.has_stepped(clock))
-    }
-
-    fn lock_judged(&self) -> MutexGuard<'_, Option<Judged>> {
-        self.judged.lock().expect("no holder of this lock panics")
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().expect("no holder of this lock panics")
     }
 
     pub(crate) fn verdict(&self) -> Verdict {
@@ -112,31 +132,34 @@ impl ClockWatch {
     /// Notes by how much the clock of a node is ahead of ours, if that could be told.
     pub(crate) fn note(&self, node: NodeId, ahead: Option<i64>) {
         if let Some(ahead) = ahead {
-            self.lock_samples().insert(node, (ahead, Instant::now()));
+            self.lock().samples.insert(node, (ahead, Instant::now()));
         }
     }
 
-    fn lock_samples(&self) -> MutexGuard<'_, BTreeMap<NodeId, (i64, Instant)>> {
-        self.samples.lock().expect("no holder of this lock panics")
+    /// The same as that node saw it, which was a while ago: before our clock stepped, maybe.
+    pub(crate) fn note_told(&self, node: NodeId, ahead: Option<i64>) {
+        if self.lock().lost.elapsed() > SAMPLE_AGE_MAX {
+            self.note(node, ahead);
+        }
     }
 
     /// Those of whom nothing was heard lately.
     fn overdue(&self, nodes: impl Iterator<Item = NodeId>) -> Vec<NodeId> {
-        let (samples, now) = (self.lock_samples(), Instant::now());
-        let is_fresh = |node: &NodeId| samples.get(node).is_some_and(|(_, seen)| now.duration_since(*seen) < INTERVAL);
+        let (seen, now) = (self.lock(), Instant::now());
+        let is_fresh = |node: &NodeId| seen.samples.get(node).is_some_and(|(_, at)| now.duration_since(*at) < INTERVAL);
         nodes.filter(|node| !is_fresh(node)).collect()
     }
 
     /// Asks the others for the time, again and again, until the node stops.
     pub(crate) async fn run(self: Arc<Self>, peers: Arc<Peers>, clock: Arc<dyn Clock>, mut stop: Stop) {
         loop {
-            if self.has_stepped(&*clock) {
-                // They say how far the others were ahead of what ours was.
-                self.lock_samples().clear();
-            }
             let begun = Judged::now(&*clock);
-            let others = peers.roster().present().into_keys().filter(|node| *node != peers.roster().own());
-            let asked = self.overdue(others).into_iter().map(async |node| {
+            if self.lock().judged.is_some_and(|judged| judged.has_stepped(begun.said)) {
+                self.lock().lose();
+            }
+            let others: Vec<NodeId> =
+                peers.roster().present().into_keys().filter(|node| *node != peers.roster().own()).collect();
+            let asked = self.overdue(others.iter().copied()).into_iter().map(async |node| {
                 let reading = Reading::begin(&*clock);
                 let there = peers.ping(node).await;
                 (node, there.and_then(|there| reading.end(&*clock, there)))
@@ -144,26 +167,39 @@ impl ClockWatch {
             for (node, ahead) in join_all(asked).await {
                 self.note(node, ahead);
             }
-            let now = Instant::now();
-            self.lock_samples().retain(|_, (_, seen)| now.duration_since(*seen) < SAMPLE_AGE_MAX);
-            if begun.has_stepped(&*clock) {
-                // In the middle of it.
-                continue;
-            }
-            self.judge();
-            *self.lock_judged() = Some(begun);
+            let pause = if self.close_round(begun, clock.now(), others.is_empty()) { INTERVAL } else { RETRY };
             tokio::select! {
-                () = tokio::time::sleep(INTERVAL) => {}
-                () = self.stepped.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+                () = self.stepped.notified(), if pause == INTERVAL => {}
                 () = stop.stopped() => return,
             }
         }
     }
 
+    /// Judges the clock after the others were asked, if anything is known of them. Gives whether it counts as judged.
+    fn close_round(&self, begun: Judged, now: Timestamp, is_alone: bool) -> bool {
+        let mut seen = self.lock();
+        if begun.has_stepped(now) {
+            // In the middle of it.
+            seen.lose();
+            return false;
+        }
+        seen.samples.retain(|_, (_, at)| at.elapsed() < SAMPLE_AGE_MAX);
+        let is_told = is_alone || !seen.samples.is_empty();
+        // Where nobody answers in time for as long as that, as over a very long line, there is nothing to go by.
+        if is_told || seen.judged.is_some() || seen.lost.elapsed() > SAMPLE_AGE_MAX {
+            seen.judged = Some(begun);
+        }
+        let is_judged = seen.judged.is_some();
+        drop(seen);
+        if is_told {
+            self.judge();
+        }
+        is_judged
+    }
+
     fn judge(&self) {
-        let samples = self.lock_samples();
-        let others: Vec<i64> = samples.values().map(|(ahead, _)| *ahead).collect();
-        drop(samples);
+        let others: Vec<i64> = self.lock().samples.values().map(|(ahead, _)| *ahead).collect();
         self.verdict.send_if_modified(|verdict| {
             let next = judge(&others, verdict.is_wild);
             if next.is_wild != verdict.is_wild {
@@ -197,6 +233,9 @@ impl Reading {
             return None;
         }
         let received = clock.now().0;
+        if has_stepped(Timestamp(self.sent), self.started, Timestamp(received)) {
+            return None;
+        }
         let here = self.sent / 2 + received / 2;
         Some(there.cast_signed().saturating_sub(here.cast_signed()))
     }
@@ -248,22 +287,66 @@ mod tests {
         }
     }
 
+    fn close(watch: &ClockWatch, clock: &Wall, is_alone: bool) -> bool {
+        watch.close_round(Judged::now(clock), clock.now(), is_alone)
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_clock_that_has_stepped_stamps_nothing_until_it_is_judged_anew() {
         let (watch, clock) = (ClockWatch::new(), Wall(Instant::now(), AtomicI64::new(0)));
-        *watch.lock_judged() = Some(Judged::now(&clock));
+        assert_eq!(watch.stamp(&clock), None, "nobody has judged it");
+        assert!(!close(&watch, &clock, false), "nobody has said anything");
+        watch.note(2, Some(0));
+        assert!(close(&watch, &clock, false));
         tokio::time::advance(Duration::from_secs(3)).await;
         assert_eq!(watch.stamp(&clock), Some(Timestamp(1_003_000)));
         for (step, is_small) in [(WILD_MS, true), (WILD_MS + 1, false), (-WILD_MS, true), (-WILD_MS - 1, false)] {
             clock.1.store(step, Ordering::SeqCst);
             assert_eq!(watch.stamp(&clock).is_some(), is_small, "{step}");
         }
-        // Whoever watches is woken.
+        // Whoever watches is woken, and forgets what was said of the clock as it was.
         watch.stepped.notified().await;
-        *watch.lock_judged() = Some(Judged::now(&clock));
-        assert!(watch.stamp(&clock).is_some(), "the others agree");
-        watch.verdict.send_replace(Verdict { ahead_ms: 700, is_wild: true });
+        let now = clock.now();
+        assert!(watch.lock().judged.is_some_and(|judged| judged.has_stepped(now)));
+        watch.lock().lose();
+        watch.note_told(3, Some(0));
+        assert!(!close(&watch, &clock, false), "nobody has said anything of the clock as it is");
         assert_eq!(watch.stamp(&clock), None);
+        watch.note(2, Some(600));
+        assert!(close(&watch, &clock, false));
+        assert_eq!(watch.stamp(&clock), Some(clock.now()), "of two the one that is behind counts");
+        watch.note(2, Some(-600));
+        close(&watch, &clock, false);
+        assert_eq!(watch.stamp(&clock), None, "it is wild");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_nobody_judges_counts_after_a_while_and_a_lone_one_at_once() {
+        let (watch, clock) = (ClockWatch::new(), Wall(Instant::now(), AtomicI64::new(0)));
+        tokio::time::advance(SAMPLE_AGE_MAX).await;
+        assert!(!close(&watch, &clock, false));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(close(&watch, &clock, false) && watch.stamp(&clock).is_some());
+        let alone = ClockWatch::new();
+        assert!(close(&alone, &clock, true) && alone.stamp(&clock).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_was_wild_stays_so_while_nobody_says_the_time() {
+        let (watch, clock) = (ClockWatch::new(), Wall(Instant::now(), AtomicI64::new(0)));
+        watch.note(2, Some(-600));
+        assert!(close(&watch, &clock, false) && watch.verdict().is_wild);
+        tokio::time::advance(SAMPLE_AGE_MAX).await;
+        assert!(close(&watch, &clock, false) && watch.verdict().is_wild);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_steps_while_it_is_read_says_nothing() {
+        let clock = Wall(Instant::now(), AtomicI64::new(0));
+        let reading = Reading::begin(&clock);
+        clock.1.store(3_600_000, Ordering::SeqCst);
+        assert_eq!(reading.end(&clock, 1_000_000), None);
+        assert_eq!(Reading::begin(&clock).end(&clock, 4_600_007), Some(7));
     }
 
     #[tokio::test(start_paused = true)]

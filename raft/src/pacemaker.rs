@@ -148,7 +148,7 @@ async fn call(host: &Host, node: NodeId, now: Instant, beats: Vec<v1::Beat>, las
 
 /// What this node says to one that calls it.
 pub(crate) fn answer(host: &Host, from: NodeId, request: v1::BeatRequest) -> v1::BeatResponse {
-    host.clock_watch.note(from, request.ahead_ms.map(i64::saturating_neg));
+    host.clock_watch.note_told(from, request.ahead_ms.map(i64::saturating_neg));
     let agreed = agree(host, from, &request.beats);
     if let Some(last) = host.said.lock().last.remove(&from) {
         let agreed: &[u32] = if last.number == request.answer { &request.agreed } else { &[] };

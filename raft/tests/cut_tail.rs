@@ -40,7 +40,9 @@ async fn a_follower_that_lost_the_end_of_its_log_gets_it_again() {
         let before = ballot(&world, leader);
         eventually("the same everywhere", || async { everywhere(&world) }).await;
         let (directory, earlier) = (world.directory_of(follower), world.root.path().join("earlier"));
+        world.stop(follower).await;
         copy(&directory, &earlier);
+        world.start_again(follower).await;
         for request in requests.by_ref().take(3) {
             assert!(create(&*cluster, request).await.result.is_ok());
         }

@@ -11,6 +11,10 @@ use vestibule_raft::seams::{Clock, IdSource};
 /// When every run begins: 2026-01-01T00:00:00Z.
 pub const EPOCH: Duration = Duration::from_secs(1_767_225_600);
 
+/// How far log time may be ahead of the true time: clocks that count as right are off by some hundreds of milliseconds, and by as
+/// much again before it is noticed.
+pub const LOG_TIME_AHEAD_MAX: Duration = Duration::from_secs(2);
+
 /// A clock that may be off by some milliseconds.
 #[derive(Clone)]
 pub struct SimClock {

@@ -87,6 +87,9 @@ impl Tuning {
     }
 }
 
+/// So many requests have to be under way, all in all, for the stops of gateways to show anything.
+const DRAINED_MIN: u64 = 5;
+
 /// What has to hold in a run beside the invariants.
 #[derive(Debug, Clone, Default)]
 pub struct Demands {
@@ -99,12 +102,12 @@ pub struct Demands {
 }
 
 impl Demands {
-    /// Whether they are met, when so many calls got no answer, so many over HTTP broke off, and groups were led in these terms
-    /// once it was calm, and now.
+    /// Whether they are met, when so many calls got no answer, so many over HTTP that were under way as gateways were stopped were
+    /// answered and so many broke off, and groups were led in these terms once it was calm, and now.
     pub fn check(
         &self,
         unanswered: usize,
-        broken_off: u64,
+        (drained, broken_off): (u64, u64),
         calm: &BTreeMap<GroupId, u64>,
         now: &BTreeMap<GroupId, u64>,
     ) -> Result<(), String> {
@@ -113,6 +116,9 @@ impl Demands {
         }
         if self.outcomes && broken_off > 0 {
             return Err(format!("{broken_off} requests over HTTP broke off"));
+        }
+        if self.outcomes && drained < DRAINED_MIN {
+            return Err(format!("only {drained} requests were under way when gateways were stopped"));
         }
         if self.calm_after.is_some() && calm != now {
             return Err(format!("terms were {calm:?} and are {now:?}"));
@@ -266,7 +272,7 @@ impl Options {
 fn draw_retention(dice: &mut Dice) -> Option<SetLimits> {
     let limits = SetLimits {
         requests_max: Some(1_000),
-        request_age_max: Some(Millis(*dice.pick(&[8_000, 12_000, 20_000]))),
+        request_age_max: Some(Millis(*dice.pick(&[3_000, 8_000, 20_000]))),
         event_age_min: Some(Millis(*dice.pick(&[0, 300, 3_000]))),
         events_max: Some(1_000),
         tickets_max: *dice.weighted(&[(None, 3), (Some(120), 1), (Some(20), 1)]),
@@ -358,15 +364,16 @@ mod tests {
     fn demands_are_met_or_not() {
         let (first, second) = (BTreeMap::from([(GroupId(1), 3)]), BTreeMap::from([(GroupId(1), 4)]));
         let none = Demands::default();
-        assert_eq!(none.check(7, 7, &first, &second), Ok(()));
+        assert_eq!(none.check(7, (0, 7), &first, &second), Ok(()));
         let answers = Demands { answers: true, ..none.clone() };
-        assert_eq!(answers.check(0, 7, &first, &second), Ok(()));
-        assert!(answers.check(1, 0, &first, &first).is_err());
+        assert_eq!(answers.check(0, (0, 7), &first, &second), Ok(()));
+        assert!(answers.check(1, (0, 0), &first, &first).is_err());
         let outcomes = Demands { outcomes: true, ..none.clone() };
-        assert_eq!(outcomes.check(7, 0, &first, &second), Ok(()));
-        assert!(outcomes.check(0, 1, &first, &first).is_err());
+        assert_eq!(outcomes.check(7, (DRAINED_MIN, 0), &first, &second), Ok(()));
+        assert!(outcomes.check(0, (DRAINED_MIN, 1), &first, &first).is_err());
+        assert!(outcomes.check(0, (DRAINED_MIN - 1, 0), &first, &first).is_err());
         let calm = Demands { calm_after: Some(Duration::ZERO), ..none };
-        assert_eq!(calm.check(7, 7, &first, &first), Ok(()));
-        assert!(calm.check(0, 0, &first, &second).is_err());
+        assert_eq!(calm.check(7, (0, 7), &first, &first), Ok(()));
+        assert!(calm.check(0, (0, 0), &first, &second).is_err());
     }
 }

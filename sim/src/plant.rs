@@ -129,6 +129,9 @@ pub struct Plant {
     losses: Vec<String>,
 }
 
+/// A clock that is off by so many milliseconds is off by far.
+pub const FAR_CLOCK: u64 = 600;
+
 /// How long a node may take to end after the first error of a device.
 const FAILURE_PATIENCE: Duration = Duration::from_secs(1);
 /// Words of the reasons for which a node may end.
@@ -682,6 +685,12 @@ impl Plant {
             }
             _ => unreachable!("all others are about links"),
         }
+    }
+
+    /// Whether some clock is off by far.
+    pub fn has_far_clock(&self) -> bool {
+        let is_far = |effect: &Effect| matches!(effect, Effect::Skew(_, off) if off.unsigned_abs() >= FAR_CLOCK);
+        self.effects.values().any(is_far)
     }
 
     fn skew(&self, node: NodeId) -> i64 {

@@ -63,7 +63,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "gateways-in-turn",
-        about: "gateways are stopped and started again in mid-sale; no request under way is cut off",
+        about: "gateways are stopped and started again in turn in mid-sale; no request under way is cut off",
         seed: 8,
         set: |options| {
             calm(options);
@@ -72,8 +72,15 @@ pub const SCENARIOS: &[Scenario] = &[
             // So that something is always under way, and nobody asks again where it breaks off.
             options.web.client.attempts_max = 1;
             options.latency = (Duration::from_millis(5), Duration::from_millis(20));
-            (options.web.provider.slow, options.web.provider.slow_max) = (50, 600);
-            let stops: Vec<_> = (0..6).map(|turn| (2 + 2 * turn, Kind::GatewayStop, None)).collect();
+            (options.web.provider.slow, options.web.provider.slow_max) = (100, 1_500);
+            (options.web.hosts, options.web.visitors) = (2, 8);
+            options.web.gateway.requests_max = 200;
+            options.web.gateway.write_patience = Duration::from_secs(6);
+            options.web.gateway.request_timeout = Duration::from_secs(8);
+            options.web.gateway.drain_timeout = Duration::from_secs(10);
+            options.web.client.attempt_timeout = Duration::from_secs(10);
+            options.web.client.call_timeout = Duration::from_secs(12);
+            let stops: Vec<_> = (0..6).map(|turn| (3 + 3 * turn, Kind::GatewayStop, Some(1 + turn % 2))).collect();
             script(options, &stops);
         },
     },

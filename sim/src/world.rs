@@ -37,6 +37,8 @@ const OPERATIONS_MIN: u64 = 40;
 const VISITS_MIN: u64 = 20;
 /// Without these commands, so many times, nothing was sold.
 const SOLD_MIN: [(&str, u64); 3] = [("HoldSeats", 5), ("PlaceOrder", 2), ("RecordPayment", 1)];
+/// The same over HTTP.
+const SOLD_ONLINE_MIN: [(&str, u64); 3] = [("Hold", 2), ("Order", 1), ("Pay", 1)];
 
 /// Why a run failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -64,19 +66,25 @@ pub struct Summary {
     pub states: BTreeMap<GroupId, (u64, String)>,
     /// Calls of clients that were done, by command.
     pub operations: BTreeMap<String, u64>,
-    /// Commands that shards have done since the sale began.
+    /// Commands that shards have done during the sale.
     pub commands: u64,
+    /// The same by command.
+    pub sold: BTreeMap<String, u64>,
     /// Those that were refused.
     pub refusals: BTreeMap<String, u64>,
     /// When the calls began that ended without one.
     pub unanswered: Vec<Duration>,
     /// Calls over HTTP that got an answer, by what was asked.
     pub visits: BTreeMap<String, u64>,
-    /// Those of them by which something was done.
+    /// Those of them by which something was done during the sale.
     pub deeds: u64,
+    /// The same by what was done.
+    pub sold_online: BTreeMap<String, u64>,
     /// Calls over HTTP that got none, or one that settles nothing.
     pub visits_unanswered: u64,
-    /// Those of them that broke off though they had reached a gateway before that was asked to stop.
+    /// Calls over HTTP that had reached a gateway before one was asked to stop, and ended after it: those that were answered.
+    pub drained: u64,
+    /// And those that broke off.
     pub broken_off: u64,
     /// Faults that really happened, by kind.
     pub faults: BTreeMap<Kind, u64>,
@@ -161,6 +169,9 @@ impl World {
             }
         }
         self.check_demands(start)?;
+        if let Some(what) = self.lacks() {
+            return Err(Failure::Void(what));
+        }
         self.trace.note("world", "no more faults");
         self.faults.end(&mut self.plant);
         self.shop.set_stage(Stage::Closing);
@@ -181,9 +192,6 @@ impl World {
         self.summary.faults = self.plant.tally.counts();
         self.summary.passed = self.plant.passed();
         self.summary.edges = self.plant.edges();
-        if let Some(what) = self.lacks() {
-            return Err(Failure::Void(what));
-        }
         if !self.faults.are_complete(&self.plant) {
             let missing: Vec<String> = self.faults.missing(&self.plant).iter().map(Kind::to_string).collect();
             return Err(Failure::Void(format!("some kinds of faults never came: {}", missing.join(", "))));
@@ -201,22 +209,30 @@ impl World {
     /// What the options demand of the time of faults, which began at `start`.
     fn check_demands(&self, start: Duration) -> Result<(), Failure> {
         let unanswered = self.summary.unanswered_since(start);
-        let met = self.options.demands.check(unanswered, self.summary.broken_off, &self.terms, &self.plant.terms());
+        let met = self.options.demands.check(
+            unanswered,
+            (self.summary.drained, self.summary.broken_off),
+            &self.terms,
+            &self.plant.terms(),
+        );
         met.map_err(|what| Violation { checker: "demands", what }.into())
     }
 
     /// What there is too little of for the run to show anything.
     fn lacks(&self) -> Option<String> {
-        let Summary { operations, commands, deeds, .. } = &self.summary;
+        let Summary { sold, sold_online, commands, deeds, .. } = &self.summary;
         if *commands < OPERATIONS_MIN {
             return Some(format!("shards have done {commands} commands, not {OPERATIONS_MIN}"));
         }
         if *deeds < VISITS_MIN {
             return Some(format!("{deeds} things were done over HTTP, not {VISITS_MIN}"));
         }
-        let count = |name: &str| operations.get(name).copied().unwrap_or(0);
-        let too_few = SOLD_MIN.iter().find(|(name, min)| count(name) < *min);
-        too_few.map(|(name, min)| format!("{name} was done {} times, not {min}", count(name)))
+        let too_few = |what: &str, counts: &BTreeMap<String, u64>, wanted: &[(&str, u64)]| {
+            let count = |name: &str| counts.get(name).copied().unwrap_or(0);
+            let (name, min) = wanted.iter().find(|(name, min)| count(name) < *min)?;
+            Some(format!("{name} was done {} times{what}, not {min}", count(name)))
+        };
+        too_few("", sold, &SOLD_MIN).or_else(|| too_few(" over HTTP", sold_online, &SOLD_ONLINE_MIN))
     }
 
     fn run_until(&mut self, what: &str, patience: Duration, is_so: impl Fn(&mut Self) -> bool) -> Result<(), Failure> {
@@ -260,8 +276,10 @@ impl World {
                 *self.summary.refusals.entry(call.ask.name()).or_default() += 1
             }
             Answer::Reply(..) | Answer::Read(..) | Answer::LookUp(..) => {
-                let is_sale = matches!(call.ask, Ask::Shard(_)) && self.shop.stage() >= Stage::Selling;
-                self.summary.commands += u64::from(is_sale);
+                if matches!(call.ask, Ask::Shard(_)) && self.shop.stage() == Stage::Selling {
+                    self.summary.commands += 1;
+                    *self.summary.sold.entry(call.ask.name()).or_default() += 1;
+                }
                 *self.summary.operations.entry(call.ask.name()).or_default() += 1
             }
             Answer::Unknown | Answer::NotDone(_) => self.summary.unanswered.push(call.at),
@@ -284,11 +302,16 @@ impl World {
         match said {
             Said::Unknown(_) | Said::NotDone(_) | Said::Unfit(_) => {
                 self.summary.visits_unanswered += 1;
-                self.summary.broken_off += u64::from(matches!(said, Said::Unknown(_)) && self.was_stopped_under(visit));
+                let broke_off = !matches!(said, Said::NotDone(_)) && self.was_stopped_under(visit);
+                self.summary.broken_off += u64::from(broke_off);
             }
             Said::Refused(..) => *self.summary.visits.entry(format!("{}-refused", visit.deed.name())).or_default() += 1,
             _ => {
-                self.summary.deeds += u64::from(visit.deed.is_business());
+                self.summary.drained += u64::from(self.was_stopped_under(visit));
+                if self.shop.stage() == Stage::Selling && visit.deed.is_business() {
+                    self.summary.deeds += 1;
+                    *self.summary.sold_online.entry(visit.deed.name()).or_default() += 1;
+                }
                 *self.summary.visits.entry(visit.deed.name()).or_default() += 1;
             }
         }

@@ -1,7 +1,7 @@
 //! Events are numbered without gaps, chained by showtime, and the same on all replicas, and for everybody who is sent them, at
 //! the same number.
 
-use super::{Checker, Look};
+use super::{Checker, Look, Sent};
 use std::collections::BTreeMap;
 use vestibule_engine::{EventRecord, GroupId, Sequence, ShowtimeId};
 use vestibule_raft::types::NodeId;
@@ -16,7 +16,7 @@ pub struct Chains {
     /// How far each replica has been read, in which life.
     read: BTreeMap<(NodeId, GroupId), (u64, Sequence)>,
     /// What sinks were sent and no entry has made yet that was looked at.
-    sent: Vec<(GroupId, EventRecord)>,
+    sent: Vec<Sent>,
 }
 
 impl Chains {
@@ -39,14 +39,17 @@ impl Chains {
         Ok(())
     }
 
-    /// What sinks were sent is what the log says. Gives back what the log does not say yet.
-    fn check_sent(&self, sent: Vec<(GroupId, EventRecord)>) -> Result<Vec<(GroupId, EventRecord)>, String> {
+    /// What sinks were sent is what the log says, one after the other. Gives back what the log does not say yet.
+    fn check_sent(&self, sent: Vec<Sent>) -> Result<Vec<Sent>, String> {
         let mut early = Vec::new();
-        for (group, record) in sent {
+        for Sent { group, next, record } in sent {
+            if record.sequence != next {
+                return Err(format!("{group}: a sink was sent event {} and not {next}", record.sequence));
+            }
             match self.told.get(&group).and_then(|told| told.get(&record.sequence)) {
                 Some(same) if *same == record => {}
                 Some(_) => return Err(format!("{group}: a sink was sent another event {}", record.sequence)),
-                None => early.push((group, record)),
+                None => early.push(Sent { group, next, record }),
             }
         }
         Ok(early)
@@ -98,7 +101,7 @@ impl Checker for Chains {
     }
 
     fn finish(&mut self, last: &Look) -> Result<(), String> {
-        if let Some((group, record)) = self.sent.first() {
+        if let Some(Sent { group, record, .. }) = self.sent.first() {
             return Err(format!("{group}: a sink was sent event {}, which nothing made", record.sequence));
         }
         for ((node, group), replica) in &last.replicas {
@@ -140,7 +143,10 @@ mod tests {
     fn a_sink_that_is_sent_something_else_is_noticed() {
         let (stage, look) = played();
         let events: Vec<_> = look.played.iter().flat_map(|played| played.events().cloned()).collect();
-        let sent = |record: &EventRecord| Look { sent: vec![(stage.group(), record.clone())], ..Look::default() };
+        let sent = |record: &EventRecord| {
+            let (group, next, record) = (stage.group(), record.sequence, record.clone());
+            Look { sent: vec![Sent { group, next, record }], ..Look::default() }
+        };
         let mut early = Chains::default();
         early.observe(&sent(&events[1])).expect("it may be ahead of who looks");
         early.clone().finish(&Look::default()).expect_err("nothing has made it");
@@ -150,6 +156,9 @@ mod tests {
         let mut other = events[1].clone();
         other.event = Event::QueueClosed;
         early.observe(&sent(&other)).expect_err("another event of that number");
+        let mut skipping = sent(&events[1]);
+        skipping.sent[0].next -= 1;
+        early.observe(&skipping).expect_err("one was left out");
     }
 
     #[test]

@@ -13,22 +13,18 @@
 //! failed.
 
 use super::{Checker, Look};
-use crate::clock::EPOCH;
+use crate::clock::{EPOCH, LOG_TIME_AHEAD_MAX};
 use crate::history::{Answer, Ask, Call, Happening};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use vestibule_engine::{
-    ExtendHold, GroupId, HoldAnswer, HoldId, LeaveQueue, LeaveWaitlist, Millis, OfferId, OrderId, OrderState, Outcome,
+    ExtendHold, GroupId, HoldAnswer, HoldId, LeaveQueue, LeaveWaitlist, OfferId, OrderId, OrderState, Outcome,
     PlaceOrder, Refusal, Reply, RequestId, SeatChoice, SeatId, ShardAnswer, ShardCommand, ShowtimeId, Timestamp,
     UserId,
 };
 use vestibule_raft::cluster::Consistency;
 
-/// How far clocks of nodes may be ahead of the time of clients.
-const SKEW_MAX: Duration = Duration::from_millis(1_500);
-/// A deadline so much later than its span from now on tells that log time has jumped.
-const JUMP_MIN: Duration = Duration::from_millis(500);
 /// After so many states the search gives up.
 const STATES_MAX: usize = 400_000;
 
@@ -169,8 +165,6 @@ pub struct Linearizable {
     calls: BTreeMap<usize, Asked>,
     /// Questions that were answered, with the happenings at which they began and ended.
     reads: Vec<(Arc<Call>, usize, usize, ShardAnswer)>,
-    /// The shortest and the longest life that a showtime ever gave to holds or orders.
-    spans: BTreeMap<ShowtimeId, (Millis, Millis)>,
     /// What was done anew, the first time being forgotten.
     anew: BTreeSet<(GroupId, RequestId)>,
 }
@@ -196,7 +190,7 @@ struct Hold {
 impl Linearizable {
     /// The first happening at which clocks may have shown this time of day.
     fn happening_at(&self, time: Timestamp) -> usize {
-        let since = Duration::from_millis(time.0).saturating_sub(EPOCH).saturating_sub(SKEW_MAX);
+        let since = Duration::from_millis(time.0).saturating_sub(EPOCH).saturating_sub(LOG_TIME_AHEAD_MAX);
         self.times.partition_point(|&at| at < since)
     }
 
@@ -229,76 +223,11 @@ impl Linearizable {
         self.calls.extend((first..).zip(second));
     }
 
-    /// The life of holds as the showtime now has it, or is about to.
-    fn note_span(&mut self, showtime: ShowtimeId, span: Millis) {
-        let (shortest, longest) = self.spans.entry(showtime).or_insert((span, span));
-        (*shortest, *longest) = (span.min(*shortest), span.max(*longest));
-    }
-
-    fn note_call(&mut self, call: &Call) {
-        let Ask::Shard(command) = &call.ask else { return };
-        match &**command {
-            ShardCommand::CreateShowtime(ask) => {
-                self.note_span(ask.showtime, ask.sale.hold_ttl);
-                self.note_span(ask.showtime, ask.sale.payment_ttl);
-            }
-            ShardCommand::UpdateSale(ask) => {
-                let spans = [ask.patch.hold_ttl, ask.patch.payment_ttl];
-                spans.into_iter().flatten().for_each(|span| self.note_span(ask.showtime, span));
-            }
-            _ => {}
-        }
-    }
-
-    /// Deadlines that clients were given, with the happenings of call and return.
-    fn deadlines(&self) -> impl Iterator<Item = (ShowtimeId, Timestamp, usize, usize)> {
-        self.calls.values().filter_map(|(_, called, answer)| {
-            let (reply, at) = answer.as_ref()?;
-            match reply.result.as_ref().ok()? {
-                Outcome::Held { hold } => Some((hold.showtime, hold.expires_at, *called, *at)),
-                Outcome::Ordered { order } => Some((order.showtime, order.pay_by, *called, *at)),
-                _ => None,
-            }
-        })
-    }
-
-    /// Whether a client was given a deadline that is later than any span of the sale allows. A leader whose clock has jumped
-    /// stamps commands until its peers tell it: what it then makes the time be, ends holds before their time.
-    fn time_jumped(&self) -> bool {
-        self.deadlines().any(|(showtime, until, _, at)| {
-            let longest = self.spans.get(&showtime).map_or(Millis(0), |(_, longest)| *longest);
-            let latest = EPOCH + self.times[at] + JUMP_MIN + Duration::from_millis(longest.0);
-            Duration::from_millis(until.0) > latest
-        })
-    }
-
-    /// From which happening on a time may be over. Where log time has jumped, what it was is told by other deadlines: a hold
-    /// that was granted while log time was still before `until` was not called after that was over.
-    fn over_from(&self, showtime: ShowtimeId, until: Timestamp, time_jumped: bool) -> usize {
-        let usually = self.happening_at(until);
-        if !time_jumped {
-            return usually;
-        }
-        let granted = self.calls.values().filter_map(|(call, called, answer)| {
-            let (Ask::Shard(command), (reply, _)) = (&call.ask, answer.as_ref()?) else { return None };
-            match (&**command, reply.result.as_ref().ok()?) {
-                (ShardCommand::HoldSeats(ask), Outcome::Held { hold }) if ask.showtime.group() == showtime.group() => {
-                    let shortest = self.spans.get(&ask.showtime).map_or(Millis(0), |(shortest, _)| *shortest);
-                    Some((*called, Timestamp(hold.expires_at.0.saturating_sub(shortest.0))))
-                }
-                _ => None,
-            }
-        });
-        let before = granted.filter(|(_, latest)| *latest < until).map(|(called, _)| called);
-        usually.min(before.max().unwrap_or(0))
-    }
-
     /// The holds that clients heard of, and the holds that orders were made of.
     fn holds(&self) -> (BTreeMap<HoldId, Hold>, BTreeMap<OrderId, HoldId>) {
         let (mut holds, mut orders) = (BTreeMap::new(), BTreeMap::new());
-        let time_jumped = self.time_jumped();
         let mut learn = |id, showtime, user, seats: &[SeatId], until| {
-            let (seats, over_from) = (seats.iter().copied(), self.over_from(showtime, until, time_jumped));
+            let (seats, over_from) = (seats.iter().copied(), self.happening_at(until));
             let fresh = Hold { showtime, user, seats: BTreeSet::new(), over_from, is_granted: false };
             let hold: &mut Hold = holds.entry(id).or_insert(fresh);
             hold.seats.extend(seats);
@@ -504,7 +433,6 @@ impl Checker for Linearizable {
             match happening {
                 Happening::Called(call) => {
                     self.times.push(call.at);
-                    self.note_call(call);
                     self.calls.insert(call.number, (call.clone(), now, None));
                 }
                 Happening::Answered { call, answer, at } => {
@@ -673,38 +601,5 @@ mod tests {
             *happenings = vec![Happening::Called(Arc::new(Call { ask, ..(**call).clone() }))];
         };
         refused(waiting).expect("she may have been offered it");
-    }
-
-    /// The same, but clients heard of it all in the first moment.
-    fn at_once(mut look: Look) -> Look {
-        for happening in &mut look.happenings {
-            match happening {
-                Happening::Called(call) => Arc::make_mut(call).at = Duration::ZERO,
-                Happening::Answered { at, .. } => *at = Duration::ZERO,
-            }
-        }
-        look
-    }
-
-    #[test]
-    fn where_log_time_jumps_only_what_it_passed_is_over() {
-        let epoch = EPOCH.as_millis() as u64;
-        let mut stage = Stage::without_line();
-        stage.set_time(epoch);
-        let mut looks = vec![stage.open(), stage.hold(ANN, &[SeatId(4)])];
-        stage.set_time(epoch + 3_600_000);
-        looks.extend([stage.hold(BOB, &[SeatId(4)]), stage.hold(ANN, &[SeatId(5)])]);
-        looks.extend([stage.hold(BOB, &[SeatId(6)]), stage.hold(BOB, &[SeatId(7)])]);
-        let mut all = at_once(joined(looks));
-        check(vec![all.clone()]).expect("the first hold was over, as the deadlines tell");
-        for happening in &mut all.happenings {
-            if let Happening::Answered { answer: Answer::Reply(reply, _), .. } = happening
-                && let Ok(Outcome::Held { hold }) = &mut reply.result
-                && hold.places.seats.contains(&SeatId(6))
-            {
-                hold.places.seats = vec![SeatId(5)].into();
-            }
-        }
-        check(vec![all]).expect_err("log time had jumped before the hold on seat 5 was made");
     }
 }

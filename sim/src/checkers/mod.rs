@@ -15,6 +15,7 @@ pub mod inventory;
 pub mod kept;
 pub mod line;
 pub mod linearizable;
+pub mod log_time;
 pub mod logs;
 pub mod money;
 pub mod monotony;
@@ -42,7 +43,7 @@ use replica::Replica;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
-use vestibule_engine::{EventRecord, GroupId};
+use vestibule_engine::{EventRecord, GroupId, Sequence};
 use vestibule_raft::inspect::GroupView;
 use vestibule_raft::types::NodeId;
 use vestibule_raft::wal::{EntryBody, LogPosition};
@@ -73,6 +74,17 @@ pub struct StateDigest {
     pub digest: [u8; 32],
 }
 
+/// An event that a sink was sent.
+#[derive(Debug, Clone)]
+pub struct Sent {
+    /// By which group.
+    pub group: GroupId,
+    /// The number that had to come next.
+    pub next: Sequence,
+    /// What came.
+    pub record: EventRecord,
+}
+
 /// A running node, as it stands now.
 #[derive(Debug, Clone, Default)]
 pub struct NodeLook {
@@ -100,7 +112,7 @@ pub struct Look {
     /// What those asked and heard who come over HTTP, and what the payment provider took, in order.
     pub visits: Vec<visits::Event>,
     /// Events that sinks were sent in this step, in order for each.
-    pub sent: Vec<(GroupId, EventRecord)>,
+    pub sent: Vec<Sent>,
     /// The groups on running nodes, to be asked anything.
     pub replicas: BTreeMap<(NodeId, GroupId), Rc<dyn Replica>>,
     /// What the entries did that were first applied by anybody, in the order of each group's log.
@@ -143,6 +155,7 @@ pub fn all() -> Panel {
     let checkers: Vec<Box<dyn Checker>> = vec![
         Box::new(elections::Elections::default()),
         Box::new(logs::Logs::default()),
+        Box::new(log_time::LogTime),
         Box::new(monotony::Monotony::default()),
         Box::new(agreement::Agreement::default()),
         Box::new(replay::Replay::default()),

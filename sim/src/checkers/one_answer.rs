@@ -1,29 +1,22 @@
 //! One idempotency key, one outcome: whoever sends the same again under its key, through whatever gateway, hears what was said
-//! the first time; and a key does for one thing only. Once a group has done something anew that the bounds let it forget, what
-//! it says of keys promises nothing any more.
+//! the first time; and a key does for one thing only. What was done under it for longer than groups may have to remember, is as if it
+//! had never been.
 
 use super::{Checker, Look};
+use crate::clock::LOG_TIME_AHEAD_MAX;
 use crate::web::visits::{Deed, Event, Said};
-use std::collections::{BTreeMap, BTreeSet};
-use vestibule_engine::{GroupId, UserId};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use vestibule_engine::{Event as Fact, UserId};
 
 /// See the file's head.
 #[derive(Default)]
 pub struct OneAnswer {
-    /// For each key of each buyer what was asked under it, and the first answer that settles anything.
-    keys: BTreeMap<(UserId, String), Vec<(Deed, Said)>>,
-    /// Groups that have done something anew.
-    forgetful: BTreeSet<GroupId>,
-}
-
-/// The group that has to remember a deed, if one has.
-fn group(deed: &Deed) -> Option<GroupId> {
-    match deed {
-        Deed::Hold(showtime, _) => Some(showtime.group()),
-        Deed::Extend(hold) | Deed::Release(hold) | Deed::Order(hold) => Some(hold.group()),
-        Deed::Pay(order, _) | Deed::Cancel(order) | Deed::Refund(order) => Some(order.group()),
-        _ => None,
-    }
+    /// For each key of each buyer what was asked under it, and the first answer that settles anything; and when it was first
+    /// asked.
+    keys: BTreeMap<(UserId, String), (Duration, Vec<(Deed, Said)>)>,
+    /// The least time that any group ever had to remember requests, if that was ever changed.
+    age_max: Option<Duration>,
 }
 
 /// Whether something was done.
@@ -44,8 +37,19 @@ fn settles(deed: &Deed, said: &Said) -> bool {
 }
 
 impl OneAnswer {
-    fn note(&mut self, user: UserId, key: &str, deed: &Deed, said: &Said) -> Result<(), String> {
-        let all = self.keys.entry((user, key.to_owned())).or_default();
+    fn note(
+        &mut self,
+        user: UserId,
+        key: &str,
+        deed: &Deed,
+        said: &Said,
+        (begun, at): (Duration, Duration),
+    ) -> Result<(), String> {
+        let (since, all) = self.keys.entry((user, key.to_owned())).or_insert((begun, Vec::new()));
+        // Log time may be a little ahead.
+        if self.age_max.is_some_and(|age_max| at + LOG_TIME_AHEAD_MAX > *since + age_max) {
+            return Ok(());
+        }
         let known = all.iter().find(|(known, _)| known == deed);
         if let Some((_, first)) = known {
             let is_denied = matches!(said, Said::Refused(status, _) if *status != 401) && is_done(first);
@@ -72,16 +76,17 @@ impl Checker for OneAnswer {
     }
 
     fn observe(&mut self, look: &Look) -> Result<(), String> {
-        for played in &look.played {
-            self.forgetful.extend(played.commands.iter().any(|told| told.is_anew).then_some(played.group));
+        for record in look.played.iter().flat_map(|played| played.events()) {
+            if let Fact::LimitsChanged { request_age_max, .. } = record.event {
+                let age = Duration::from_millis(request_age_max.0);
+                self.age_max = Some(self.age_max.map_or(age, |least| least.min(age)));
+            }
         }
         for event in &look.visits {
-            let Event::Ended { visit, said, .. } = event else { continue };
-            if group(&visit.deed).is_some_and(|group| self.forgetful.contains(&group)) {
-                continue;
-            }
+            let Event::Ended { visit, said, at, .. } = event else { continue };
             if let (Some(user), Some(key)) = (visit.user, &visit.key) {
-                self.note(user, key, &visit.deed, said).map_err(|what| format!("visit @{}: {what}", visit.number))?;
+                self.note(user, key, &visit.deed, said, (visit.at, *at))
+                    .map_err(|what| format!("visit @{}: {what}", visit.number))?;
             }
         }
         Ok(())

@@ -23,7 +23,7 @@ struct Memory {
 impl Memory {
     /// Whether a request of then may be forgotten now.
     fn may_forget(&self, at: Timestamp, number: u64) -> bool {
-        self.least.is_some_and(|(count, age)| self.count - number >= count || at.0 + age.0 <= self.now.0)
+        self.least.is_some_and(|(count, age)| self.count - number > count || at.0 + age.0 <= self.now.0)
     }
 }
 

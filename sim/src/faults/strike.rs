@@ -4,7 +4,7 @@ use super::{Faults, Kind, Rolling, leads_past};
 use crate::disk::{Op, STALL};
 use crate::gateway::gateway_name;
 use crate::host::{Machine, Standing, host_name};
-use crate::plant::{Effect, Plant};
+use crate::plant::{Effect, FAR_CLOCK, Plant};
 use crate::power::{EDGES, End, Fuse};
 use crate::web::visits::Offence;
 use std::ops::RangeInclusive;
@@ -41,6 +41,7 @@ impl Faults {
         if up.is_empty() {
             return false;
         }
+        let given = node;
         let node = node.unwrap_or_else(|| *self.dice.pick(&up));
         let machine = plant.machines[&node].clone();
         match kind {
@@ -90,8 +91,10 @@ impl Faults {
                 }
                 plant.tally.happened(kind);
             }
+            // Two at once, and nobody could tell which clocks are right.
+            Kind::ClockJump if plant.has_far_clock() => return false,
             Kind::ClockSkew | Kind::ClockJump => {
-                let far = if kind == Kind::ClockSkew { 1..=450 } else { 600..=3_600_000 };
+                let far = if kind == Kind::ClockSkew { 1..=450 } else { FAR_CLOCK..=3_600_000 };
                 let off = self.dice.within(far) as i64;
                 let off = if self.dice.percent(50) { off } else { -off };
                 self.note(kind, &format!("{} by {off} ms", host_name(node)));
@@ -227,7 +230,9 @@ impl Faults {
                 self.note(kind, &format!("{}: {offence:?}", gateway_name(number)));
             }
             Kind::GatewayDeath | Kind::GatewayStop => {
-                let number = 1 + self.dice.index(plant.gateways.len());
+                // A script counts gateways as it counts nodes.
+                let drawn = 1 + self.dice.index(plant.gateways.len());
+                let number = given.and_then(|given| usize::try_from(given).ok()).unwrap_or(drawn);
                 if !plant.is_up(&gateway_name(number)) {
                     return false;
                 }

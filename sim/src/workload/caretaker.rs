@@ -2,6 +2,7 @@
 //! register a sink, follow the feed and acknowledge what they have.
 
 use super::{Client, Shop, Stage};
+use crate::checkers::Sent;
 use crate::dice::Dice;
 use crate::options::Options;
 use futures::StreamExt as _;
@@ -71,8 +72,9 @@ async fn read_events(client: &Client, group: GroupId, sink: &str, rounds: u64, s
         for _ in 0..dice.within(1..=120) {
             match tokio::time::timeout(PATIENCE, events.next()).await {
                 Ok(Some(Ok(record))) => {
-                    next = record.sequence + 1;
-                    shop.note_sent(group, record);
+                    let after = record.sequence + 1;
+                    shop.note_sent(Sent { group, next, record });
+                    next = after;
                 }
                 // What is not kept any more was acknowledged, or this sink has lapsed: it goes on from there.
                 Ok(Some(Err(WatchError::TooOld(oldest)))) => next = oldest,

@@ -20,6 +20,7 @@ pub(crate) use market::pace;
 pub use organiser::organise;
 pub use registrar::keep_catalogue;
 
+use crate::checkers::Sent;
 use crate::dice::Dice;
 use crate::history::{Answer, Ask, Call, History};
 use crate::web::Web;
@@ -27,8 +28,8 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use vestibule_engine::{
-    Directory, DirectoryCommand, Envelope, EventRecord, GroupId, HoldId, Outcome, Refusal, Reply, RequestId, Shard,
-    ShardAnswer, ShardCommand, ShardQuery,
+    Directory, DirectoryCommand, Envelope, GroupId, HoldId, Outcome, Refusal, Reply, RequestId, Shard, ShardAnswer,
+    ShardCommand, ShardQuery,
 };
 use vestibule_raft::cluster::{Cluster, Consistency, Position, ProposeError};
 
@@ -64,7 +65,7 @@ pub struct Shop {
     /// A hold that somebody has.
     some_hold: Arc<Mutex<Option<HoldId>>>,
     /// Events that sinks were sent and that nobody has looked at yet, of each group.
-    sent: Arc<Mutex<Vec<(GroupId, EventRecord)>>>,
+    sent: Arc<Mutex<Vec<Sent>>>,
 }
 
 impl Shop {
@@ -111,13 +112,13 @@ impl Shop {
     }
 
     /// A sink was sent this.
-    fn note_sent(&self, group: GroupId, record: EventRecord) {
-        self.history.trace().note("sink", format!("{group} sent event {}", record.sequence));
-        self.sent.lock().expect("no holder of this lock panics").push((group, record));
+    fn note_sent(&self, sent: Sent) {
+        self.history.trace().note("sink", format!("{} sent event {}", sent.group, sent.record.sequence));
+        self.sent.lock().expect("no holder of this lock panics").push(sent);
     }
 
     /// What sinks were sent since this was asked.
-    pub fn take_sent(&self) -> Vec<(GroupId, EventRecord)> {
+    pub fn take_sent(&self) -> Vec<Sent> {
         std::mem::take(&mut *self.sent.lock().expect("no holder of this lock panics"))
     }
 
