@@ -7,7 +7,7 @@ use crate::types::{NodeId, to_position};
 use crate::wal::{Ballot, LogPosition, WalGroup};
 use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use vestibule_engine::GroupId;
 
@@ -28,6 +28,8 @@ pub struct GroupView {
     pub quorums: Vec<BTreeSet<NodeId>>,
     /// The last vote that was acknowledged as being on disk.
     pub promised: Option<Ballot>,
+    /// How far each member's log is known to go, where this node leads.
+    pub matched: BTreeMap<NodeId, LogPosition>,
 }
 
 impl Node {
@@ -78,6 +80,8 @@ fn view(group: &Group) -> GroupView {
     let applied = group.state.applied().0;
     let metrics = group.raft.metrics();
     let metrics = metrics.borrow_watched();
+    let followers = metrics.replication.iter().flatten();
+    let matched = followers.filter_map(|(node, matched)| Some((*node, to_position(matched.as_ref()?))));
     GroupView {
         term: metrics.current_term,
         is_leader: metrics.state == ServerState::Leader,
@@ -86,5 +90,6 @@ fn view(group: &Group) -> GroupView {
         voters: metrics.membership_config.membership().voter_ids().collect(),
         quorums: metrics.membership_config.membership().get_joint_config().clone(),
         promised: group.log.promised(),
+        matched: matched.collect(),
     }
 }

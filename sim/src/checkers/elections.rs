@@ -70,6 +70,7 @@ mod tests {
             voters: [1, 2, 3].into(),
             quorums: Vec::new(),
             promised: None,
+            matched: std::collections::BTreeMap::new(),
         };
         let last = [(GROUP, LogPosition { term: 1, node: 1, index: last })].into();
         let now = NodeLook { life: 1, groups: [(GROUP, view)].into(), last };

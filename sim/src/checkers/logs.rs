@@ -129,6 +129,7 @@ mod tests {
             voters: [1, 2, 3].into(),
             quorums: Vec::new(),
             promised: None,
+            matched: std::collections::BTreeMap::new(),
         };
         let now = NodeLook { life: 1, groups: [(GROUP, view)].into(), last };
         let puppet: Rc<dyn super::super::Replica> = Rc::new(Puppet { log, ..Puppet::default() });

@@ -3,6 +3,7 @@
 //! A checker is shown a [`Look`] after every step of the simulation. To add one, write a file with a type that
 //! implements [`Checker`], and name it in [`all`].
 
+pub mod acknowledged;
 pub mod admitted;
 pub mod agreement;
 pub mod audits;
@@ -157,6 +158,7 @@ pub fn all() -> Panel {
         Box::new(logs::Logs::default()),
         Box::new(log_time::LogTime),
         Box::new(monotony::Monotony::default()),
+        Box::new(acknowledged::Acknowledged),
         Box::new(agreement::Agreement::default()),
         Box::new(replay::Replay::default()),
         Box::new(reads::Reads::default()),

@@ -74,8 +74,8 @@ mod tests {
     fn seen(life: u64, term: u64, committed: u64, applied: u64, promised: Option<Ballot>) -> Look {
         let position = |index| Some(LogPosition { term, node: 1, index });
         let (committed, applied) = (position(committed), position(applied));
-        let view =
-            GroupView { term, is_leader: false, committed, applied, voters: [1].into(), quorums: Vec::new(), promised };
+        let (voters, quorums, matched) = ([1].into(), Vec::new(), BTreeMap::new());
+        let view = GroupView { term, is_leader: false, committed, applied, voters, quorums, promised, matched };
         let now = NodeLook { life, groups: [(GroupId(1), view)].into(), ..NodeLook::default() };
         Look { nodes: [(1, now)].into(), ..Look::default() }
     }
