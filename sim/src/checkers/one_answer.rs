@@ -9,12 +9,19 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use vestibule_engine::{Event as Fact, UserId};
 
+/// What was asked under a key.
+struct Asked {
+    /// When that began.
+    since: Duration,
+    /// Each thing that was asked, and the first answer that settles anything.
+    all: Vec<(Deed, Said)>,
+}
+
 /// See the file's head.
 #[derive(Default)]
 pub struct OneAnswer {
-    /// For each key of each buyer what was asked under it, and the first answer that settles anything; and when it was first
-    /// asked.
-    keys: BTreeMap<(UserId, String), (Duration, Vec<(Deed, Said)>)>,
+    /// What was asked under each key of each buyer.
+    keys: BTreeMap<(UserId, String), Asked>,
     /// The least time that any group ever had to remember requests, if that was ever changed.
     age_max: Option<Duration>,
 }
@@ -45,7 +52,8 @@ impl OneAnswer {
         said: &Said,
         (begun, at): (Duration, Duration),
     ) -> Result<(), String> {
-        let (since, all) = self.keys.entry((user, key.to_owned())).or_insert((begun, Vec::new()));
+        let first = || Asked { since: begun, all: Vec::new() };
+        let Asked { since, all } = self.keys.entry((user, key.to_owned())).or_insert_with(first);
         // Log time may be a little ahead.
         if self.age_max.is_some_and(|age_max| at + LOG_TIME_AHEAD_MAX > *since + age_max) {
             return Ok(());
