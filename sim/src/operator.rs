@@ -47,6 +47,8 @@ pub struct Operator {
     tally: Tally,
     orders: RefCell<VecDeque<Order>>,
     is_working: Cell<bool>,
+    /// The node that is being added.
+    adding: Cell<Option<NodeId>>,
     /// Nodes that are being removed, until somebody took note.
     removed: RefCell<Vec<NodeId>>,
     /// The node that the directory is being told of.
@@ -67,6 +69,7 @@ impl Operator {
             tally,
             orders: RefCell::default(),
             is_working: Cell::new(false),
+            adding: Cell::default(),
             removed: RefCell::default(),
             removing: Cell::default(),
             leaving: RefCell::default(),
@@ -115,6 +118,11 @@ impl Operator {
         self.is_working.get() || !self.orders.borrow().is_empty() || !self.leaving.borrow().is_empty()
     }
 
+    /// Whether a node is to be added yet, or to leave, or is on its way.
+    pub fn moves(&self, node: NodeId) -> bool {
+        self.adding.get() == Some(node) || self.orders.borrow().contains(&Order::Add(node)) || self.removes(node)
+    }
+
     /// Whether a node is to leave, or is on its way.
     pub fn removes(&self, node: NodeId) -> bool {
         self.removing.get() == Some(node)
@@ -144,7 +152,12 @@ impl Operator {
             self.is_working.set(true);
             self.note(format!("{order:?} begins"));
             match order {
-                Order::Add(node) => self.do_add(admin, node).await,
+                Order::Add(node) => {
+                    self.adding.set(Some(node));
+                    let added = self.do_add(admin, node).await;
+                    self.adding.set(None);
+                    added
+                }
                 Order::Remove(node) => self.do_remove(admin, node).await,
                 Order::Drain(node) => self.do_drain(admin, node).await,
                 Order::Rebalance => {

@@ -161,7 +161,7 @@ impl Faults {
                 plant.tally.happened(kind);
             }
             Kind::LogRot => {
-                if !self.has_spare(kind, plant) || plant.operator.removes(node) || !plant.may_lose_storage(node) {
+                if !self.has_spare(kind, plant) || plant.operator.moves(node) || !plant.may_lose_storage(node) {
                     return false;
                 }
                 plant.kill(node);
@@ -172,7 +172,7 @@ impl Faults {
                 machine.is_marred.set(true);
             }
             Kind::ManifestRot => {
-                if !self.has_spare(kind, plant) || plant.operator.removes(node) || !plant.may_lose_storage(node) {
+                if !self.has_spare(kind, plant) || plant.operator.moves(node) || !plant.may_lose_storage(node) {
                     return false;
                 }
                 plant.kill(node);
@@ -185,7 +185,7 @@ impl Faults {
             }
             Kind::DiskLoss => {
                 let is_registered = plant.directory().0.contains_key(&node);
-                let is_here_to_stay = is_registered && !plant.operator.removes(node);
+                let is_here_to_stay = is_registered && !plant.operator.moves(node);
                 if !self.has_spare(kind, plant) || !is_here_to_stay || !plant.may_lose_storage(node) {
                     return false;
                 }
