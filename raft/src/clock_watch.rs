@@ -66,12 +66,20 @@ struct Seen {
     judged: Option<Judged>,
     /// When that was.
     lost: Instant,
+    /// Whether it was judged while there were no others.
+    was_alone: bool,
 }
 
 impl Seen {
     /// What was said of our clock until now says nothing any more.
     fn lose(&mut self) {
-        *self = Self { samples: BTreeMap::new(), judged: None, lost: Instant::now() };
+        *self = Self::default();
+    }
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self { samples: BTreeMap::new(), judged: None, lost: Instant::now(), was_alone: false }
     }
 }
 
@@ -101,8 +109,8 @@ fn has_stepped(said: Timestamp, at: Instant, now: Timestamp) -> bool {
 
 impl ClockWatch {
     pub(crate) fn new() -> Self {
-        let seen = Seen { samples: BTreeMap::new(), judged: None, lost: Instant::now() };
-        Self { seen: Mutex::new(seen), verdict: watch::Sender::new(Verdict::default()), stepped: Notify::new() }
+        let (seen, verdict) = (Mutex::default(), watch::Sender::new(Verdict::default()));
+        Self { seen, verdict, stepped: Notify::new() }
     }
 
     /// The time to stamp, unless the clock is wild, or has not been judged since it began or stepped.
@@ -167,7 +175,9 @@ impl ClockWatch {
             for (node, ahead) in join_all(asked).await {
                 self.note(node, ahead);
             }
-            let pause = if self.close_round(begun, clock.now(), others.is_empty()) { INTERVAL } else { RETRY };
+            let is_judged = self.close_round(begun, clock.now(), others.is_empty());
+            // Others may come at any time.
+            let pause = if is_judged && !others.is_empty() { INTERVAL } else { RETRY };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.stepped.notified(), if pause == INTERVAL => {}
@@ -184,22 +194,28 @@ impl ClockWatch {
             seen.lose();
             return false;
         }
+        if seen.was_alone && !is_alone {
+            seen.lose();
+            return false;
+        }
+        seen.was_alone = is_alone;
         seen.samples.retain(|_, (_, at)| at.elapsed() < SAMPLE_AGE_MAX);
         let is_told = is_alone || !seen.samples.is_empty();
         // Where nobody answers in time for as long as that, as over a very long line, there is nothing to go by.
-        if is_told || seen.judged.is_some() || seen.lost.elapsed() > SAMPLE_AGE_MAX {
+        let is_given_up = !is_told && seen.judged.is_none() && seen.lost.elapsed() > SAMPLE_AGE_MAX;
+        // The verdict comes before the mark: whoever sees the mark sees the verdict.
+        if is_told {
+            self.judge(seen.samples.values().map(|(ahead, _)| *ahead).collect());
+        } else if is_given_up {
+            self.verdict.send_replace(Verdict::default());
+        }
+        if is_told || is_given_up || seen.judged.is_some() {
             seen.judged = Some(begun);
         }
-        let is_judged = seen.judged.is_some();
-        drop(seen);
-        if is_told {
-            self.judge();
-        }
-        is_judged
+        seen.judged.is_some()
     }
 
-    fn judge(&self) {
-        let others: Vec<i64> = self.lock().samples.values().map(|(ahead, _)| *ahead).collect();
+    fn judge(&self, others: Vec<i64>) {
         self.verdict.send_if_modified(|verdict| {
             let next = judge(&others, verdict.is_wild);
             if next.is_wild != verdict.is_wild {
@@ -329,6 +345,18 @@ mod tests {
         assert!(close(&watch, &clock, false) && watch.stamp(&clock).is_some());
         let alone = ClockWatch::new();
         assert!(close(&alone, &clock, true) && alone.stamp(&clock).is_some());
+        alone.note(2, Some(-600));
+        assert!(!close(&alone, &clock, false) && alone.stamp(&clock).is_none(), "it is alone no longer");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wild_clock_that_was_mended_counts_again_though_nobody_says_the_time() {
+        let (watch, clock) = (ClockWatch::new(), Wall(Instant::now(), AtomicI64::new(0)));
+        watch.note(2, Some(-600));
+        assert!(close(&watch, &clock, false) && watch.verdict().is_wild);
+        watch.lock().lose();
+        tokio::time::advance(SAMPLE_AGE_MAX + Duration::from_millis(1)).await;
+        assert!(close(&watch, &clock, false) && watch.stamp(&clock).is_some());
     }
 
     #[tokio::test(start_paused = true)]

@@ -258,15 +258,19 @@ impl SimDisk {
         Ok(())
     }
 
-    /// Flips one bit of what had become durable of the log: of a frame of any segment, behind which another stands, now and then
+    /// Flips one bit of what had become durable of the log: of a frame of a segment, behind which another stands, now and then
     /// of that segment's header. Gives where, if there is one.
     pub fn rot(&self) -> Option<(String, usize)> {
         let (name, offset, mask) = {
             let mut guard = self.lock();
             let inner = &mut *guard;
             let whole = |file: &FileId| inner.files.get(file).is_some_and(|state| state.frames.len() > 1);
-            let segments: Vec<(&String, &FileId)> =
+            let mut segments: Vec<(&String, &FileId)> =
                 inner.names.iter().filter(|(name, file)| name.ends_with(".wal") && whole(file)).collect();
+            if segments.len() > 1 {
+                // The oldest may be on its way out already: then nobody reads it.
+                segments.remove(0);
+            }
             let (name, file) = *segments.get(inner.random.next_u32() as usize % segments.len().max(1))?;
             let frames = &inner.files[file].frames;
             let below = frames.len() - 1;

@@ -217,7 +217,7 @@ impl Options {
             gateways: dice.within(1..=2) as usize,
             buyers: dice.within(3..=8) as usize,
             think_max: dice.millis(50..=600),
-            hold_ttl: Duration::from_secs(dice.within(2..=8)),
+            hold_ttl: Duration::from_secs(dice.within(3..=8)),
             payment_ttl: Duration::from_secs(dice.within(2..=8)),
             tick: Duration::from_millis(*dice.weighted(&[(1, 3), (2, 1)])),
             latency: (Duration::ZERO, Duration::from_millis(latency_max)),

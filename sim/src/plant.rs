@@ -288,6 +288,10 @@ impl Plant {
             } else if machine.is_rotten.get() && machine.node().is_some() {
                 self.losses.push(format!("node {} runs on a log of which a bit was flipped", machine.id));
             }
+            if machine.node().is_some() {
+                // The other slot did.
+                machine.has_rotten_manifest.set(false);
+            }
         }
         for gateway in self.gateways.clone() {
             if gateway.take_stopped() {

@@ -3,7 +3,7 @@
 //! had never been.
 
 use super::{Checker, Look};
-use crate::clock::LOG_TIME_AHEAD_MAX;
+use crate::clock::{EPOCH, LOG_TIME_AHEAD_MAX};
 use crate::web::visits::{Deed, Event, Said};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,6 +24,8 @@ pub struct OneAnswer {
     keys: BTreeMap<(UserId, String), Asked>,
     /// The least time that any group ever had to remember requests, if that was ever changed.
     age_max: Option<Duration>,
+    /// How far log time ever was behind the true time: it may have caught up since at once.
+    lag_max: Duration,
 }
 
 /// Whether something was done.
@@ -55,7 +57,7 @@ impl OneAnswer {
         let first = || Asked { since: begun, all: Vec::new() };
         let Asked { since, all } = self.keys.entry((user, key.to_owned())).or_insert_with(first);
         // Log time may be a little ahead.
-        if self.age_max.is_some_and(|age_max| at + LOG_TIME_AHEAD_MAX > *since + age_max) {
+        if self.age_max.is_some_and(|age_max| at + LOG_TIME_AHEAD_MAX + self.lag_max > *since + age_max) {
             return Ok(());
         }
         let known = all.iter().find(|(known, _)| known == deed);
@@ -89,6 +91,9 @@ impl Checker for OneAnswer {
                 let age = Duration::from_millis(request_age_max.0);
                 self.age_max = Some(self.age_max.map_or(age, |least| least.min(age)));
             }
+        }
+        for at in look.played.iter().filter_map(|played| played.at) {
+            self.lag_max = self.lag_max.max((EPOCH + look.at).saturating_sub(Duration::from_millis(at.0)));
         }
         for event in &look.visits {
             let Event::Ended { visit, said, at, .. } = event else { continue };

@@ -376,8 +376,9 @@ impl Faults {
     /// Whether there is a machine in reserve for this: one that nobody waits for, and that no other kind of the mix needs in
     /// order to happen at all.
     fn has_spare(&self, kind: Kind, plant: &Plant) -> bool {
-        let is_waited_for =
-            |machine: &&Rc<Machine>| machine.is_rotten.get() || machine.standing.get() == Standing::Lost;
+        let is_waited_for = |machine: &&Rc<Machine>| {
+            machine.is_rotten.get() || machine.has_rotten_manifest.get() || machine.standing.get() == Standing::Lost
+        };
         let waiting = plant.machines.values().filter(is_waited_for).count();
         let needs_one = |other: &Kind| *other != kind && other.takes_spare() && plant.tally.of(*other) == 0;
         plant.spares().len() > waiting + self.mix.kinds().filter(needs_one).count()
