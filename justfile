@@ -25,8 +25,8 @@ test:
 
 # Simulated clusters: first whether a seed is one run byte for byte, then runs with faults, in processes of their own.
 sim seeds="88" twice="3":
-    cargo run --locked --profile sim -p vestibule-sim -- meta --seeds {{twice}}
-    cargo run --locked --profile sim -p vestibule-sim -- sweep --seeds {{seeds}} --jobs 2
+    cargo run --locked -p vestibule-sim -- meta --seeds {{twice}}
+    cargo run --locked -p vestibule-sim -- sweep --seeds {{seeds}} --jobs 2
 
 # Plants one bug after another and demands that the simulator catches it. Not part of `ci`.
 mutants seeds="88":
