@@ -24,7 +24,7 @@ test:
     cargo run --locked -- --version
 
 # Simulated clusters: first whether a seed is one run byte for byte, then runs with faults, in processes of their own.
-sim seeds="88" twice="3":
+sim seeds="60" twice="3":
     cargo run --locked -p vestibule-sim -- meta --seeds {{twice}}
     cargo run --locked -p vestibule-sim -- sweep --seeds {{seeds}} --jobs 2
 

@@ -1,6 +1,7 @@
 //! What a node answers to gateways and tools.
 
 use crate::checkpoint::Reading;
+use crate::clock_watch::Distrust;
 use crate::convert;
 use crate::group::{Group, Groups, Unproposed};
 use crate::hosting::Host;
@@ -111,7 +112,10 @@ async fn try_propose(
     }
     let explain = |why: Unproposed| match why {
         Unproposed::NotLeader(leader) => not_leader(leader),
-        Unproposed::ClockIsWild => failure(Kind::Unavailable, "the clock of this node is off"),
+        Unproposed::NoTime(Distrust::Wild) => failure(Kind::Unavailable, "the clock of this node is off"),
+        Unproposed::NoTime(Distrust::Unjudged) => {
+            failure(Kind::Unavailable, "the clock of this node has not been held against those of the others yet")
+        }
         Unproposed::Overloaded => failure(Kind::Overloaded, "the group's queue is full"),
         Unproposed::Unknown(detail) => failure(Kind::UnknownOutcome, detail),
     };

@@ -38,7 +38,7 @@ const INTERVAL: Duration = Duration::from_millis(500);
 const RETRY: Duration = Duration::from_millis(100);
 /// How long what another said counts.
 const SAMPLE_AGE_MAX: Duration = Duration::from_secs(10);
-/// An answer that took longer says too little.
+/// An answer that takes longer says too little, and is not waited for.
 const ROUND_TRIP_MAX: Duration = Duration::from_millis(400);
 
 /// What is thought of this node's clock.
@@ -48,6 +48,15 @@ pub(crate) struct Verdict {
     pub(crate) ahead_ms: i64,
     /// Whether it must not be used.
     pub(crate) is_wild: bool,
+}
+
+/// Why nothing may be stamped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Distrust {
+    /// The clock is off.
+    Wild,
+    /// It has not been held against the others' since the node began, or since it stepped.
+    Unjudged,
 }
 
 /// The watch on one node's clock.
@@ -113,15 +122,15 @@ impl ClockWatch {
         Self { seen, verdict, stepped: Notify::new() }
     }
 
-    /// The time to stamp, unless the clock is wild, or has not been judged since it began or stepped.
-    pub(crate) fn stamp(&self, clock: &dyn Clock) -> Option<Timestamp> {
+    /// The time to stamp, if it may be trusted.
+    pub(crate) fn stamp(&self, clock: &dyn Clock) -> Result<Timestamp, Distrust> {
         let now = clock.now();
         let is_judged = self.lock().judged.is_some_and(|judged| !judged.has_stepped(now));
         if !is_judged && !planted::is(Bug::StampStepped) {
             self.stepped.notify_one();
-            return None;
+            return Err(Distrust::Unjudged);
         }
-        (!self.verdict().is_wild).then_some(now)
+        if self.verdict().is_wild { Err(Distrust::Wild) } else { Ok(now) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {
@@ -169,7 +178,7 @@ impl ClockWatch {
                 peers.roster().present().into_keys().filter(|node| *node != peers.roster().own()).collect();
             let asked = self.overdue(others.iter().copied()).into_iter().map(async |node| {
                 let reading = Reading::begin(&*clock);
-                let there = peers.ping(node).await;
+                let there = peers.ping(node, ROUND_TRIP_MAX).await;
                 (node, there.and_then(|there| reading.end(&*clock, there)))
             });
             for (node, ahead) in join_all(asked).await {
@@ -310,15 +319,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_clock_that_has_stepped_stamps_nothing_until_it_is_judged_anew() {
         let (watch, clock) = (ClockWatch::new(), Wall(Instant::now(), AtomicI64::new(0)));
-        assert_eq!(watch.stamp(&clock), None, "nobody has judged it");
+        assert_eq!(watch.stamp(&clock), Err(Distrust::Unjudged));
         assert!(!close(&watch, &clock, false), "nobody has said anything");
         watch.note(2, Some(0));
         assert!(close(&watch, &clock, false));
         tokio::time::advance(Duration::from_secs(3)).await;
-        assert_eq!(watch.stamp(&clock), Some(Timestamp(1_003_000)));
+        assert_eq!(watch.stamp(&clock), Ok(Timestamp(1_003_000)));
         for (step, is_small) in [(WILD_MS, true), (WILD_MS + 1, false), (-WILD_MS, true), (-WILD_MS - 1, false)] {
             clock.1.store(step, Ordering::SeqCst);
-            assert_eq!(watch.stamp(&clock).is_some(), is_small, "{step}");
+            assert_eq!(watch.stamp(&clock).is_ok(), is_small, "{step}");
         }
         // Whoever watches is woken, and forgets what was said of the clock as it was.
         watch.stepped.notified().await;
@@ -327,13 +336,13 @@ mod tests {
         watch.lock().lose();
         watch.note_told(3, Some(0));
         assert!(!close(&watch, &clock, false), "nobody has said anything of the clock as it is");
-        assert_eq!(watch.stamp(&clock), None);
+        assert_eq!(watch.stamp(&clock), Err(Distrust::Unjudged));
         watch.note(2, Some(600));
         assert!(close(&watch, &clock, false));
-        assert_eq!(watch.stamp(&clock), Some(clock.now()), "of two the one that is behind counts");
+        assert_eq!(watch.stamp(&clock), Ok(clock.now()), "of two the one that is behind counts");
         watch.note(2, Some(-600));
         close(&watch, &clock, false);
-        assert_eq!(watch.stamp(&clock), None, "it is wild");
+        assert_eq!(watch.stamp(&clock), Err(Distrust::Wild));
     }
 
     #[tokio::test(start_paused = true)]
@@ -342,11 +351,11 @@ mod tests {
         tokio::time::advance(SAMPLE_AGE_MAX).await;
         assert!(!close(&watch, &clock, false));
         tokio::time::advance(Duration::from_millis(1)).await;
-        assert!(close(&watch, &clock, false) && watch.stamp(&clock).is_some());
+        assert!(close(&watch, &clock, false) && watch.stamp(&clock).is_ok());
         let alone = ClockWatch::new();
-        assert!(close(&alone, &clock, true) && alone.stamp(&clock).is_some());
+        assert!(close(&alone, &clock, true) && alone.stamp(&clock).is_ok());
         alone.note(2, Some(-600));
-        assert!(!close(&alone, &clock, false) && alone.stamp(&clock).is_none(), "it is alone no longer");
+        assert!(!close(&alone, &clock, false) && alone.stamp(&clock).is_err(), "it is alone no longer");
     }
 
     #[tokio::test(start_paused = true)]
@@ -356,7 +365,7 @@ mod tests {
         assert!(close(&watch, &clock, false) && watch.verdict().is_wild);
         watch.lock().lose();
         tokio::time::advance(SAMPLE_AGE_MAX + Duration::from_millis(1)).await;
-        assert!(close(&watch, &clock, false) && watch.stamp(&clock).is_some());
+        assert!(close(&watch, &clock, false) && watch.stamp(&clock).is_ok());
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 //! One group on one node: its Raft, its state, and the proposer that feeds it.
 
-use crate::clock_watch::ClockWatch;
+use crate::clock_watch::{ClockWatch, Distrust};
 use crate::hosting::Host;
 use crate::machine;
 use crate::metrics::Instruments;
@@ -92,8 +92,8 @@ pub(crate) enum Unproposed {
     NotLeader(Option<(NodeId, String)>),
     /// Nothing was done: the queue is full.
     Overloaded,
-    /// Nothing was done: this node's clock is off, so it must not stamp.
-    ClockIsWild,
+    /// Nothing was done: this node's clock is not to be trusted, so it must not stamp.
+    NoTime(Distrust),
     /// It may take effect yet.
     Unknown(String),
 }
@@ -308,9 +308,12 @@ async fn propose(group: std::sync::Weak<Group>, queue: Arc<ProposalQueue<Proposa
         let Some(group) = group.upgrade() else { return };
         let (raft, roster) = (group.raft.clone(), group.roster.clone());
         drop(group);
-        let Some(now) = stamps.clock_watch.stamp(&*stamps.clock) else {
-            refuse(proposals, &Unproposed::ClockIsWild);
-            continue;
+        let now = match stamps.clock_watch.stamp(&*stamps.clock) {
+            Ok(now) => now,
+            Err(why) => {
+                refuse(proposals, &Unproposed::NoTime(why));
+                continue;
+            }
         };
         let commands: Vec<Bytes> = proposals.iter().map(|proposal| proposal.command.clone()).collect();
         stamps.instruments.batch_commands.observe(commands.len() as u64);
@@ -448,7 +451,7 @@ mod tests {
             wait_after(Ok(Ok((applied, at)))).await < TICK_INTERVAL_MIN * 2,
             "what is due next is not kept waiting"
         );
-        for why in [Unproposed::ClockIsWild, Unproposed::Overloaded, Unproposed::NotLeader(None)] {
+        for why in [Unproposed::NoTime(Distrust::Wild), Unproposed::Overloaded, Unproposed::NotLeader(None)] {
             assert!(wait_after(Ok(Err(why.clone()))).await >= TICK_REFUSED_PAUSE, "{why:?}");
             assert!(wait_after(Err(why.clone())).await >= TICK_REFUSED_PAUSE, "{why:?}");
         }

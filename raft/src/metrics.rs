@@ -4,6 +4,7 @@
 //! somebody asks.
 
 use crate::checkpoint::Checkpoints;
+use crate::clock_watch::ClockWatch;
 use crate::group::{Group, Groups};
 use crate::hosting::read_plan;
 use crate::seams::{CheckpointStore, StoredChanges, StoredRows};
@@ -153,6 +154,7 @@ pub(crate) struct Measured {
     pub(crate) wal: Wal,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) groups: Arc<Groups>,
+    pub(crate) clock_watch: Arc<ClockWatch>,
     pub(crate) instruments: Arc<Instruments>,
     /// How long the leader of a group may be silent before it counts as gone.
     pub(crate) silence_max: Duration,
@@ -306,6 +308,8 @@ impl Measured {
             &instruments.checkpoint_write,
         )?;
         scrape.times("checkpoint_flush", "Making the checkpoints durable", &instruments.checkpoint_flush)?;
+        let help = "Whether no checkpoint can be written, because the disk was full";
+        scrape.gauge("checkpoints_out", help, i64::from(self.checkpoints.pulse().is_without_store()))?;
         let queue_len = signed(self.checkpoints.queue_len() as u64);
         scrape.gauge("checkpoint_queue_requests", "Requests that wait for the checkpointer", queue_len)?;
         let pulse = self.checkpoints.pulse();
@@ -320,6 +324,10 @@ impl Measured {
         scrape.counter("watches_cut_off", "Readers of events that were cut off because they were too slow", cut_off)?;
         let remade = count(&instruments.checkpoints_remade);
         scrape.counter("checkpoints_remade", "Checkpoints that were found damaged and made again", remade)?;
+        let clock = self.clock_watch.verdict();
+        let help = "How far the clock is ahead of the median of all, in milliseconds";
+        scrape.gauge("clock_ahead_milliseconds", help, clock.ahead_ms)?;
+        scrape.gauge("clock_off", "Whether the clock is too far off to be used", i64::from(clock.is_wild))?;
         let waiting = signed(count(&instruments.groups_waiting));
         scrape.gauge("groups_waiting", "Groups that wait for a peer's checkpoint", waiting)
     }

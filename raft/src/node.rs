@@ -376,9 +376,9 @@ impl Node {
 
     /// What the node measures.
     pub fn metrics(&self) -> NodeMetrics {
-        let Host { config, wal, checkpoints, groups, instruments, .. } = self.host.clone();
+        let Host { config, wal, checkpoints, groups, clock_watch, instruments, .. } = self.host.clone();
         let silence_max = config.timing.election_max * SILENT_ELECTIONS;
-        NodeMetrics::new(Measured { wal, checkpoints, groups, instruments, silence_max })
+        NodeMetrics::new(Measured { wal, checkpoints, groups, clock_watch, instruments, silence_max })
     }
 
     /// The applied state of a group that is hosted here.

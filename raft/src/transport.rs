@@ -150,11 +150,11 @@ impl Peers {
     }
 
     /// What time it is at a node, in milliseconds since the Unix epoch.
-    pub(crate) async fn ping(self: &Arc<Self>, node: NodeId) -> Option<u64> {
+    pub(crate) async fn ping(self: &Arc<Self>, node: NodeId, patience: Duration) -> Option<u64> {
         let peer = self.peer(GroupId::DIRECTORY, node, String::new());
         let mut client = peer.client(Lane::Appends).ok()?;
         let asked = client.ping(peer.request(v1::PingRequest {}));
-        match tokio::time::timeout(LOOK_PATIENCE, asked).await.ok()? {
+        match tokio::time::timeout(patience, asked).await.ok()? {
             Ok(response) => Some(response.into_inner().now),
             Err(status) => {
                 peer.note_refusal(&status);

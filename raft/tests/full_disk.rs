@@ -4,16 +4,8 @@ mod support;
 
 use futures::FutureExt;
 use std::sync::atomic::Ordering;
-use support::{World, create, eventually};
+use support::{World, create, eventually, figure};
 use vestibule_engine::GroupId;
-use vestibule_raft::node::Node;
-
-/// A figure of a node.
-fn figure(node: &Node, name: &str) -> u64 {
-    let text = node.metrics().render();
-    let found = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
-    found.unwrap_or_else(|| panic!("there is no {name}"))
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_follower_without_room_for_its_log_waits_for_room() {

@@ -5,18 +5,11 @@ mod support;
 use futures::FutureExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use support::{PATIENCE, World, create, eventually};
+use support::{PATIENCE, World, create, eventually, figure};
 use vestibule_engine::{Directory, DirectoryQuery, GroupId};
 use vestibule_raft::cluster::{Cluster, Consistency, GrpcCluster};
 use vestibule_raft::node::Node;
 use vestibule_raft::seams::TcpConnector;
-
-/// A figure of a node; 0 when it does not say.
-fn figure(node: &Node, name: &str) -> u64 {
-    let text = node.metrics().render();
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.map_or(0, |value| value.parse().expect("a number"))
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_follower_catches_up_from_entries_that_are_on_disk_only() {

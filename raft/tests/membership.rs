@@ -5,7 +5,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use support::{GROUPS, PATIENCE, World, create, eventually};
+use support::{GROUPS, PATIENCE, World, create, eventually, figure};
 use vestibule_engine::{
     CreateEvent, CreateOrganisation, CreateVenue, Currency, Directory, DirectoryAnswer, DirectoryCommand,
     DirectoryQuery, Envelope, EventDetails, GroupId, Money, NodeNumber, NodeState, Outcome, RequestId, Sale,
@@ -181,6 +181,9 @@ async fn a_node_with_a_wild_clock_hands_over_and_stamps_nothing() {
     .await;
     assert_eq!(report.node, leader);
     assert!((3_590_000..3_610_000).contains(&report.clock_ahead_ms), "{}", report.clock_ahead_ms);
+    let node = &world.nodes[&leader].node;
+    assert_eq!(figure(node, "vestibule_node_clock_off"), 1);
+    assert!((3_590_000..3_610_000).contains(&figure(node, "vestibule_node_clock_ahead_milliseconds")));
 
     world.clocks[&leader].0.store(0, Ordering::SeqCst);
     eventually("it is trusted again", || async {

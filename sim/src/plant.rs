@@ -1,6 +1,8 @@
 //! The machines of a run and the network between them: what faults act on.
 
 mod effects;
+#[cfg(test)]
+mod tests;
 
 pub use effects::{Effect, FAR_CLOCK};
 

@@ -41,6 +41,7 @@ impl Checkpointer {
             tracing::error!(%error, "the disk is full: no checkpoint is written and no log purged until there is room");
         }
         self.outage = Some(Outage { not_before: Instant::now() + PAUSE });
+        self.pulse.set_without_store(true);
         // What was not flushed counts for nothing, and whoever reads or receives has lost what it was about.
         for slot in self.slots.values_mut() {
             *slot = Slot::new(slot.number, slot.durable.clone());
@@ -117,6 +118,7 @@ impl Checkpointer {
         match self.make_anew().await {
             Ok(()) => {
                 self.outage = None;
+                self.pulse.set_without_store(false);
                 tracing::warn!("there is room again, and the checkpoints have been made anew");
                 Ok(())
             }

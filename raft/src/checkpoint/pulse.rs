@@ -12,6 +12,8 @@ pub(crate) struct Pulse {
     longest_wait_micros: AtomicU64,
     /// Whether it was found not to get on.
     is_stalled: AtomicBool,
+    /// Whether the store cannot be used, because the disk was full.
+    is_without_store: AtomicBool,
 }
 
 impl Pulse {
@@ -32,6 +34,15 @@ impl Pulse {
 
     pub(super) fn is_stalled(&self) -> bool {
         self.is_stalled.load(Ordering::Relaxed)
+    }
+
+    /// The store cannot be used from now on, or can be again.
+    pub(super) fn set_without_store(&self, is_without_store: bool) {
+        self.is_without_store.store(is_without_store, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_without_store(&self) -> bool {
+        self.is_without_store.load(Ordering::Relaxed)
     }
 
     /// A request is begun that was made so long ago.

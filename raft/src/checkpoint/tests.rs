@@ -289,6 +289,23 @@ async fn a_group_is_not_given_up_while_its_checkpoint_cannot_be_written() {
     assert_eq!((world.log.purged(), world.log.len()), (None, 20), "the log has what the checkpoint has not");
 }
 
+#[tokio::test(start_paused = true)]
+async fn it_can_be_seen_whether_checkpoints_can_be_written() {
+    let world = World::new().await;
+    let turns = async |is_out| {
+        while world.checkpoints.pulse().is_without_store() != is_out {
+            tokio::time::sleep(INTERVAL).await;
+        }
+    };
+    turns(false).await;
+    world.store.is_full.store(true, Ordering::Relaxed);
+    world.apply(0..20);
+    let patience = Duration::from_secs(60);
+    tokio::time::timeout(patience, turns(true)).await.expect("operators are told");
+    world.store.is_full.store(false, Ordering::Relaxed);
+    tokio::time::timeout(patience, turns(false)).await.expect("the store is made anew");
+}
+
 #[tokio::test]
 async fn a_group_is_given_up_though_somebody_reads_its_checkpoint() {
     let world = World::with_twenty_entries().await;

@@ -209,3 +209,10 @@ pub(crate) async fn create(cluster: &dyn Cluster, request: u128) -> Reply {
     let envelope = Envelope { request: Some(RequestId(request)), command };
     cluster.propose::<Directory>(GroupId::DIRECTORY, &envelope, PATIENCE).await.expect("a reply comes").0
 }
+
+/// A figure of a node.
+pub(crate) fn figure(node: &Node, name: &str) -> u64 {
+    let text = node.metrics().render();
+    let found = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+    found.unwrap_or_else(|| panic!("there is no {name}"))
+}

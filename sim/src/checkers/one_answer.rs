@@ -146,6 +146,29 @@ mod tests {
         check(&[(1, "k", "A", Said::Unknown(String::new())), (1, "k", "A", held(1))]).expect("now it is known");
     }
 
+    /// Whether another answer to what was asked at `since` is allowed at `at`, where requests are remembered for five minutes
+    /// and log time was late by a minute.
+    fn is_forgotten(since: u64, at: u64) -> bool {
+        let (since, at) = (Duration::from_secs(since), Duration::from_secs(at));
+        let mut checker = OneAnswer {
+            age_max: Some(Duration::from_mins(5)),
+            lag_max: Duration::from_mins(1),
+            ..OneAnswer::default()
+        };
+        let deed = Deed::Hold(SHOWTIME, String::new());
+        checker.note(UserId(1), "k", &deed, &held(1), (since, since)).expect("it is the first");
+        checker.note(UserId(1), "k", &deed, &held(2), (at, at)).is_ok()
+    }
+
+    #[test]
+    fn another_answer_is_allowed_once_the_first_may_be_forgotten_and_no_sooner() {
+        // Log time may be ahead, and may have made up for having been late.
+        let soonest = 7 + 5 * 60 - 60 - LOG_TIME_AHEAD_MAX.as_secs();
+        assert!(!is_forgotten(7, soonest - 1));
+        assert!(is_forgotten(7, soonest + 1));
+        check(&[(1, "k", "A", held(1)), (1, "k", "A", held(2))]).expect_err("nothing says how long is remembered");
+    }
+
     #[test]
     fn a_key_that_does_for_two_things_is_noticed() {
         check(&[(1, "k", "A", held(1)), (1, "k", "B", refused(422)), (1, "k", "A", held(1))]).expect("it was refused");
