@@ -2,7 +2,7 @@
 
 use crate::cli::{BackupArgs, RestoreArgs};
 use crate::security;
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
@@ -21,6 +21,8 @@ use vestibule_raft::seams::{Clock, SystemClock, SystemIds, TcpConnector, ThreadS
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long to wait before a group is asked for again.
 const PAUSE: Duration = Duration::from_millis(500);
+/// How often a group may be begun anew, however far each attempt comes.
+const ATTEMPTS_MAX: u32 = 20;
 
 /// Takes a backup. It has its name only once it is whole, on disk and verified.
 pub(crate) async fn take(args: &BackupArgs) -> anyhow::Result<ExitCode> {
@@ -94,7 +96,7 @@ pub(crate) async fn restore(args: RestoreArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn write(cluster: &GrpcCluster, draft: &Path) -> anyhow::Result<()> {
-    let name = cluster_name(cluster).await?;
+    let name = cluster.cluster_name().await.map_err(|status| anyhow!("no node answers: {}", status.message()))?;
     let query = DirectoryQuery::Groups;
     let asked: &dyn Cluster = cluster;
     let answer = asked.query::<Directory>(GroupId::DIRECTORY, &query, Consistency::Linearizable, PATIENCE).await?;
@@ -107,10 +109,12 @@ async fn write(cluster: &GrpcCluster, draft: &Path) -> anyhow::Result<()> {
     let mut writer = BackupWriter::new(file, &head)?;
     for group in (0..=head.groups).map(GroupId) {
         let mark = writer.mark();
-        let deadline = Instant::now() + PATIENCE;
-        while let Err(error) = take_group(cluster, group, &mut writer).await {
+        let mut deadline = Instant::now() + PATIENCE;
+        let mut attempts = 0;
+        while let Err(error) = take_group(cluster, group, &mut writer, &mut deadline).await {
+            attempts += 1;
             // A leader may have moved in the middle of it.
-            if Instant::now() > deadline || error.downcast_ref::<io::Error>().is_some() {
+            if Instant::now() > deadline || attempts == ATTEMPTS_MAX || error.downcast_ref::<io::Error>().is_some() {
                 return Err(error).with_context(|| format!("no backup of {group}"));
             }
             tracing::info!(%group, error = format!("{error:#}"), "the group is asked for again");
@@ -125,24 +129,19 @@ async fn write(cluster: &GrpcCluster, draft: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the first node that answers calls its cluster.
-async fn cluster_name(cluster: &GrpcCluster) -> anyhow::Result<String> {
-    let mut error = None;
-    for seed in cluster.seeds() {
-        match cluster.status(&seed, PAUSE * 4).await {
-            Ok(status) => return Ok(status.cluster),
-            Err(status) => error = Some(anyhow::anyhow!("{seed}: {}", status.message())),
-        }
-    }
-    Err(error.unwrap_or_else(|| anyhow::anyhow!("no node is named"))).context("no node answers")
-}
-
-async fn take_group(cluster: &GrpcCluster, group: GroupId, writer: &mut BackupWriter<File>) -> anyhow::Result<()> {
+/// Writes a group, and puts the deadline off while its rows come.
+async fn take_group(
+    cluster: &GrpcCluster,
+    group: GroupId,
+    writer: &mut BackupWriter<File>,
+    deadline: &mut Instant,
+) -> anyhow::Result<()> {
     let explain = |status: tonic::Status| anyhow::anyhow!("{}", status.message().to_owned());
     let mut taken = cluster.backup(group).await.map_err(explain)?;
     writer.begin_group(&GroupHead { group, last: taken.last })?;
     while let Some(rows) = taken.rows().await.map_err(explain)? {
         writer.rows(&rows)?;
+        *deadline = Instant::now() + PATIENCE;
     }
     writer.end_group()?;
     Ok(())

@@ -30,11 +30,12 @@ pub(crate) fn make(args: &CertsArgs) -> anyhow::Result<ExitCode> {
     let directory = &args.directory;
     std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
     let authority = Authority::open(directory)?;
+    let term = Term { days: args.days, renew: args.renew };
     for CertifiedNode { id, hosts } in &args.nodes {
         let mut names = vec![node_name(*id), NODE.to_owned()];
         names.extend(hosts.iter().cloned());
         let usages = [ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        authority.sign(directory, &format!("node-{id}"), names, usages.into(), args.days)?;
+        authority.sign(directory, &format!("node-{id}"), names, usages.into(), term)?;
     }
     let bearers = args.gateways.iter().map(|name| (name, GATEWAY));
     for (name, role) in bearers.chain(args.operators.iter().map(|name| (name, OPERATOR))) {
@@ -42,9 +43,16 @@ pub(crate) fn make(args: &CertsArgs) -> anyhow::Result<ExitCode> {
         ensure!(is_plain, "{name:?} is not made of letters, digits and '-'");
         // As a server it could be taken for a node by whoever does not look at names.
         let usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        authority.sign(directory, name, vec![role.to_owned()], usages, args.days)?;
+        authority.sign(directory, name, vec![role.to_owned()], usages, term)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// How long certificates are valid, and whether those that are there are signed anew.
+#[derive(Clone, Copy)]
+struct Term {
+    days: u32,
+    renew: bool,
 }
 
 struct Authority(Issuer<'static, KeyPair>);
@@ -86,10 +94,11 @@ impl Authority {
         file: &str,
         names: Vec<String>,
         usages: Vec<ExtendedKeyUsagePurpose>,
-        days: u32,
+        term: Term,
     ) -> anyhow::Result<()> {
         let (certificate, key) = (directory.join(format!("{file}.pem")), directory.join(format!("{file}.key")));
-        if certificate.exists() {
+        let is_there = certificate.exists();
+        if is_there && !term.renew {
             println!("{} is there already", certificate.display());
             return Ok(());
         }
@@ -99,10 +108,16 @@ impl Authority {
         params.extended_key_usages = usages;
         params.use_authority_key_identifier_extension = true;
         params.not_before = OffsetDateTime::now_utc() - CLOCK_LEEWAY;
-        params.not_after = OffsetDateTime::now_utc() + Duration::days(days.into());
-        let pair = KeyPair::generate()?;
+        params.not_after = OffsetDateTime::now_utc() + Duration::days(term.days.into());
+        let pair = if is_there {
+            let pem = std::fs::read_to_string(&key).with_context(|| format!("cannot read {}", key.display()))?;
+            KeyPair::from_pem(&pem).with_context(|| format!("{} cannot be used", key.display()))?
+        } else {
+            let pair = KeyPair::generate()?;
+            write(&key, &pair.serialize_pem(), true)?;
+            pair
+        };
         let pem = params.signed_by(&pair, &self.0)?.pem();
-        write(&key, &pair.serialize_pem(), true)?;
         write(&certificate, &pem, false)?;
         println!("{}", certificate.display());
         Ok(())

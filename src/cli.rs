@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use vestibule_client::rush::RushArgs;
+use vestibule_raft::seams::check_address;
 
 /// A virtual waiting room and a seat-booking engine in one replicated system.
 #[derive(Debug, Parser)]
@@ -110,10 +111,10 @@ pub(crate) struct NodeArgs {
     pub(crate) peers: Option<Peers>,
     /// Nodes of the cluster to join: `host:port,…`. With neither this nor peers the node waits to be added by `ctl
     /// add-node`.
-    #[arg(long, env = "VESTIBULE_JOIN", value_delimiter = ',')]
+    #[arg(long, env = "VESTIBULE_JOIN", value_delimiter = ',', value_parser = address)]
     pub(crate) join: Vec<String>,
     /// The address at which others reach this node, if it is neither among the peers nor the one that it listens on.
-    #[arg(long, env = "VESTIBULE_ADVERTISE")]
+    #[arg(long, env = "VESTIBULE_ADVERTISE", value_parser = address)]
     pub(crate) advertise: Option<String>,
     /// How many shard groups; decided when the cluster is first started.
     #[arg(long, env = "VESTIBULE_GROUPS", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1024))]
@@ -154,7 +155,7 @@ pub(crate) struct SecurityArgs {
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct Sizes {
     /// MiB of a segment of the log. Half of it bounds the largest command, so a venue's plan has to fit there.
-    #[arg(long, env = "VESTIBULE_SEGMENT_MIB", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    #[arg(long, env = "VESTIBULE_SEGMENT_MIB", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=64))]
     pub(crate) segment_mib: u64,
     /// MiB kept back for a full disk. With less than this free a node takes no new commands; 0 switches that off.
     #[arg(long, env = "VESTIBULE_BALLAST_MIB", default_value_t = 32)]
@@ -188,7 +189,7 @@ pub(crate) struct GatewayArgs {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Nodes {
     /// Addresses of the cluster's nodes: `host:port,host:port,…`.
-    #[arg(long, env = "VESTIBULE_NODES", required = true, value_delimiter = ',')]
+    #[arg(long, env = "VESTIBULE_NODES", required = true, value_delimiter = ',', value_parser = address)]
     pub(crate) nodes: Vec<String>,
     #[command(flatten)]
     pub(crate) security: SecurityArgs,
@@ -229,6 +230,7 @@ pub(crate) enum CtlCommand {
         #[arg(value_parser = clap::value_parser!(u64).range(1..))]
         id: u64,
         /// Where it is reached: host:port.
+        #[arg(value_parser = address)]
         address: String,
         /// Spread the groups over it at once.
         #[arg(long)]
@@ -320,6 +322,9 @@ pub(crate) enum CtlCommand {
         /// Seconds that the checkpoints may take to be opened and read: damage can make their database hang.
         #[arg(long, default_value_t = 120)]
         patience_seconds: u64,
+        /// Where there is room for a copy of the checkpoints; where temporary files lie, if left out.
+        #[arg(long)]
+        scratch: Option<PathBuf>,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -405,6 +410,9 @@ pub(crate) struct CertsArgs {
     /// Days that the certificates are valid; the authority is for ten years.
     #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3_650))]
     pub(crate) days: u32,
+    /// Sign those that are there already anew, with the keys that they have: before they expire.
+    #[arg(long)]
+    pub(crate) renew: bool,
 }
 
 /// A node that a certificate is made for.
@@ -430,6 +438,12 @@ impl FromStr for CertifiedNode {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Peers(pub(crate) BTreeMap<u64, String>);
 
+/// The address of a node, as others reach it.
+fn address(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    check_address(text).map(|()| text.to_owned())
+}
+
 impl FromStr for Peers {
     type Err = String;
 
@@ -439,12 +453,10 @@ impl FromStr for Peers {
             let (id, address) =
                 part.split_once('=').ok_or_else(|| format!("{part:?} is not of the form id=host:port"))?;
             let id: u64 = id.trim().parse().map_err(|_| format!("{id:?} is not a node's number"))?;
-            let address = address.trim();
-            let port = address.rsplit_once(':').map(|(_, port)| port);
-            if id == 0 || port.and_then(|port| port.parse::<u16>().ok()).is_none() {
+            if id == 0 {
                 return Err(format!("{part:?} is not of the form id=host:port with an id from 1"));
             }
-            if peers.insert(id, address.to_owned()).is_some() {
+            if peers.insert(id, self::address(address)?).is_some() {
                 return Err(format!("node {id} is named twice"));
             }
         }

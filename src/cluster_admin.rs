@@ -46,7 +46,9 @@ fn voters(placement: &PlacementRecord) -> Vec<u64> {
 /// Where what is differs from what is wanted, in words.
 fn differences(overview: &Overview) -> Vec<String> {
     let groups = led(overview);
-    let mut differences = Vec::new();
+    let silence = overview.silence.as_ref();
+    let mut differences: Vec<String> =
+        silence.map(|why| format!("the directory does not answer: {why}")).into_iter().collect();
     for (group, placement) in &overview.placements {
         let wanted = voters(placement);
         match groups.get(&group.0) {

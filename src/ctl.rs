@@ -30,8 +30,8 @@ pub(crate) async fn run(command: CtlCommand) -> anyhow::Result<ExitCode> {
         CtlCommand::VerifyBackup { file, json } => backup::verify(&file, json),
         CtlCommand::Restore(args) => backup::restore(args).await,
         CtlCommand::Certs(args) => certs::make(&args),
-        CtlCommand::VerifyData { directory, patience_seconds, json } => {
-            verify::run(&directory, Duration::from_secs(patience_seconds), json)
+        CtlCommand::VerifyData { directory, patience_seconds, scratch, json } => {
+            verify::run(&directory, scratch.as_deref(), Duration::from_secs(patience_seconds), json)
         }
         CtlCommand::Sell { url, token, sale, json } => {
             let client = Client::new([url], Settings::default(), entropy_seed())?;

@@ -80,7 +80,7 @@ pub(crate) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     }
     drop(stop);
     serving.await?;
-    for stopped in futures::future::join_all(nodes.into_iter().map(|running| running.node.shutdown())).await {
+    for stopped in futures::future::join_all(nodes.iter().map(|running| running.node.shutdown())).await {
         stopped?;
     }
     Ok(ExitCode::SUCCESS)

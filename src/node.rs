@@ -73,7 +73,10 @@ pub(crate) async fn start(
     };
     tokio::spawn(mind_aside(id, data.aside(), node.metrics()));
     if let Some((segment, offset)) = node.recovery.trimmed {
-        tracing::warn!(node = id, "an unfinished write was cut off in segment {segment:016x} at byte {offset}");
+        tracing::warn!(
+            node = id,
+            "what may have been an unfinished write was cut off in segment {segment:016x} at byte {offset}"
+        );
     }
     Ok(Running { node, _data: data })
 }

@@ -6,8 +6,15 @@ use std::process::ExitCode;
 use std::time::Duration;
 use vestibule_raft::verify::{Finding, Report, verify};
 
-pub(crate) fn run(directory: &Path, patience: Duration, json: bool) -> anyhow::Result<ExitCode> {
-    let scratch = tempfile::tempdir().context("cannot make a temporary directory for a copy of the checkpoints")?;
+pub(crate) fn run(
+    directory: &Path,
+    scratch: Option<&Path>,
+    patience: Duration,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
+    let parent = scratch.map_or_else(std::env::temp_dir, Path::to_path_buf);
+    let scratch = tempfile::tempdir_in(&parent)
+        .with_context(|| format!("cannot make a directory for a copy of the checkpoints in {}", parent.display()))?;
     let report = verify(directory, scratch.path(), patience)?;
     if json {
         println!("{}", describe(&report));

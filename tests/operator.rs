@@ -83,9 +83,31 @@ fn a_node_is_drained_in_mid_rush_and_taken_back() {
     assert!(groups.len() > 1 && votes > 0, "node {drained} has {groups:?} and votes in {votes}");
 }
 
+/// The words of each line of the table that `ctl status` prints, and whether it says that all is well.
+fn table(cluster: &Cluster) -> (Vec<Vec<String>>, bool) {
+    let printed = cluster.ctl(&["status"]).output().expect("the binary runs");
+    let text = String::from_utf8(printed.stdout).expect("text");
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect();
+    (text.lines().map(words).collect(), printed.status.success())
+}
+
+/// Whether the table says of a node and of the groups what they say themselves.
+fn table_is_right(cluster: &Cluster) -> bool {
+    let (rows, is_well) = table(cluster);
+    let begins = |wanted: &[String]| rows.iter().any(|row| row.starts_with(wanted));
+    let nodes = (1..=3).all(|id| {
+        let (groups, leads, _) = groups_of(cluster, id);
+        let state = "active".to_owned();
+        begins(&[id.to_string(), cluster.node_address(id), state, groups.len().to_string(), leads.to_string()])
+    });
+    let groups = (0..=GROUPS).all(|group| begins(&[format!("g{group}"), cluster.leader(group).to_string()]));
+    let voters = rows.iter().filter(|row| row.last().is_some_and(|word| word == "1,2,3")).count();
+    is_well && nodes && groups && voters == GROUPS as usize + 1
+}
+
 #[test]
 fn leadership_is_handed_to_the_node_that_is_named() {
-    let cluster = Cluster::start(3, 2);
+    let mut cluster = Cluster::start(3, 2);
     let (rush, group) = rush(&cluster, "73");
     let name = format!("g{group}");
     for _ in 0..3 {
@@ -101,4 +123,10 @@ fn leadership_is_handed_to_the_node_that_is_named() {
         assert!(says.contains(why), "{group} to {to}: {says}");
     }
     clean_report(rush.finish());
+
+    eventually("the table says the same", || table_is_right(&cluster).then_some(()));
+    cluster.kill_node(3);
+    let (rows, is_well) = table(&cluster);
+    let row = rows.iter().find(|row| row.first().is_some_and(|word| word == "3")).expect("it is not left out");
+    assert!(!is_well && row[1] == cluster.node_address(3) && row[2] == "active" && row.len() > 3, "{row:?}");
 }

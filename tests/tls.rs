@@ -206,6 +206,11 @@ fn certificates_that_cannot_work_are_named_at_the_start() {
     let before = std::fs::read(file("node-1.pem")).expect("it is there");
     make(vestibule(&["ctl", "certs", &file(""), "--node", "1", "--node", "3"]));
     assert_eq!(std::fs::read(file("node-1.pem")).expect("it is there"), before);
+    // Signed anew, a certificate is for the same key.
+    let key = std::fs::read(file("node-1.key")).expect("it is there");
+    make(vestibule(&["ctl", "certs", &file(""), "--node", "1=localhost,127.0.0.1", "--renew"]));
+    assert_ne!(std::fs::read(file("node-1.pem")).expect("it is there"), before);
+    assert_eq!(std::fs::read(file("node-1.key")).expect("it is there"), key);
     let mode =
         std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(file("ca.key")).expect("a key").permissions());
     assert_eq!(mode & 0o777, 0o600);

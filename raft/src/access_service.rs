@@ -16,6 +16,7 @@ use futures::stream::{BoxStream, FuturesUnordered};
 use futures::{FutureExt, StreamExt};
 use openraft::async_runtime::WatchReceiver;
 use openraft::{Instant as _, ReadPolicy};
+use prost::Message;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -32,6 +33,8 @@ use vestibule_sync::proposal_queue::Asker;
 
 /// Requests of one session that may be under way at once.
 const SESSION_LEN_MAX: usize = 16_384;
+/// Bytes of those requests after which no further one is taken.
+const SESSION_BYTES_MAX: usize = 256 << 20;
 /// Answers of a session that may wait for the network.
 const ANSWERS_MAX: usize = 1_024;
 /// The longest a request may be worked on, whatever patience its sender has.
@@ -228,28 +231,32 @@ impl Access for AccessService {
         let mut stop = self.host.stop.clone();
         tokio::spawn(async move {
             let mut under_way = FuturesUnordered::new();
-            let mut open = true;
+            let (mut open, mut bytes) = (true, 0);
             while open || !under_way.is_empty() {
                 tokio::select! {
                     // Refusals wait for the network, too: without room for one, nothing more is read.
                     message = inbound.message(), if open && under_way.len() < SESSION_LEN_MAX + ANSWERS_MAX => match message {
-                        Ok(Some(request)) if under_way.len() < SESSION_LEN_MAX => {
+                        Ok(Some(request)) if under_way.len() < SESSION_LEN_MAX && bytes < SESSION_BYTES_MAX => {
                             let groups = groups.clone();
                             let limits = limits.clone();
-                            let served = async move { serve(&groups, request, &limits).await };
+                            let len = request.encoded_len();
+                            bytes += len;
+                            let served = async move { (len, serve(&groups, request, &limits).await) };
                             under_way.push(served.boxed());
                         }
                         Ok(Some(request)) => {
                             let refused = failure(Kind::Overloaded, "too many requests of this session are under way");
                             let body = Some(v1::response::Body::Failure(refused));
-                            under_way.push(async move { v1::Response { id: request.id, body, position: None } }.boxed());
+                            let response = v1::Response { id: request.id, body, position: None };
+                            under_way.push(async move { (0, response) }.boxed());
                         }
                         _ => open = false,
                     },
                     () = stop.stopped() => return,
                     // Whoever asked has gone: what has not been proposed yet never will be.
                     () = answers.closed() => return,
-                    Some(response) = under_way.next() => {
+                    Some((len, response)) = under_way.next() => {
+                        bytes -= len;
                         if answers.send(Ok(response)).await.is_err() {
                             return;
                         }

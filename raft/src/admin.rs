@@ -6,7 +6,7 @@ use crate::cluster::{Cluster, Consistency, GrpcCluster, ProposeError, QueryError
 use crate::controller::placing::{self, Voters};
 use crate::node::REPLICAS;
 use crate::types::NodeId;
-use futures::future::join_all;
+use futures::future::{join, join_all};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,6 +66,8 @@ pub struct Overview {
     pub placements: BTreeMap<GroupId, PlacementRecord>,
     /// What each address that was asked said.
     pub reports: Vec<(String, Result<v1::StatusResponse, String>)>,
+    /// Why the directory gave no answer, if it gave none.
+    pub silence: Option<String>,
 }
 
 /// Looks after a cluster.
@@ -116,8 +118,9 @@ impl Admin {
 
     /// Asks every node that is known how it is, and the directory what it wants. Gives what it got.
     pub async fn overview(&self) -> Overview {
-        let nodes = self.nodes().await.unwrap_or_default();
-        let placements = self.placements().await.unwrap_or_default();
+        let (nodes, placements) = join(self.nodes(), self.placements()).await;
+        let silence = nodes.as_ref().err().or(placements.as_ref().err()).map(ToString::to_string);
+        let (nodes, placements) = (nodes.unwrap_or_default(), placements.unwrap_or_default());
         let present = nodes.values().filter(|node| node.state != NodeState::Removed);
         let mut addresses: Vec<String> = present.map(|node| node.address.clone()).collect();
         let gone: BTreeSet<&String> =
@@ -131,7 +134,7 @@ impl Admin {
             let answer = self.cluster.status(&address, STATUS_PATIENCE).await;
             (address, answer.map_err(|status| status.message().to_owned()))
         });
-        Overview { reports: join_all(asked).await, nodes, placements }
+        Overview { reports: join_all(asked).await, nodes, placements, silence }
     }
 
     /// What a node says that may have been started a moment ago.
@@ -154,6 +157,15 @@ impl Admin {
         let status = self.greet(address).await?;
         if status.node != node {
             return Err(AdminError::Failed(format!("node {} listens at {address}, not node {node}", status.node)));
+        }
+        let ours =
+            self.cluster.cluster_name().await.map_err(|status| AdminError::Failed(status.message().to_owned()))?;
+        if status.cluster != ours {
+            return Err(AdminError::Failed(format!(
+                "node {node} at {address} was started for the cluster {:?}, and this is {ours:?}: give it an empty data \
+                 directory and `--cluster {ours}`",
+                status.cluster
+            )));
         }
         let incarnation = u128::from_str_radix(&status.incarnation, 16)
             .map_err(|_| AdminError::Failed(format!("{address} does not say which data it has")))?;

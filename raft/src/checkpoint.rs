@@ -458,7 +458,14 @@ impl Checkpointer {
                 drop(answer.send(pinned));
             }
             Request::ReadPage { group, pin, after, answer } => {
-                drop(answer.send(self.read_page(group, &pin, after).await));
+                let page = self.read_page(group, &pin, after).await.inspect_err(|error| {
+                    // What is damaged here would be sent to others, or missing where this node starts again.
+                    if error.kind() == io::ErrorKind::InvalidData {
+                        tracing::error!(%error, "a checkpoint that was being read is damaged");
+                        self.fail.send_replace(Condition::Failed(error.to_string()));
+                    }
+                });
+                drop(answer.send(page));
             }
             Request::BeginReceive { group, answer } => {
                 let begun = self.begin_receive(group).await;

@@ -362,8 +362,11 @@ impl Host {
     /// Stops the groups and closes the files.
     pub(crate) async fn close(&self) -> io::Result<()> {
         let stops = self.groups.all().into_iter().map(|group| async move {
-            if let Err(error) = group.raft.shutdown().await {
-                tracing::warn!(group = %group.id, %error, "the group did not stop cleanly");
+            // Its task may wait for a disk that hangs.
+            match tokio::time::timeout(CLOSE_PATIENCE, group.raft.shutdown()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(group = %group.id, %error, "the group did not stop cleanly"),
+                Err(_) => tracing::warn!(group = %group.id, "the group has not stopped in {CLOSE_PATIENCE:?}"),
             }
         });
         futures::future::join_all(stops).await;

@@ -12,7 +12,7 @@ use crate::hosting::Host;
 use crate::metrics::{Instruments, Measured, NodeMetrics, TimedStore};
 use crate::pacemaker;
 use crate::roster::Roster;
-use crate::seams::{CheckpointStore, Clock, Connector, Disk, Spawner};
+use crate::seams::{CheckpointStore, Clock, Connector, Disk, Spawner, check_address};
 use crate::state::GroupState;
 use crate::steps;
 use crate::stop;
@@ -28,8 +28,8 @@ use openraft::impls::BasicNode;
 use openraft::{Config, SnapshotPolicy};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
@@ -169,8 +169,11 @@ impl NodeConfig {
         if !self.peers.is_empty() && !self.peers.contains_key(&self.id) {
             return bad(format!("node {} is not among the peers", self.id));
         }
-        if self.address.is_empty() {
-            return bad("the node's own address is missing".to_owned());
+        check_address(&self.address).map_err(|reason| {
+            StartError::Config(format!("the address that others are to reach node {} at: {reason}", self.id))
+        })?;
+        for address in self.peers.values().chain(&self.join) {
+            check_address(address).map_err(|reason| StartError::Config(format!("the address of a peer: {reason}")))?;
         }
         let names = [tls::NODE.to_owned(), tls::node_name(self.id)];
         if let Some(missing) = names.iter().find(|name| self.tls.as_ref().is_some_and(|tls| !tls.is_named(name))) {
@@ -291,7 +294,8 @@ pub struct Node {
     pub(crate) host: Host,
     stop: watch::Sender<bool>,
     failed: watch::Receiver<Option<String>>,
-    server: Server,
+    /// Until the node stops.
+    server: Mutex<Option<Server>>,
     /// What was found when the log was opened.
     pub recovery: RecoveryReport,
 }
@@ -361,7 +365,7 @@ impl Node {
         supervise(&host, "controller", controller.run());
         supervise(&host, "watch over the log's length", keep_log_short(host.clone()));
         supervise(&host, "pacemaker", pacemaker::run(host.clone()));
-        Ok(Self { host, stop, failed, server, recovery })
+        Ok(Self { host, stop, failed, server: Mutex::new(Some(server)), recovery })
     }
 
     /// The node's settings.
@@ -409,7 +413,7 @@ impl Node {
     }
 
     /// Hands over what it leads, stops answering, writes everything that changed and closes the files.
-    pub async fn shutdown(mut self) -> io::Result<()> {
+    pub async fn shutdown(&self) -> io::Result<()> {
         let led = self.host.groups.all().into_iter().filter(|group| group.is_leader());
         let handed = join_all(led.map(|group| async move { hand_over(&group).await }));
         // Without it the others find out by themselves, a little later.
@@ -418,8 +422,11 @@ impl Node {
         }
         self.stop.send_replace(true);
         let saved = self.host.close().await;
-        if tokio::time::timeout(CLOSE_TIMEOUT, &mut self.server).await.is_err() {
-            self.server.abort();
+        let server = self.server.lock().expect("no holder of this lock panics").take();
+        if let Some(mut server) = server
+            && tokio::time::timeout(CLOSE_TIMEOUT, &mut server).await.is_err()
+        {
+            server.abort();
         }
         saved
     }
@@ -508,6 +515,7 @@ async fn register(host: Host, cluster: Arc<GrpcCluster>) {
         incarnation: roster.incarnation(),
     };
     let envelope = Envelope { request: None, command: DirectoryCommand::RegisterNode(ask) };
+    let mut foreign = None;
     loop {
         let known = roster.all().get(&config.id).cloned().unwrap_or_default();
         let is_known = known.state.is_some();
@@ -516,7 +524,7 @@ async fn register(host: Host, cluster: Arc<GrpcCluster>) {
         }
         // An added node has met the others, and learns of them from the directory.
         cluster.add_seeds(roster.present().into_values().map(|known| known.address));
-        if !cluster.seeds().is_empty() {
+        if is_ours(&cluster, &config, &mut foreign).await {
             let registered =
                 (&*cluster as &dyn Cluster).propose::<Directory>(GroupId::DIRECTORY, &envelope, REGISTER_PATIENCE);
             match registered.await {
@@ -534,6 +542,28 @@ async fn register(host: Host, cluster: Arc<GrpcCluster>) {
             () = stop.stopped() => return,
         }
     }
+}
+
+/// Whether the nodes that this one is to register with are of its cluster. What another cluster is called is said once.
+async fn is_ours(cluster: &GrpcCluster, config: &NodeConfig, foreign: &mut Option<String>) -> bool {
+    let others: Vec<String> = cluster.seeds().into_iter().filter(|address| *address != config.address).collect();
+    if others.is_empty() {
+        return true;
+    }
+    let Ok(theirs) = cluster.cluster_name_of(&others).await else { return false };
+    if theirs == config.cluster {
+        return true;
+    }
+    if foreign.as_ref() != Some(&theirs) {
+        tracing::error!(
+            node = config.id,
+            ours = config.cluster,
+            theirs,
+            "the nodes that this one is to join are of another cluster: it takes no part"
+        );
+        *foreign = Some(theirs);
+    }
+    false
 }
 
 /// Makes groups with little traffic purge when their old entries keep the log from shrinking.

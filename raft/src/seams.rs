@@ -180,6 +180,24 @@ pub fn is_loopback(address: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
+/// Refuses what is not `host:port` of one machine that can be connected to, with the reason.
+pub fn check_address(address: &str) -> Result<(), String> {
+    let (host, port) = address.rsplit_once(':').unwrap_or_default();
+    if host.is_empty() || !port.parse::<u16>().is_ok_and(|port| port > 0) {
+        return Err(format!("{address:?} is not of the form host:port, with a port from 1 to 65535"));
+    }
+    if host.contains(['/', '@']) || host.contains(char::is_whitespace) || host.contains(':') && !host.starts_with('[') {
+        return Err(format!("{address:?} is not of the form host:port: {host:?} is no host"));
+    }
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    match bare.parse::<IpAddr>() {
+        Ok(ip) if ip.is_unspecified() => {
+            Err(format!("{address:?} stands for all addresses of a machine: name one of them"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// How often an idle connection is probed, and how long the answer may take.
@@ -203,6 +221,29 @@ pub fn endpoint(scheme: &str, address: &str) -> io::Result<Endpoint> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_names_one_machine_and_a_port() {
+        for good in ["127.0.0.1:7101", "[::1]:1", "node-1:65535", "localhost:7101"] {
+            assert_eq!(check_address(good), Ok(()));
+        }
+        for (bad, says) in [
+            ("", "host:port"),
+            ("node-1", "host:port"),
+            ("node-1:", "host:port"),
+            (":7101", "host:port"),
+            ("node-1:0", "from 1"),
+            ("node-1:65536", "to 65535"),
+            ("http://node-1:80", "no host"),
+            ("a b:1", "no host"),
+            ("::1:7101", "no host"),
+            ("0.0.0.0:7101", "name one"),
+            ("[::]:7101", "name one"),
+        ] {
+            let refused = check_address(bad).expect_err(bad);
+            assert!(refused.contains(says), "{refused}");
+        }
+    }
 
     #[tokio::test]
     async fn plain_text_stays_on_this_machine() {

@@ -177,8 +177,8 @@ impl Peers {
         let mut client = AccessClient::new(self.channel(node, &address, Lane::Bulk).ok()?);
         let asked = client.status(v1::StatusRequest {});
         let status = tokio::time::timeout(LOOK_PATIENCE, asked).await.ok()?.ok()?.into_inner();
-        // Whoever else listens there now does not speak for the node.
-        (status.node == node).then_some(status)
+        // Whoever else listens there now does not speak for the node; nor is one of another cluster of any use.
+        (status.node == node && self.cluster == status.cluster).then_some(status)
     }
 
     /// Has a node take a step with a group.

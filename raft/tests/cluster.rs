@@ -2,8 +2,10 @@
 
 mod support;
 
+use futures::future::join_all;
 use futures::{StreamExt, TryStreamExt};
-use support::{GROUPS, PATIENCE, World, create, eventually};
+use std::sync::atomic::Ordering;
+use support::{GROUPS, PATIENCE, World, create, eventually, figure, try_create};
 use vestibule_engine::{
     CreateOrganisation, Directory, DirectoryAnswer, DirectoryCommand, DirectoryQuery, Envelope, GroupId, RequestId,
     UserId,
@@ -77,6 +79,41 @@ async fn three_nodes_agree_survive_one_and_remember_across_a_restart() {
     agree(&world, 1, 2).await;
     for running in world.nodes.values() {
         running.node.state(GroupId::DIRECTORY).expect("it hosts the directory").audit().expect("the audit is clean");
+    }
+    world.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_finds_a_full_queue_is_refused_at_once_and_nothing_of_it_is_done() {
+    let world = World::tuned(3, |config| {
+        (config.proposals.len_max, config.proposals.batch_len_max) = (4, 2);
+    })
+    .await;
+    let cluster = world.client_of_all();
+    assert!(create(&*cluster, 0).await.result.is_ok());
+    let leader = world.leader(GroupId::DIRECTORY).await;
+    // Syncs take so long that what has been taken is not done before the rest is refused.
+    world.delays.values().for_each(|delay| delay.store(30, Ordering::SeqCst));
+    let asked = (1..=500).map(async |request| (request, try_create(&*cluster, request).await));
+    let answers = join_all(asked).await;
+    let (taken, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|(_, answer)| answer.is_ok());
+    assert!(!taken.is_empty(), "what had room is done");
+    assert!(refused.len() > 100, "only {} of 500 were refused", refused.len());
+    assert!(
+        refused.iter().all(|(_, answer)| *answer == Err(ProposeError::Overloaded(GroupId::DIRECTORY))),
+        "{refused:?}"
+    );
+    let counted = figure(&world.nodes[&leader].node, "vestibule_node_proposals_total{result=\"overloaded\"}");
+    assert!(counted >= refused.len() as u64, "{counted} of {} are counted", refused.len());
+
+    // Nothing of what was refused was done, and there is room again.
+    world.delays.values().for_each(|delay| delay.store(0, Ordering::SeqCst));
+    for (request, _) in refused.iter().take(20) {
+        let reply = create(&*cluster, *request).await;
+        assert!(reply.result.is_ok() && !reply.replayed, "{reply:?}");
+    }
+    for (request, _) in taken.iter().take(20) {
+        assert!(create(&*cluster, *request).await.replayed);
     }
     world.stop_all().await;
 }

@@ -196,6 +196,29 @@ async fn a_node_with_a_wild_clock_hands_over_and_stamps_nothing() {
     world.stop_all().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_of_another_cluster_is_not_let_in() {
+    let mut world = World::tuned(3, |config| {
+        if [4, 5].contains(&config.id) {
+            config.cluster = "other".to_owned();
+        }
+    })
+    .await;
+    settled(&world).await;
+    world.wait_to_be_added(4).await;
+    let refused = world.admin().add_node(4, &world.addresses[&4]).await.expect_err("it is of another cluster");
+    assert!(refused.to_string().contains(r#"started for the cluster "other", and this is "test""#), "{refused}");
+    // Nor does one come in that joins by itself; one of this cluster that comes after it does.
+    world.join(5).await;
+    world.join(6).await;
+    let nodes = eventually("the other one is known", || async {
+        world.admin().nodes().await.ok().filter(|nodes| nodes.contains_key(&6))
+    })
+    .await;
+    assert_eq!(nodes.into_keys().collect::<Vec<_>>(), [1, 2, 3, 6]);
+    world.stop_all().await;
+}
+
 /// Found by seed 16 of the simulator: its controller found nobody whom it could tell what it had decided.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_was_told_of_nobody_can_lead_the_directory() {

@@ -90,7 +90,7 @@ struct Inner {
     lost_sectors: u64,
     /// Bytes that all named files may have together.
     capacity: u64,
-    /// Whether it has been noticed that there is little room.
+    /// Whether it has been noticed that there is too little room.
     was_full: bool,
     /// Operations left until one fails, by kind.
     failures: BTreeMap<Op, u64>,
@@ -105,8 +105,10 @@ struct Inner {
 struct FileState {
     cached: Vec<u8>,
     durable: Vec<u8>,
-    /// Writes since the last sync.
-    unsynced: Vec<(usize, Vec<u8>)>,
+    /// How many writes there have been.
+    writes: u64,
+    /// Those since the last sync, by their number: where, and what.
+    unsynced: BTreeMap<u64, (usize, Vec<u8>)>,
     /// Where frames of a log were written: offsets and lengths.
     frames: BTreeMap<usize, usize>,
 }
@@ -169,7 +171,7 @@ impl SimDisk {
         let inner = &mut *guard;
         inner.life += 1;
         for state in inner.files.values_mut() {
-            inner.lost_sectors += state.settle_some(&mut inner.random);
+            inner.lost_sectors += state.settle_some(state.now(), &mut inner.random);
             state.cached.clone_from(&state.durable);
         }
         let survivors = inner.random.next_u32() as usize % (inner.unsynced_names.len() + 1);
@@ -362,7 +364,7 @@ impl SimDisk {
         }
     }
 
-    /// It has been noticed that there is little room.
+    /// It has been noticed that there is too little room.
     fn note_full(&self) {
         if !std::mem::replace(&mut self.lock().was_full, true) {
             self.tally.happened(Kind::DiskFull);
@@ -413,6 +415,13 @@ fn rename_edge(from: &str) -> Edge {
     if from.ends_with(".draft") { Edge::FileName } else { Edge::Recycle }
 }
 
+/// What there is of a file at some time: so many writes, and its length.
+#[derive(Debug, Clone, Copy, Default)]
+struct Extent {
+    writes: u64,
+    len: usize,
+}
+
 impl FileState {
     fn write(&mut self, offset: usize, bytes: &[u8]) {
         let end = offset + bytes.len();
@@ -420,7 +429,8 @@ impl FileState {
             self.cached.resize(end, 0);
         }
         self.cached[offset..end].copy_from_slice(bytes);
-        self.unsynced.push((offset, bytes.to_vec()));
+        self.unsynced.insert(self.writes, (offset, bytes.to_vec()));
+        self.writes += 1;
         // What is written over is no frame any more, and a new header makes a new segment.
         let gone_from = if offset < FRAMES_START { 0 } else { offset };
         self.frames.split_off(&gone_from);
@@ -429,22 +439,32 @@ impl FileState {
         }
     }
 
-    /// Brings what was written since the last sync to the platter.
-    fn settle(&mut self) {
-        self.durable.resize(self.cached.len(), 0);
-        for (offset, bytes) in std::mem::take(&mut self.unsynced) {
+    /// All that has been written so far.
+    fn now(&self) -> Extent {
+        Extent { writes: self.writes, len: self.cached.len() }
+    }
+
+    fn take_unsynced(&mut self, extent: Extent) -> impl Iterator<Item = (usize, Vec<u8>)> + use<> {
+        let later = self.unsynced.split_off(&extent.writes);
+        std::mem::replace(&mut self.unsynced, later).into_values()
+    }
+
+    /// Brings what was written since the last sync, and before this one, to the platter.
+    fn settle(&mut self, extent: Extent) {
+        self.durable.resize(extent.len.max(self.durable.len()), 0);
+        for (offset, bytes) in self.take_unsynced(extent) {
             self.durable[offset..offset + bytes.len()].copy_from_slice(&bytes);
         }
     }
 
     /// The same for some sectors only; gives the number of those that are lost.
-    fn settle_some(&mut self, random: &mut ChaCha8Rng) -> u64 {
+    fn settle_some(&mut self, extent: Extent, random: &mut ChaCha8Rng) -> u64 {
         let mut lost = 0;
         // Its length is written like anything else.
-        if self.durable.len() != self.cached.len() && random.next_u32().is_multiple_of(2) {
-            self.durable.resize(self.cached.len(), 0);
+        if self.durable.len() < extent.len && random.next_u32().is_multiple_of(2) {
+            self.durable.resize(extent.len, 0);
         }
-        for (offset, bytes) in std::mem::take(&mut self.unsynced) {
+        for (offset, bytes) in self.take_unsynced(extent) {
             for (at, sector) in sectors(offset, &bytes) {
                 if at + sector.len() <= self.durable.len() && random.next_u32().is_multiple_of(2) {
                     self.durable[at..at + sector.len()].copy_from_slice(sector);
@@ -606,11 +626,14 @@ impl Disk for SimDisk {
     fn free_bytes(&self) -> BoxFuture<'_, io::Result<u64>> {
         Box::pin(async move {
             self.power.check().await;
-            let (free, is_limited) = {
+            let (free, is_short) = {
                 let inner = self.lock();
-                (inner.free_bytes(), inner.capacity != u64::MAX)
+                let free = inner.free_bytes();
+                // A node counts the disk as full when less is free than its ballast takes.
+                let ballast = inner.names.get("ballast").map(|file| inner.files[file].cached.len() as u64);
+                (free, ballast.is_some_and(|ballast| free < ballast))
             };
-            if is_limited {
+            if is_short {
                 self.note_full();
             }
             Ok(free)
@@ -669,18 +692,59 @@ impl DiskFile for SimFile {
 
     fn sync_data(&self) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async move {
+            // What is written while it takes its time is for the next one.
+            let extent = self.disk.lock().files.get(&self.file).map(FileState::now).unwrap_or_default();
             let sync = |inner: &mut Inner| {
                 self.check_life(inner)?;
-                inner.files.get_mut(&self.file).ok_or_else(not_found)?.settle();
+                inner.files.get_mut(&self.file).ok_or_else(not_found)?.settle(extent);
                 Ok(())
             };
             // The pages count as clean from now on, whether they were written or not.
             let spoil = |inner: &mut Inner| {
                 if let Some(state) = inner.files.get_mut(&self.file) {
-                    inner.lost_sectors += state.settle_some(&mut inner.random);
+                    inner.lost_sectors += state.settle_some(extent, &mut inner.random);
                 }
             };
             self.disk.step(Some(Op::Sync), |inner| sync_edge(inner.name_of(self.file)), spoil, sync).await
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn with_file() -> (SimDisk, Tally, Arc<dyn DiskFile>) {
+        let tally = Tally::default();
+        let disk = SimDisk::of_machine(1, Power::default(), tally.clone());
+        let file = disk.create("ballast", 4).await.expect("there is room");
+        disk.sync_directory().await.expect("it syncs");
+        (disk, tally, file)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_written_during_a_sync_is_for_the_next_one() {
+        let (disk, _, file) = with_file().await;
+        file.write_at(0, b"ab").await.expect("it is written");
+        disk.set_sync_delay(Duration::from_millis(100));
+        let later = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            file.write_at(1, b"cdefg").await.expect("it is written");
+        };
+        let (synced, ()) = tokio::join!(file.sync_data(), later);
+        synced.expect("it syncs");
+        assert_eq!(disk.durable_files()["ballast"], b"ab\0\0");
+        file.sync_data().await.expect("it syncs");
+        assert_eq!(disk.durable_files()["ballast"], b"acdefg");
+    }
+
+    #[tokio::test]
+    async fn a_disk_is_full_where_less_is_free_than_the_ballast_takes() {
+        let (disk, tally, _file) = with_file().await;
+        for (capacity, count) in [(8, 0), (7, 1)] {
+            disk.set_capacity(capacity);
+            disk.free_bytes().await.expect("it is told");
+            assert_eq!(tally.of(Kind::DiskFull), count, "{capacity} bytes, 4 of them taken");
+        }
     }
 }

@@ -76,9 +76,13 @@ pub struct Machine {
     pub is_rotten: Cell<bool>,
     /// Whether a bit of its manifest was flipped: it may refuse to start.
     pub has_rotten_manifest: Cell<bool>,
-    /// Whether something that was durable was ever taken from it: a bit was flipped, or checkpoints were put away. Until it
-    /// was, nothing may be missing after a power cut.
+    /// Whether something that was durable was taken from it since the node last came up: a bit was flipped, or
+    /// checkpoints were put away.
     pub is_marred: Cell<bool>,
+    /// Whether the node came up on what was marred, and no power cut has shown since that nothing is missing.
+    may_lack: Cell<bool>,
+    /// The last life of the node that began on what was marred.
+    marred_life: Cell<u64>,
     /// Since when the node has run on although an operation of its devices had failed.
     pub failed_since: Cell<Option<Duration>>,
     /// Whether the node was started again after it had been removed.
@@ -89,6 +93,8 @@ pub struct Machine {
     tally: Tally,
     has_log: Cell<bool>,
     node: RefCell<Option<Rc<Node>>>,
+    /// The same while it stops in good order.
+    stopping: RefCell<Option<Rc<Node>>>,
     lives: Cell<u64>,
     stop: Notify,
     hand_over: Notify,
@@ -116,6 +122,8 @@ impl Machine {
             is_rotten: Cell::new(false),
             has_rotten_manifest: Cell::new(false),
             is_marred: Cell::new(false),
+            may_lack: Cell::new(false),
+            marred_life: Cell::new(0),
             failed_since: Cell::new(None),
             has_returned: Cell::new(false),
             config: config(id, options),
@@ -124,6 +132,7 @@ impl Machine {
             tally: tally.clone(),
             has_log: Cell::new(false),
             node: RefCell::default(),
+            stopping: RefCell::default(),
             lives: Cell::new(0),
             stop: Notify::new(),
             hand_over: Notify::new(),
@@ -135,6 +144,11 @@ impl Machine {
     /// The node, if it runs.
     pub fn node(&self) -> Option<Rc<Node>> {
         self.node.borrow().clone()
+    }
+
+    /// The node, also while it stops: it goes on until what it leads is handed over.
+    pub fn node_or_stopping(&self) -> Option<Rc<Node>> {
+        self.node().or_else(|| self.stopping.borrow().clone())
     }
 
     /// How many times the node was started.
@@ -152,16 +166,26 @@ impl Machine {
         self.ended.borrow_mut().take()
     }
 
-    /// Whether nothing of what was durable may be missing on its disks: it has a log, and nobody took anything from it.
-    pub fn is_sound(&self) -> bool {
-        self.has_log.get() && !self.is_marred.get() && self.standing.get() != Standing::Lost
+    /// Whether there is anything on its disks to look through.
+    pub fn has_data(&self) -> bool {
+        self.has_log.get() && self.standing.get() != Standing::Lost
+    }
+
+    /// Takes in what a look through its disks found after a power cut; gives what nobody did.
+    pub fn judge_look(&self, found: Result<(), String>) -> Result<(), String> {
+        let may_lack = self.is_marred.get() || self.may_lack.get();
+        if found.is_ok() {
+            self.may_lack.set(false);
+        }
+        if may_lack { Ok(()) } else { found }
     }
 
     /// What the node found damaged though nobody had damaged it; told once.
     pub fn take_losses(&self) -> Vec<String> {
         let remade = self.node().map_or(0, |node| node.checkpoints_remade());
         let mut losses = self.losses.take();
-        if remade > 0 && !self.is_marred.replace(true) {
+        // The life that finds the damage makes the checkpoint again, and no later one.
+        if remade > 0 && self.marred_life.replace(self.lives.get()) != self.lives.get() {
             losses.push(format!("node {} makes a checkpoint again that nobody damaged", self.id));
         }
         losses
@@ -188,6 +212,7 @@ impl Machine {
     /// The process is gone, with all that it had in memory. Call this before its machine is crashed.
     pub fn forget_node(&self) {
         self.node.borrow_mut().take();
+        self.stopping.borrow_mut().take();
         self.ended.borrow_mut().take();
     }
 
@@ -197,6 +222,7 @@ impl Machine {
         let ended = match self.start().await {
             Ok(node) => {
                 let node = Rc::new(node);
+                self.note_up();
                 self.node.replace(Some(node.clone()));
                 self.trace.note(host_name(self.id), format!("node {} is up, life {}", self.id, self.lives.get()));
                 let failed = self.serve(&node).await;
@@ -205,8 +231,9 @@ impl Machine {
                     // Nothing is flushed and nobody is answered any more: the log decides what was durable.
                     Some(reason) => reason,
                     None => {
-                        let node = Rc::try_unwrap(node).ok().expect("checkers look at nodes between steps only");
+                        self.stopping.replace(Some(node.clone()));
                         let stopped = node.shutdown().await;
+                        self.stopping.borrow_mut().take();
                         self.tally.happened(Kind::Stop);
                         match stopped {
                             Ok(()) => "it was asked to stop".to_owned(),
@@ -225,6 +252,14 @@ impl Machine {
         self.ended.replace(Some(ended));
         // Its tasks are still there. The world takes the machine down.
         std::future::pending::<()>().await;
+    }
+
+    /// The node has read all that it has, and put right or put away what was damaged.
+    fn note_up(&self) {
+        if self.is_marred.replace(false) {
+            self.may_lack.set(true);
+            self.marred_life.set(self.lives.get());
+        }
     }
 
     /// Waits until the node fails, and says why, or is asked to stop.
@@ -322,5 +357,26 @@ fn config(id: NodeId, options: &Options) -> NodeConfig {
         checkpoint_bytes: options.checkpoint_bytes,
         snapshot_entries: options.snapshot_entries,
         ..config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_excused_until_nothing_is() {
+        let machine = Machine::new(1, &Options::of(3), &Trace::default(), &Tally::default());
+        let missing = || Err("something is missing".to_owned());
+        machine.judge_look(missing()).expect_err("nobody took anything");
+        machine.is_marred.set(true);
+        machine.judge_look(missing()).expect("a bit was flipped");
+        machine.note_up();
+        assert!(!machine.is_marred.get(), "the node has seen it");
+        machine.judge_look(missing()).expect("a peer's checkpoint may be on its way");
+        machine.judge_look(Ok(())).expect("nothing is missing");
+        machine.judge_look(missing()).expect_err("nothing was");
+        machine.note_up();
+        machine.judge_look(missing()).expect_err("nobody took anything since");
     }
 }

@@ -73,18 +73,26 @@ pub struct Plant {
 
 /// How long a node may take to end after the first error of a device.
 const FAILURE_PATIENCE: Duration = Duration::from_secs(1);
-/// Words of the reasons for which a node may end.
-const EXCUSES: [&str; 8] = [
+/// Words of the reasons for which any node may end.
+const EXCUSES: [&str; 4] = [
     // It cannot read its checkpoints then, and must not go on without them.
     "it cannot start: the checkpoints cannot be read, and may be good: the checkpoints cannot be used: the disk was full",
     "it cannot start: the checkpoints cannot be read, and may be good: no storage space",
-    "it was asked to stop",
     "the device failed",
-    "was removed from the cluster",
-    "is registered with other data",
-    "refuses to register",
     "the power is gone",
 ];
+/// Words of the reasons for which a node may end that comes or goes, or is not to be there.
+const FAREWELLS: [&str; 3] = ["was removed from the cluster", "is registered with other data", "refuses to register"];
+
+/// Whether a flipped bit of the manifest may be the reason. Where the slot before has to do, that may not list the last
+/// segment, or may list segments that were dropped since.
+fn speaks_of_manifest(reason: &str) -> bool {
+    let is_missing = reason.starts_with("it cannot start: segment ") && reason.ends_with(" is missing");
+    is_missing
+        || ["the log is damaged in manifest at", "the manifest does not list"]
+            .iter()
+            .any(|words| reason.contains(words))
+}
 
 /// How a full disk is called.
 fn no_room_words() -> String {
@@ -202,6 +210,10 @@ impl Plant {
         trace::leave_host();
         self.trace.set_now(self.sim.elapsed());
         stepped.map_err(|error| error.to_string())?;
+        // First: what a node ends for depends on it.
+        for gone in self.operator.take_removed() {
+            self.machines[&gone].standing.set(Standing::Retired);
+        }
         let mut down = Vec::new();
         for machine in self.machines.values().cloned().collect::<Vec<_>>() {
             self.losses.extend(machine.take_losses());
@@ -240,9 +252,6 @@ impl Plant {
                 self.stopped_gateways.push(gateway.number);
             }
         }
-        for gone in self.operator.take_removed() {
-            self.machines[&gone].standing.set(Standing::Retired);
-        }
         Ok(down)
     }
 
@@ -262,18 +271,14 @@ impl Plant {
     /// Whether a node whose process ended is to be started again. A node ends by itself for a failed device, for damage, and
     /// because it is not to be there; never because a disk is full, or because something took too long.
     fn judge(&mut self, machine: &Machine, ended: &Ended) -> Option<NodeId> {
-        // A snapshot that has arrived, and cannot be put in place on a disk that has become full since: Raft may neither go on
-        // without it nor say that it is there.
-        let has_no_room = ended.reason.contains("when Write Snapshot") && ended.reason.ends_with(&no_room_words());
-        let is_excused = has_no_room || EXCUSES.iter().any(|excuse| ended.reason.contains(excuse));
-        if !ended.names_damage && !is_excused {
+        if !ended.names_damage && !self.excuses(machine, &ended.reason) {
             self.losses.push(format!("node {} ended without need: {}", machine.id, ended.reason));
         }
         if ended.names_damage {
             let has_rotten_manifest = machine.has_rotten_manifest.replace(false);
             if machine.is_rotten.replace(false) {
                 self.tally.happened(Kind::LogRot);
-            } else if !has_rotten_manifest {
+            } else if !has_rotten_manifest || !speaks_of_manifest(&ended.reason) {
                 self.losses.push(format!("node {} finds damage that nobody did: {}", machine.id, ended.reason));
             }
         }
@@ -289,6 +294,20 @@ impl Plant {
         // A node that was removed tries once more.
         let comes_again = machine.standing.get() != Standing::Retired || !machine.has_returned.replace(true);
         comes_again.then_some(machine.id)
+    }
+
+    /// Whether a node may end for this reason.
+    fn excuses(&self, machine: &Machine, reason: &str) -> bool {
+        let says = |words: &[&str]| words.iter().any(|words| reason.contains(words));
+        if let Some(error) = reason.strip_prefix("it was asked to stop") {
+            let was_full = says(&["the disk was full", &no_room_words()]);
+            return error.is_empty() || machine.power.has_failed() || was_full || says(&EXCUSES);
+        }
+        // A snapshot that has arrived, and cannot be put in place on a disk that has become full since: Raft may neither go on
+        // without it nor say that it is there.
+        let has_no_room = reason.contains("when Write Snapshot") && reason.ends_with(&no_room_words());
+        let is_here_to_stay = machine.standing.get() == Standing::Member && !self.operator.moves(machine.id);
+        has_no_room || says(&EXCUSES) || !is_here_to_stay && says(&FAREWELLS)
     }
 
     /// Has the operator put a spare machine in the place of a node that does not come back.
@@ -361,7 +380,7 @@ impl Plant {
     }
 
     /// Whether a node may lose something that it stored: of every set of voters that has to agree, or is going to, the others
-    /// that serve are still a majority.
+    /// that serve, and have any of it, are still a majority.
     pub fn may_lose_storage(&self, node: NodeId) -> bool {
         let Some(running) = self.machines[&node].node() else { return false };
         let placements = self.directory().1;
@@ -376,7 +395,8 @@ impl Plant {
                 let wanted = wanted.map(|voters| voters.iter().map(|voter| voter.0).collect::<BTreeSet<NodeId>>());
                 let quorums = views.values().flat_map(|view| view.quorums.iter().cloned());
                 quorums.chain(wanted).filter(|voters| voters.contains(&node)).all(|voters| {
-                    let others = voters.iter().filter(|voter| **voter != node && views.contains_key(voter)).count();
+                    let has_any = |voter: &&NodeId| views.get(voter).is_some_and(|view| !view.voters.is_empty());
+                    let others = voters.iter().filter(|voter| **voter != node).filter(has_any).count();
                     others > voters.len() / 2
                 })
             })
@@ -492,11 +512,7 @@ impl Plant {
         self.kill(node);
         machine.disk.settle();
         machine.power.restore();
-        if machine.is_sound()
-            && let Err(what) = scan::look_through(&machine)
-        {
-            self.losses.push(what);
-        }
+        self.losses.extend(scan::look_after_cut(&machine).err());
         for other in &others {
             self.sim.repair(name.as_str(), other.as_str());
             self.apply_link(&name, other);

@@ -19,6 +19,11 @@ pub fn look_through(machine: &Machine) -> Result<(), String> {
     found.map_or(Ok(()), |what| Err(format!("on the disks of node {}: {what}", machine.id)))
 }
 
+/// Looks through a machine of which the power was cut; `Err` is something that is wrong and that nobody did.
+pub fn look_after_cut(machine: &Machine) -> Result<(), String> {
+    if machine.has_data() { machine.judge_look(look_through(machine)) } else { Ok(()) }
+}
+
 fn verify(disk: &SimDisk, store: &SimStore, owner: Owner) -> io::Result<Report> {
     // It is named for this process and thread, so nobody else has anything there.
     let name = format!("vestibule-sim-{}-{:?}-scan", std::process::id(), std::thread::current().id());

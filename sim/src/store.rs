@@ -2,7 +2,7 @@
 //!
 //! Writes are remembered in their order. A flush makes them durable; when the power goes, a first part of those since
 //! the last flush survives, each whole. A store that has met a full disk fails from then on, until it is begun anew. Of what a
-//! failed flush was for, a last part is lost without a further word. Operations may be slow.
+//! failed flush was for, a last part is lost without a further word. A read may fail, too. Operations may be slow.
 
 use crate::faults::{Kind, Tally};
 use crate::power::{Edge, End, Fuse, Pass, Power};
@@ -50,12 +50,18 @@ struct Inner {
     room: Option<u64>,
     /// Changing operations left until one fails.
     failure: Option<u64>,
+    /// Reads left until one fails.
+    read_failure: Option<u64>,
     operations: u64,
     /// What a write takes, and what a flush takes.
     delay: Duration,
     flush_delay: Duration,
     /// The edge of the last write, and its namespace.
     last: Option<(Edge, String)>,
+}
+
+fn device_failed() -> io::Error {
+    io::Error::other("the device failed under the checkpoints")
 }
 
 fn change(rows: &mut Rows, namespace: &str, changes: &StoredChanges) {
@@ -94,15 +100,30 @@ impl Inner {
             Some(0) => {
                 self.failure = None;
                 tally.happened(Kind::CheckpointError);
-                return Err(io::Error::other("the device failed under the checkpoints"));
+                return Err(device_failed());
             }
             Some(left) => *left -= 1,
             None => {}
         }
-        match &mut self.room {
-            Some(0) => self.image().has_failed = true,
-            Some(left) => *left -= 1,
-            None => {}
+        if self.room == Some(0) && !std::mem::replace(&mut self.image().has_failed, true) {
+            tally.happened(Kind::DiskFull);
+        }
+        self.room = self.room.map(|left| left.saturating_sub(1));
+        self.check_failed()
+    }
+
+    /// Counts a read, if it can be done. Whoever looks from outside the simulation always can.
+    fn read(&mut self, tally: &Tally) -> io::Result<()> {
+        if turmoil::sim_elapsed().is_some() {
+            match &mut self.read_failure {
+                Some(0) => {
+                    self.read_failure = None;
+                    tally.happened(Kind::CheckpointError);
+                    return Err(device_failed());
+                }
+                Some(left) => *left -= 1,
+                None => {}
+            }
         }
         self.check_failed()
     }
@@ -161,6 +182,7 @@ impl SimStore {
             anew: None,
             room: None,
             failure: None,
+            read_failure: None,
             operations: 0,
             delay: Duration::ZERO,
             flush_delay: Duration::ZERO,
@@ -181,7 +203,7 @@ impl SimStore {
     /// Nothing is going to go wrong any more, and operations take no time.
     pub fn mend(&self) {
         let mut inner = self.lock();
-        (inner.room, inner.failure) = (None, None);
+        (inner.room, inner.failure, inner.read_failure) = (None, None, None);
         (inner.delay, inner.flush_delay) = (Duration::ZERO, Duration::ZERO);
     }
 
@@ -226,6 +248,11 @@ impl SimStore {
     /// After `operations` more changing operations one fails.
     pub fn fail_after(&self, operations: u64) {
         self.lock().failure = Some(operations);
+    }
+
+    /// After `reads` more of them a read fails. A node may go on from there: nothing that it has written is in doubt.
+    pub fn fail_read_after(&self, reads: u64) {
+        self.lock().read_failure = Some(reads);
     }
 
     /// Does something that changes the store, if there is power.
@@ -338,7 +365,7 @@ impl CheckpointStore for SimStore {
         Box::pin(async move {
             self.check_power().await?;
             let mut inner = self.lock();
-            inner.check_failed()?;
+            inner.read(&self.tally)?;
             Ok(inner.image().cached.get(namespace).and_then(|rows| rows.get(key)).cloned())
         })
     }
@@ -352,7 +379,7 @@ impl CheckpointStore for SimStore {
         Box::pin(async move {
             self.check_power().await?;
             let mut inner = self.lock();
-            inner.check_failed()?;
+            inner.read(&self.tally)?;
             let from = after.map_or(Bound::Unbounded, Bound::Excluded);
             let mut found = Vec::new();
             let mut bytes = 0;
@@ -434,5 +461,39 @@ impl CheckpointStore for SimStore {
             stepped
         };
         Box::pin(self.step(|_| Edge::StoreAnew, commit))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_fails_once_where_it_is_to() {
+        let (tally, mut sim) = (Tally::default(), turmoil::Builder::new().build());
+        let store = SimStore::of_machine(1, Power::default(), tally.clone());
+        store.fail_read_after(1);
+        sim.client("reader", async move {
+            store.get(CATALOG, IDENTITY_KEY).await.expect("it is the next that fails");
+            let error = store.scan(CATALOG, None, 1).await.expect_err("it is to fail");
+            assert!(error.to_string().contains("the device failed"), "{error}");
+            store.get(CATALOG, IDENTITY_KEY).await.expect("it fails once");
+            Ok(())
+        });
+        sim.run().expect("it ends");
+        assert_eq!(tally.of(Kind::CheckpointError), 1);
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_counts_once_it_is_met() {
+        let tally = Tally::default();
+        let store = SimStore::of_machine(1, Power::default(), tally.clone());
+        store.fill_after(Some(1));
+        store.write("a", Vec::new()).await.expect("there is room");
+        assert_eq!(tally.of(Kind::DiskFull), 0);
+        for _ in 0..2 {
+            store.flush().await.expect_err("there is none");
+        }
+        assert_eq!(tally.of(Kind::DiskFull), 1);
     }
 }

@@ -17,6 +17,7 @@ use crate::power::Edge;
 use crate::scan;
 use crate::trace::{Trace, hexadecimal};
 use crate::web::visits::{self, Deed, Offence, Said, Visit};
+use crate::web::webhooks::Webhooks;
 use crate::workload::{Shop, Stage};
 use futures::FutureExt;
 use std::collections::{BTreeMap, BTreeSet};
@@ -94,6 +95,8 @@ pub struct Summary {
     pub edges: BTreeMap<Edge, u64>,
     /// What groups no longer knew: requests that were then done anew, and the events that they had dropped in the end.
     pub forgotten: BTreeMap<&'static str, u64>,
+    /// Notices of the payment provider that came again, and those that came too late.
+    pub webhooks: BTreeMap<&'static str, u64>,
 }
 
 impl Summary {
@@ -111,6 +114,7 @@ pub struct World {
     faults: Faults,
     shop: Shop,
     checkers: Panel,
+    webhooks: Webhooks,
     /// For each node its life, and for each group the index, plus one, up to which its log was looked at.
     looked: BTreeMap<NodeId, (u64, BTreeMap<GroupId, u64>)>,
     /// What a node has of its log and could not read.
@@ -137,6 +141,7 @@ impl World {
             faults,
             shop,
             checkers: checkers::all(),
+            webhooks: Webhooks::default(),
             looked: BTreeMap::new(),
             unread: None,
             happenings: 0,
@@ -192,6 +197,7 @@ impl World {
         self.summary.faults = self.plant.tally.counts();
         self.summary.passed = self.plant.passed();
         self.summary.edges = self.plant.edges();
+        self.summary.webhooks = self.webhooks.counts();
         if !self.faults.are_complete(&self.plant) {
             let missing: Vec<String> = self.faults.missing(&self.plant).iter().map(Kind::to_string).collect();
             return Err(Failure::Void(format!("some kinds of faults never came: {}", missing.join(", "))));
@@ -266,6 +272,7 @@ impl World {
         if anew > 0 {
             *self.summary.forgotten.entry("requests-asked-again").or_default() += anew;
         }
+        self.webhooks.observe(&look);
         Ok(())
     }
 
@@ -321,7 +328,9 @@ impl World {
         let mut look = Look { at: self.plant.elapsed(), ..Look::default() };
         for (&id, machine) in &self.plant.machines {
             // Not one that lost its data: it says what another node of its number said.
-            let Some(node) = machine.node().filter(|_| machine.standing.get() != Standing::Lost) else { continue };
+            let Some(node) = machine.node_or_stopping().filter(|_| machine.standing.get() != Standing::Lost) else {
+                continue;
+            };
             let life = machine.lives();
             let (seen_life, seen) = self.looked.entry(id).or_default();
             if *seen_life != life {

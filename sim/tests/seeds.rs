@@ -1,4 +1,4 @@
-//! Runs that once found something or show that something works, and a run played twice. The binary plays each in a process of
+//! Runs that are written down, and a run played twice. The binary plays each in a process of
 //! its own.
 
 use std::process::Command;
@@ -39,11 +39,4 @@ fn every_scenario_passes() {
 #[test]
 fn a_scenario_that_is_not_there_is_no_success() {
     assert!(sim(&["run", "--scenario", "no such scenario"]).is_err());
-}
-
-/// A buyer heard nothing of two seats that the log gave them, and another one was refused one of these: the search of seats
-/// knew of nobody who could have it.
-#[test]
-fn seed_146_a_refusal_because_of_a_hold_that_nobody_heard_of() {
-    sim(&["run", "--seed", "146"]).unwrap_or_else(|error| panic!("{error}"));
 }

@@ -24,6 +24,8 @@ const LOG_PATIENCE: Duration = Duration::from_secs(5);
 /// The store cannot be used until it has been made anew.
 pub(super) struct Outage {
     not_before: Instant,
+    /// Bytes that one group's state is known to need: with less room than that nothing is copied.
+    needed: u64,
 }
 
 fn without_store() -> io::Error {
@@ -40,7 +42,8 @@ impl Checkpointer {
         if self.outage.is_none() {
             tracing::error!(%error, "the disk is full: no checkpoint is written and no log purged until there is room");
         }
-        self.outage = Some(Outage { not_before: Instant::now() + PAUSE });
+        let needed = self.outage.as_ref().map_or(0, |outage| outage.needed);
+        self.outage = Some(Outage { not_before: Instant::now() + PAUSE, needed });
         self.pulse.set_without_store(true);
         // What was not flushed counts for nothing, and whoever reads or receives has lost what it was about.
         for slot in self.slots.values_mut() {
@@ -108,11 +111,13 @@ impl Checkpointer {
     /// Makes the store anew if there is room, and ends the outage.
     pub(super) async fn try_anew(&mut self) -> io::Result<()> {
         let now = Instant::now();
-        if self.outage.as_ref().is_none_or(|outage| now < outage.not_before) {
+        let Some(Outage { needed, .. }) = self.outage.as_ref().filter(|outage| now >= outage.not_before) else {
             return Ok(());
-        }
+        };
         // All groups share one disk.
-        if self.attached.values().next().is_some_and(|attached| attached.log.is_disk_full()) {
+        if let Some(attached) = self.attached.values().next()
+            && (attached.log.is_disk_full() || !attached.log.has_room_for_checkpoint(*needed).await?)
+        {
             return Ok(());
         }
         match self.make_anew().await {
@@ -153,7 +158,11 @@ impl Checkpointer {
         attached.begin_at(whole.last.map_or(0, |last| last.index + 1));
         let bytes: usize = whole.rows.0.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum();
         // The rows, and what a database makes of them.
-        if !attached.log.has_room_for_checkpoint(2 * bytes as u64).await? {
+        let needed = 2 * bytes as u64;
+        if !attached.log.has_room_for_checkpoint(needed).await? {
+            if let Some(outage) = &mut self.outage {
+                outage.needed = needed;
+            }
             return Err(without_store());
         }
         let deadline = Instant::now() + LOG_PATIENCE;

@@ -12,6 +12,7 @@ use futures::{FutureExt, StreamExt};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use vestibule_engine::{CreateOrganisation, DirectoryCommand, Envelope, RequestId, Timestamp, UserId, codec};
+use vestibule_proto::v1::SnapshotChunk;
 
 const OWNER: Owner = Owner { cluster: 7, node: 1, incarnation: 77 };
 const GROUP: GroupId = GroupId::DIRECTORY;
@@ -144,6 +145,40 @@ impl World {
     fn apply(&self, indexes: std::ops::Range<u64>) {
         indexes.for_each(|index| drop(self.state.apply(&entry(index)).expect("it applies")));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_leaves_no_faster_than_it_may() {
+    let world = World::new().await;
+    world.apply(0..500);
+    world.checkpoints.save(GROUP).await.expect("it is saved");
+    world.checkpoints.limit_sending(1_000);
+    let reading = world.checkpoints.begin_read(GROUP).await.expect("it can be read");
+    let begun = Instant::now();
+    // Two receivers share what the node may send.
+    let receive = async || {
+        let header = snapshot::header(GROUP, None, &CheckpointMeta::default());
+        let (chunks, mut taken) = mpsc::channel::<SnapshotChunk>(1);
+        let receiver = async {
+            let mut bytes = 0;
+            while let Some(chunk) = taken.recv().await {
+                bytes += chunk.rows.iter().map(|row| row.key.len() + row.value.len()).sum::<usize>();
+            }
+            bytes
+        };
+        let sender = async {
+            let sent = snapshot::send(&reading, header, &chunks).await;
+            drop(chunks);
+            sent
+        };
+        let (sent, bytes) = tokio::join!(sender, receiver);
+        sent.expect("it is taken");
+        bytes
+    };
+    let (one, other) = tokio::join!(receive(), receive());
+    assert!(one == other && one > 10_000, "{one} bytes and {other}");
+    let least = Duration::from_millis((one + other) as u64);
+    assert!(begun.elapsed() + Duration::from_millis(2) >= least, "{:?} for {} bytes", begun.elapsed(), one + other);
 }
 
 #[tokio::test(start_paused = true)]

@@ -273,6 +273,23 @@ impl GrpcCluster {
         lock(&self.seeds).clone()
     }
 
+    /// What the first node that answers calls its cluster.
+    pub async fn cluster_name(&self) -> Result<String, tonic::Status> {
+        self.cluster_name_of(&self.seeds()).await
+    }
+
+    /// The same of the nodes at these addresses.
+    pub(crate) async fn cluster_name_of(&self, addresses: &[String]) -> Result<String, tonic::Status> {
+        let mut last = tonic::Status::unavailable("no node is known");
+        for seed in addresses {
+            match self.status(seed, SESSION_TIMEOUT).await {
+                Ok(status) => return Ok(status.cluster),
+                Err(status) => last = tonic::Status::new(status.code(), format!("{seed}: {}", status.message())),
+            }
+        }
+        Err(last)
+    }
+
     /// Learns of more nodes.
     pub fn add_seeds(&self, addresses: impl IntoIterator<Item = String>) {
         let mut seeds = lock(&self.seeds);

@@ -275,6 +275,16 @@ pub(crate) fn decode_frame_header(bytes: &[u8], segment: u64) -> Option<FrameHea
     })
 }
 
+/// Whether what is here was begun as the header of frame `due` of this segment, and is none: of what an earlier use of the file
+/// left behind, only the magic number is the same.
+pub(crate) fn is_broken_frame_header(bytes: &[u8], segment: u64, due: u64) -> bool {
+    if bytes.len() < FRAME_HEADER_LEN || decode_frame_header(bytes, segment).is_some() {
+        return false;
+    }
+    let agrees = [read_u32(bytes, 0) == FRAME_MAGIC, read_u64(bytes, 8) == segment, read_u64(bytes, 16) == due];
+    agrees.into_iter().filter(|agrees| *agrees).count() >= 2
+}
+
 fn read_u32(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes were asked for"))
 }

@@ -169,7 +169,7 @@ pub(crate) async fn recover(disk: &Arc<dyn Disk>, owner: Owner, config: &WalConf
                 let reason = format!("frame {next} is not good, yet it had been on disk");
                 return Err(OpenError::damaged(number, end, reason));
             }
-            torn = has_own_garbage(&bytes[end..], number).then_some((number, end as u64));
+            torn = has_own_garbage(&bytes[end..], number, next).then_some((number, end as u64));
             head_offset = end as u64;
             // Segments keep the length they were made with; one of another length is not continued.
             head_segment = (bytes.len() as u64 == config.segment_len).then(|| segment.clone());
@@ -394,10 +394,10 @@ pub(super) fn later_frame(bytes: &Bytes, from: usize, number: u64) -> Option<(us
     None
 }
 
-/// Whether the bytes behind the last frame hold anything of this use of the file; a recycled file is full of older
-/// frames, which mean nothing and need no zeroing.
-fn has_own_garbage(bytes: &[u8], number: u64) -> bool {
-    record::decode_frame_header(bytes, number).is_some()
+/// Whether the bytes behind the last frame hold anything of this use of the file, where frame `due` was to come; a recycled
+/// file is full of older frames, which mean nothing and need no zeroing.
+pub(super) fn has_own_garbage(bytes: &[u8], number: u64, due: u64) -> bool {
+    record::decode_frame_header(bytes, number).is_some() || record::is_broken_frame_header(bytes, number, due)
 }
 
 async fn trim(segment: &Segment, from: u64) -> io::Result<()> {

@@ -1,6 +1,6 @@
 //! The log against the real file system: what is written is found again, what is torn is cut, what is damaged is named.
 
-use super::record::RecordBody;
+use super::record::{FRAME_HEADER_LEN, RecordBody};
 use super::*;
 use crate::seams::{DiskFile, ThreadSpawner};
 use crate::std_disk::StdDisk;
@@ -177,6 +177,26 @@ async fn a_frame_cut_short_is_trimmed_and_the_log_goes_on() {
         let (wal, report) = open(dir.path()).await.expect("the log opens again");
         assert_eq!((report.trimmed, wal.group(GROUP).last()), (None, Some(at(7))));
     }
+}
+
+#[tokio::test]
+async fn a_flipped_bit_in_the_header_of_the_last_frame_is_said() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (wal, _) = open(dir.path()).await.expect("an empty directory is a log");
+    append(&wal.group(GROUP), 0..5, 100).await;
+    let whole = end_of_frames(&segment_files(dir.path())[0], 1);
+    append(&wal.group(GROUP), 5..10, 100).await;
+    for offset in whole..whole + FRAME_HEADER_LEN {
+        // As a crash leaves it: what was on disk, the manifest does not know yet.
+        let dir = copied(dir.path());
+        flip(&segment_files(dir.path())[0], offset);
+        let mut report = crate::verify::Report::default();
+        verify(dir.path(), None, &mut report).expect("it can be read");
+        assert!(report.has_torn_tail, "byte {offset}: {report:?}");
+        let (wal, report) = open(dir.path()).await.expect("it may have been a write that was not finished");
+        assert_eq!((report.trimmed, wal.group(GROUP).last()), (Some((1, whole as u64)), Some(at(4))), "byte {offset}");
+    }
+    wal.close().await;
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use vestibule_engine::{
     CreateOrganisation, Directory, DirectoryCommand, Envelope, GroupId, Reply, RequestId, Timestamp, UserId,
 };
 use vestibule_raft::admin::Admin;
-use vestibule_raft::cluster::{Cluster, GrpcCluster};
+use vestibule_raft::cluster::{Cluster, GrpcCluster, ProposeError};
 use vestibule_raft::data_dir::DataDir;
 use vestibule_raft::node::{Node, NodeConfig, NodeSeams};
 use vestibule_raft::seams::{Clock, SystemClock, SystemIds, TcpConnector, ThreadSpawner};
@@ -204,10 +204,15 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut
 
 /// Has the directory create an organisation, under a request id.
 pub(crate) async fn create(cluster: &dyn Cluster, request: u128) -> Reply {
+    try_create(cluster, request).await.expect("a reply comes")
+}
+
+/// The same where there may be no reply.
+pub(crate) async fn try_create(cluster: &dyn Cluster, request: u128) -> Result<Reply, ProposeError> {
     let command =
         DirectoryCommand::CreateOrganisation(CreateOrganisation { by: UserId(7), name: format!("House {request}") });
     let envelope = Envelope { request: Some(RequestId(request)), command };
-    cluster.propose::<Directory>(GroupId::DIRECTORY, &envelope, PATIENCE).await.expect("a reply comes").0
+    Ok(cluster.propose::<Directory>(GroupId::DIRECTORY, &envelope, PATIENCE).await?.0)
 }
 
 /// A figure of a node.

@@ -1,8 +1,8 @@
 //! Linearizability of what changes things: replies are what a machine of our own gives when it is fed the log.
 //!
 //! See [`player`](crate::player) for the machine. Each reply that a client got must be the one that this machine gave at the
-//! position the reply names; a call that ended before another began must stand before it in the log; the states of nodes
-//! must be this machine's at the same index; and its recount of its own invariants must come out.
+//! position the reply names; it must stand in the log behind whatever anybody had heard of or read when it was called; the
+//! states of nodes must be this machine's at the same index; and its recount of its own invariants must come out.
 
 use super::{Checker, Look, StateDigest};
 use crate::history::{Answer, Call, Happening};
@@ -16,7 +16,7 @@ use vestibule_raft::cluster::Position;
 #[derive(Default)]
 pub struct Replay {
     groups: BTreeMap<GroupId, Replayed>,
-    /// For each group the index of the latest entry that a client has heard of.
+    /// For each group the index of the latest entry that a client has heard of, or has seen the effect of.
     heard: BTreeMap<GroupId, u64>,
     /// What had been heard of when a call began.
     floors: BTreeMap<usize, u64>,
@@ -99,15 +99,16 @@ impl Checker for Replay {
                 }
                 Happening::Answered { call, answer, .. } => {
                     let floor = self.floors.remove(&call.number).unwrap_or(0);
+                    let (Answer::Reply(_, at) | Answer::Read(_, at) | Answer::LookUp(_, at)) = answer else { continue };
+                    let heard = self.heard.entry(call.group).or_default();
+                    *heard = at.index.max(*heard);
                     let Answer::Reply(reply, at) = answer else { continue };
                     if at.index <= floor {
                         return Err(format!(
-                            "call #{} was answered at {}.{}, though one at {floor} had ended before it began",
+                            "call #{} was answered at {}.{}, though {floor} had been heard of before it began",
                             call.number, at.term, at.index
                         ));
                     }
-                    let heard = self.heard.entry(call.group).or_default();
-                    *heard = at.index.max(*heard);
                     self.groups.entry(call.group).or_default().open_replies.push((call.clone(), reply.clone(), *at));
                 }
             }
@@ -138,7 +139,10 @@ impl Checker for Replay {
 mod tests {
     use super::super::stage::Stage;
     use super::*;
-    use vestibule_engine::{Refusal, SeatId, UserId};
+    use crate::history::Ask;
+    use std::time::Duration;
+    use vestibule_engine::{Refusal, SeatId, ShardAnswer, ShardQuery, UserId};
+    use vestibule_raft::cluster::Consistency;
     use vestibule_raft::wal::LogPosition;
 
     /// Puts a showtime on sale and has somebody ask for a seat; gives that call's look.
@@ -174,6 +178,23 @@ mod tests {
             }
         }
         checker.observe(&look).expect_err("the call before had ended at 1");
+    }
+
+    #[test]
+    fn an_answer_behind_what_was_read_before_is_noticed() {
+        let check = |index| {
+            let (mut checker, look) = asked();
+            let ask = Ask::Read(ShardQuery::Showtimes, Consistency::AppliedMin(0));
+            let (at, by, group) = (Duration::ZERO, String::new(), look.played[0].group);
+            let call = Arc::new(Call { number: 99, by, group, request: RequestId(0), ask, at });
+            let answer = Answer::Read(Box::new(ShardAnswer::Showtimes(Vec::new())), Position { term: 1, index });
+            let happenings = vec![Happening::Called(call.clone()), Happening::Answered { call, answer, at }];
+            checker.observe(&Look { happenings, ..Look::default() }).expect("whoever reads may see anything");
+            checker.observe(&look)
+        };
+        let held = asked().1.played[0].position.index;
+        check(held - 1).expect("it was called after that, and stands behind it");
+        check(held).expect_err("it was seen before it was asked for");
     }
 
     #[test]

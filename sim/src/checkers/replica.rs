@@ -55,14 +55,8 @@ impl Replica for Running {
 
     fn ask_directory(&self, query: &DirectoryQuery) -> Result<bool, String> {
         let (answer, _) = self.state.query(&codec::encode(query))?;
-        let answer = codec::decode(&answer).map_err(|error| error.to_string())?;
-        Ok(!matches!(
-            answer,
-            DirectoryAnswer::Organisation(None)
-                | DirectoryAnswer::Venue(None)
-                | DirectoryAnswer::Event(None)
-                | DirectoryAnswer::Showtime(None)
-        ))
+        let answer = codec::decode::<DirectoryAnswer>(&answer).map_err(|error| error.to_string())?;
+        Ok(is_there(&answer))
     }
 
     fn audit(&self) -> Result<(), String> {
@@ -81,5 +75,53 @@ impl Replica for Running {
     fn log(&self, from: u64, to: u64) -> Result<Vec<(LogPosition, EntryBody)>, String> {
         let read = self.log.read_here(from, to, usize::MAX).now_or_never();
         read.expect("reading from a simulated disk never waits").map_err(|error| error.to_string())
+    }
+}
+
+/// Whether what was asked about is there.
+fn is_there(answer: &DirectoryAnswer) -> bool {
+    match answer {
+        DirectoryAnswer::Venue(venue) => venue.is_some(),
+        DirectoryAnswer::Event(event) => event.is_some(),
+        DirectoryAnswer::Showtime(showtime) => showtime.is_some(),
+        DirectoryAnswer::Organisation(organisation) => organisation.is_some(),
+        DirectoryAnswer::SeatMap(seat_map) => seat_map.is_some(),
+        DirectoryAnswer::User(user) => user.is_some(),
+        DirectoryAnswer::Events { .. }
+        | DirectoryAnswer::Showtimes(_)
+        | DirectoryAnswer::Groups(_)
+        | DirectoryAnswer::TokenKeys { .. }
+        | DirectoryAnswer::Organisations(_)
+        | DirectoryAnswer::Nodes(_)
+        | DirectoryAnswer::Placements(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vestibule_engine::{
+        CreateUser, Directory, DirectoryCommand, Envelope, EventId, OrganisationId, RequestId, ShowtimeId,
+        StateMachine, Timestamp, UserId, VenueId,
+    };
+
+    #[test]
+    fn what_a_directory_does_not_have_is_not_there() {
+        let mut directory = Directory::new(GroupId::DIRECTORY);
+        let user = UserId(7);
+        let unknown = [
+            DirectoryQuery::Organisation(OrganisationId(1)),
+            DirectoryQuery::Venue(VenueId(1)),
+            DirectoryQuery::Event(EventId(1)),
+            DirectoryQuery::Showtime(ShowtimeId::new(GroupId(1), 1)),
+            DirectoryQuery::User(user),
+        ];
+        for query in &unknown {
+            assert!(!is_there(&directory.query(query)), "{query:?}");
+        }
+        let (email, name) = ("ann@example.org".to_owned(), "Ann".to_owned());
+        let command = DirectoryCommand::CreateUser(CreateUser { user, email, password_hash: String::new(), name });
+        directory.apply(Timestamp(1), &[Envelope { request: Some(RequestId(1)), command }]);
+        assert!(is_there(&directory.query(&DirectoryQuery::User(user))));
     }
 }

@@ -6,7 +6,8 @@ use crate::history::Ask;
 use crate::player::{Played, Told};
 use std::collections::BTreeMap;
 use vestibule_engine::{
-    Event, EventRecord, HoldId, JoinWaitlist, OfferId, ShardAnswer, ShardCommand, ShardQuery, ShowtimeId, UserId,
+    Event, EventRecord, HoldId, JoinWaitlist, OfferId, OrderId, Outcome, Places, Sale, ShardAnswer, ShardCommand,
+    ShardQuery, ShowtimeId, UserId,
 };
 
 struct Entry {
@@ -27,9 +28,47 @@ impl Entry {
     }
 }
 
+/// What the sale lets buyers take, and what each has.
+struct Counter {
+    per_hold_max: u32,
+    per_buyer_max: u32,
+    taken: BTreeMap<UserId, u32>,
+}
+
+impl Counter {
+    fn new(sale: &Sale) -> Self {
+        let mut counter = Self { per_hold_max: 0, per_buyer_max: 0, taken: BTreeMap::new() };
+        counter.set_sale(sale);
+        counter
+    }
+
+    fn set_sale(&mut self, sale: &Sale) {
+        (self.per_hold_max, self.per_buyer_max) = (sale.seats_per_hold_max, sale.seats_per_buyer_max);
+    }
+
+    fn may_take(&self, user: UserId, quantity: u32) -> bool {
+        let taken = self.taken.get(&user).copied().unwrap_or(0);
+        quantity <= self.per_hold_max && taken + quantity <= self.per_buyer_max
+    }
+}
+
+struct Order {
+    user: UserId,
+    /// Whether it still has its hold.
+    is_pending: bool,
+}
+
+fn count(places: &Places) -> u32 {
+    places.seats.len() as u32 + places.areas.iter().map(|&(_, count)| count).sum::<u32>()
+}
+
 /// See the file's head.
 #[derive(Default)]
 pub struct Waitlist {
+    counters: BTreeMap<ShowtimeId, Counter>,
+    /// Whose holds are, and were.
+    holds: BTreeMap<HoldId, UserId>,
+    orders: BTreeMap<OrderId, Order>,
     /// Those that wait or have an offer.
     entries: BTreeMap<OfferId, Entry>,
     /// Those that have gone.
@@ -47,7 +86,70 @@ impl Waitlist {
         self.book(record, told).map_err(|what| format!("event {} ({}): {what}", record.sequence, record.event.kind()))
     }
 
+    /// Keeps count of what buyers have, held and bought.
+    fn count(&mut self, record: &EventRecord, told: Option<&Told>) {
+        let Some(showtime) = record.showtime else { return };
+        let command = told.and_then(|told| match &told.ask {
+            Ask::Shard(command) => Some(&**command),
+            _ => None,
+        });
+        if let (Event::ShowtimeCreated { .. }, Some(ShardCommand::CreateShowtime(ask))) = (&record.event, command) {
+            self.counters.insert(showtime, Counter::new(&ask.sale));
+        }
+        let Some(counter) = self.counters.get_mut(&showtime) else { return };
+        let mut give = |user, places| *counter.taken.entry(user).or_default() += count(places);
+        match &record.event {
+            Event::SeatsHeld { hold, user, places, .. } => {
+                self.holds.insert(*hold, *user);
+                give(*user, places);
+            }
+            Event::OrderPlaced { order, user, .. } => {
+                self.orders.insert(*order, Order { user: *user, is_pending: true });
+            }
+            Event::OrderCanceled { order, .. } | Event::OrderExpired { order, .. } => {
+                self.orders.entry(*order).and_modify(|order| order.is_pending = false);
+            }
+            Event::SeatsPurchased { order, places } => match self.orders.get(order) {
+                // It was paid too late, and its places were free.
+                Some(order) if !order.is_pending => give(order.user, places),
+                _ => {}
+            },
+            Event::HoldReleased { hold, places } | Event::HoldExpired { hold, places } => {
+                let user = self.holds.get(hold).copied();
+                self.take_back(showtime, user, places);
+            }
+            Event::SeatsReleased { places, .. } => {
+                // Others were blocked.
+                let Some(ShardCommand::RefundOrder(ask)) = command else { return };
+                let user = self.orders.get(&ask.order).map(|order| order.user);
+                self.take_back(showtime, user, places);
+            }
+            Event::SaleUpdated => {
+                if let Some(Ok(Outcome::SaleUpdated { sale })) = told.map(|told| &told.reply.result) {
+                    counter.set_sale(sale);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn take_back(&mut self, showtime: ShowtimeId, user: Option<UserId>, places: &Places) {
+        let counter = self.counters.get_mut(&showtime);
+        if let Some(taken) = counter.zip(user).and_then(|(counter, user)| counter.taken.get_mut(&user)) {
+            *taken = taken.saturating_sub(count(places));
+        }
+    }
+
+    /// Whether an entry waits that could have what is offered to another.
+    fn could_have(&self, entry: &Entry, offered: &Entry) -> bool {
+        let counter = self.counters.get(&entry.showtime);
+        entry.offered.is_none()
+            && entry.is_modester(offered)
+            && counter.is_none_or(|counter| counter.may_take(entry.user, entry.wish.quantity))
+    }
+
     fn book(&mut self, record: &EventRecord, told: Option<&Told>) -> Result<(), String> {
+        self.count(record, told);
         match &record.event {
             Event::WaitlistJoined { entry, user } => {
                 let Some(Ask::Shard(command)) = told.map(|told| &told.ask) else { return Err("nobody asked".into()) };
@@ -64,16 +166,13 @@ impl Waitlist {
             }
             Event::WaitlistOffered { entry: id, user, hold, places, .. } => {
                 let entry = self.entries.get(id).ok_or("it does not wait")?;
-                let quantity =
-                    places.seats.len() + places.areas.iter().map(|&(_, count)| count as usize).sum::<usize>();
-                if entry.user != *user || entry.offered.is_some() || entry.wish.quantity as usize != quantity {
+                if entry.user != *user || entry.offered.is_some() || entry.wish.quantity != count(places) {
                     return Err(format!(
                         "{user} is offered {places:?}, where {} asked for {:?}",
                         entry.user, entry.wish
                     ));
                 }
-                let passed =
-                    self.entries.range(..*id).find(|(_, other)| other.offered.is_none() && other.is_modester(entry));
+                let passed = self.entries.range(..*id).find(|(_, other)| self.could_have(other, entry));
                 if let Some((passed, _)) = passed {
                     return Err(format!("it was offered seats before {passed}, which waits for no more"));
                 }
@@ -128,10 +227,10 @@ impl Checker for Waitlist {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stage::{Puppet, Stage, joined};
+    use super::super::stage::{PRICE, Puppet, Stage, joined};
     use super::*;
     use std::rc::Rc;
-    use vestibule_engine::{HoldId, LeaveWaitlist, Method, ReleaseHold, Sale, SeatId};
+    use vestibule_engine::{HoldId, LeaveWaitlist, Method, ReleaseHold, SalePatch, SeatId, UpdateSale};
 
     const ANN: UserId = UserId(7);
 
@@ -192,6 +291,46 @@ mod tests {
             *user = UserId(9);
         })
         .expect_err("another one asked");
+    }
+
+    /// Two wait for six seats each. The first buys a single one that comes free, and then the sale lets nobody have
+    /// more than six: of six that come free the second is offered all.
+    #[test]
+    fn whoever_has_too_many_already_may_be_passed_over() {
+        let sale = Sale { method: Method::Passthrough, waitlist: true, seats_per_buyer_max: 8, ..Sale::default() };
+        let mut stage = Stage::new(sale);
+        let (showtime, group) = (stage.showtime(), stage.group());
+        let release = |hold, user| ShardCommand::ReleaseHold(ReleaseHold { hold: HoldId::new(group, hold), user });
+        let mut looks = vec![stage.open(), stage.fill_areas()];
+        looks.push(stage.hold(ANN, &[SeatId(0)]));
+        for (user, from) in (100..).map(UserId).zip((1..60).step_by(6)) {
+            let seats: Vec<SeatId> = (from..60.min(from + 6)).map(SeatId).collect();
+            looks.push(stage.hold(user, &seats));
+        }
+        for user in (1..=2).map(UserId) {
+            let ask = JoinWaitlist { showtime, user, quantity: 6, category: None, together: false };
+            looks.push(stage.run(ShardCommand::JoinWaitlist(ask)));
+        }
+        looks.push(stage.run(release(4, ANN)));
+        looks.push(stage.hold(UserId(1), &[SeatId(0)]));
+        looks.push(stage.place(UserId(1), 15));
+        looks.push(stage.pay(1, 1, PRICE.amount));
+        let patch = SalePatch { seats_per_buyer_max: Some(6), ..SalePatch::default() };
+        looks.push(stage.run(ShardCommand::UpdateSale(UpdateSale { showtime, patch })));
+        looks.push(stage.run(release(5, UserId(100))));
+        let look = joined(looks);
+        let without = |is_left_out: fn(&Event) -> bool| {
+            let mut look = look.clone();
+            for told in look.played.iter_mut().flat_map(|played| &mut played.commands) {
+                told.events.retain(|record| !is_left_out(&record.event));
+            }
+            Waitlist::default().observe(&look)
+        };
+        let is_offer = |event: &Event| matches!(event, Event::WaitlistOffered { user: UserId(2), .. });
+        assert!(look.played.iter().flat_map(Played::events).any(|record| is_offer(&record.event)), "it was offered");
+        without(|_| false).expect("the first has one already");
+        without(|event| matches!(event, Event::SeatsHeld { user: UserId(1), .. })).expect_err("it has none");
+        without(|event| matches!(event, Event::SaleUpdated)).expect_err("it may have eight");
     }
 
     #[test]

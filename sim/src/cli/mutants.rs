@@ -13,7 +13,7 @@ const STALLING: [Bug; 0] = [];
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Seeds to try for each bug before giving up.
-    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 88, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// The first of them.
     #[arg(long, default_value_t = 1)]

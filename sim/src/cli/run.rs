@@ -82,6 +82,7 @@ fn report(summary: &Summary) {
     say!("edges passed:{}", list(&summary.passed));
     say!("edges:{}", list(&summary.edges));
     say!("forgotten:{}", list(&summary.forgotten));
+    say!("webhooks:{}", list(&summary.webhooks));
 }
 
 fn list<K: ToString>(counts: &BTreeMap<K, u64>) -> String {

@@ -58,6 +58,8 @@ const OPERATIONS: &[&str] = &[
     "JoinWaitlist",
     "LeaveQueue",
     "LeaveWaitlist",
+    "LookUpAnywhere",
+    "LookUpLinearizable",
     "OpenQueue",
     "PauseQueue",
     "PlaceOrder",
@@ -113,11 +115,24 @@ const VISITS: &[&str] = &[
 ];
 
 /// What is counted, by the word that `run` prints before it.
-const COUNTED: [&str; 9] =
-    ["done", "refused", "unanswered", "visits", "visits unanswered", "faults", "edges passed", "edges", "forgotten"];
+const COUNTED: [&str; 10] = [
+    "done",
+    "refused",
+    "unanswered",
+    "visits",
+    "visits unanswered",
+    "faults",
+    "edges passed",
+    "edges",
+    "forgotten",
+    "webhooks",
+];
 
 /// What has to be forgotten.
 const FORGOTTEN: &[&str] = &["events", "requests-asked-again"];
+
+/// How notices of the payment provider have to come.
+const WEBHOOKS: &[&str] = &["late", "repeated"];
 
 /// What all seeds came to, together.
 struct Totals {
@@ -223,7 +238,8 @@ impl Totals {
         let count = |what: &str, name: &str| self.counts.get(what).and_then(|counts| counts.get(name)).copied();
         let visits = VISITS.iter().map(|name| ("visits", *name));
         let forgotten = FORGOTTEN.iter().map(|name| ("forgotten", *name));
-        let wanted = kinds.chain(passed).chain(edges).chain(calls).chain(visits).chain(forgotten);
+        let webhooks = WEBHOOKS.iter().map(|name| ("webhooks", *name));
+        let wanted = kinds.chain(passed).chain(edges).chain(calls).chain(visits).chain(forgotten).chain(webhooks);
         wanted
             .filter(|(what, name)| count(what, name).unwrap_or(0) == 0)
             .map(|(what, name)| format!("{what}: {name}"))

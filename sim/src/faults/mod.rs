@@ -60,7 +60,7 @@ pub enum Kind {
     CreateError,
     /// Giving a file its name, or doing away with one, fails.
     NameError,
-    /// The store of the checkpoints fails.
+    /// The store of the checkpoints fails, where it is written to or read from.
     CheckpointError,
     /// Syncs take long.
     SlowSync,

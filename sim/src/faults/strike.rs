@@ -127,7 +127,13 @@ impl Faults {
             }
             Kind::CheckpointError => {
                 self.note(kind, &host_name(node));
-                machine.store.fail_after(self.dice.within(0..=6));
+                let after = self.dice.within(0..=6);
+                // There are far more reads than changes: whichever came first would always be a read.
+                if self.dice.percent(50) {
+                    machine.store.fail_read_after(after);
+                } else {
+                    machine.store.fail_after(after);
+                }
             }
             Kind::SlowSync | Kind::StalledSync => {
                 let stall = STALL.as_millis() as u64;

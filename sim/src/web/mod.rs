@@ -8,7 +8,8 @@
 //! In reading order:
 //!
 //! - [`net`]: listener and connector. `keys`: the cluster's token keys. [`recorder`]: a cluster that everybody listens in to.
-//! - [`options`]: what a seed decides about it. [`serve`]: a gateway's process. [`provider`]: who takes the money.
+//! - [`options`]: what a seed decides about it. [`serve`]: a gateway's process. [`provider`]: who takes the money. [`webhooks`]:
+//!   its notices, counted.
 //! - [`visits`]: what clients know. `browser`: the real client, noting. `visitor`, `promoter`: those who buy, and
 //!   who sells. [`offender`]: slow clients, and too many. `inspector`: whether gateways catch up in the end.
 //! - [`host`]: a machine with clients on it.
@@ -26,6 +27,7 @@ pub mod recorder;
 pub mod serve;
 mod visitor;
 pub mod visits;
+pub mod webhooks;
 
 pub(crate) use keys::another_token_key;
 

@@ -33,7 +33,7 @@ pub async fn run(
     let cluster = Recorder::new(name.clone(), cluster, shop.history.clone());
     let ids = SimIds::new(dice);
     let luck = Dice::new(options.seed, &format!("charges of {name} in life {life}"));
-    let payments = SimProvider::new(options.web.provider.clone(), shop.web.books.clone(), luck);
+    let payments = SimProvider::new(options.web.provider.clone(), shop.clone(), luck);
     let config = options.web.gateway.clone();
     let gateway = Gateway::with_payments(config, Arc::new(cluster), Arc::new(clock), Arc::new(ids), Arc::new(payments));
     let listener = HttpListener::bind(trace.clone()).await.expect("nobody else listens there");
