@@ -4,7 +4,7 @@ default:
     @just --list
 
 # Everything that CI checks.
-ci: fmt-check clippy sim test loom fuzz deny
+ci: fmt-check clippy planted-guard sim test loom fuzz deny
 
 # Formats the code.
 fmt:
@@ -22,6 +22,10 @@ clippy:
 test:
     cargo test --locked
     cargo run --locked -- --version
+
+# No planted bug can be compiled into a release build.
+planted-guard:
+    cargo check --locked --release -p vestibule-engine --features planted 2>&1 | grep -q 'never for a release build'
 
 # Simulated clusters: first whether a seed is one run byte for byte, then runs with faults, in processes of their own.
 sim seeds="60" twice="3":

@@ -325,7 +325,11 @@ impl Checkpoints {
             io::Error::new(io::ErrorKind::TimedOut, format!("the checkpointer has not closed in {CLOSE_PATIENCE:?}"))
         };
         let closed = self.ask(|answer| Request::Close { answer });
-        tokio::time::timeout(CLOSE_PATIENCE, closed).await.map_err(|_| late())?
+        let closed = tokio::time::timeout(CLOSE_PATIENCE, closed).await.map_err(|_| late())?;
+        closed.map_err(|error| match &*self.condition.borrow() {
+            Condition::Failed(reason) => io::Error::other(format!("the checkpoints failed before: {reason}")),
+            _ => error,
+        })
     }
 
     /// Resolves when the store has failed or hangs, with the reason. The node must stop then.

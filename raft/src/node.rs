@@ -12,7 +12,9 @@ use crate::hosting::Host;
 use crate::metrics::{Instruments, Measured, NodeMetrics, TimedStore};
 use crate::pacemaker;
 use crate::roster::Roster;
-use crate::seams::{CheckpointStore, Clock, Connector, Disk, Spawner, check_address};
+use crate::seams::{
+    CONNECTION_WINDOW_LEN, CheckpointStore, Clock, Connector, Disk, STREAM_WINDOW_LEN, Spawner, check_address,
+};
 use crate::state::GroupState;
 use crate::steps;
 use crate::stop;
@@ -468,8 +470,8 @@ where
         server = server.tls_config(tls.server()).expect("making a `Tls` has tried this");
     }
     let server = server
-        .initial_connection_window_size(8 << 20)
-        .initial_stream_window_size(8 << 20)
+        .initial_connection_window_size(CONNECTION_WINDOW_LEN)
+        .initial_stream_window_size(STREAM_WINDOW_LEN)
         .http2_keepalive_interval(Some(Duration::from_secs(2)))
         .http2_keepalive_timeout(Some(Duration::from_secs(2)))
         .add_service(InterceptedService::new(consensus, guard.nodes()))

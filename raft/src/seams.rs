@@ -202,8 +202,10 @@ pub fn check_address(address: &str) -> Result<(), String> {
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// How often an idle connection is probed, and how long the answer may take.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
-/// Bytes in flight on a connection and on a stream: bulk must not wait for window updates.
-const WINDOW_LEN: u32 = 8 << 20;
+/// Bytes in flight on a stream: bulk must not wait for window updates.
+pub(crate) const STREAM_WINDOW_LEN: u32 = 8 << 20;
+/// Bytes in flight on a connection: streams whose receivers are slow must not keep others from going on.
+pub(crate) const CONNECTION_WINDOW_LEN: u32 = 4 * STREAM_WINDOW_LEN;
 
 /// How a node at `address` is connected to, whatever the connection is made of.
 pub fn endpoint(scheme: &str, address: &str) -> io::Result<Endpoint> {
@@ -214,8 +216,8 @@ pub fn endpoint(scheme: &str, address: &str) -> io::Result<Endpoint> {
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE)
         .keep_alive_while_idle(true)
-        .initial_connection_window_size(WINDOW_LEN)
-        .initial_stream_window_size(WINDOW_LEN))
+        .initial_connection_window_size(CONNECTION_WINDOW_LEN)
+        .initial_stream_window_size(STREAM_WINDOW_LEN))
 }
 
 #[cfg(test)]

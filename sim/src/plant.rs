@@ -305,7 +305,8 @@ impl Plant {
         }
         // A snapshot that has arrived, and cannot be put in place on a disk that has become full since: Raft may neither go on
         // without it nor say that it is there.
-        let has_no_room = reason.contains("when Write Snapshot") && reason.ends_with(&no_room_words());
+        let has_no_room = reason.contains("when Write Snapshot")
+            && (reason.ends_with(&no_room_words()) || reason.ends_with("they have not been made anew yet"));
         let is_here_to_stay = machine.standing.get() == Standing::Member && !self.operator.moves(machine.id);
         has_no_room || says(&EXCUSES) || !is_here_to_stay && says(&FAREWELLS)
     }
