@@ -21,7 +21,7 @@ use vestibule_raft::seams::{Clock, SystemClock, SystemIds, TcpConnector, ThreadS
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long to wait before a group is asked for again.
 const PAUSE: Duration = Duration::from_millis(500);
-/// How often a group may be begun anew, however far each attempt comes.
+/// How often a group may break off after some of its rows have come.
 const ATTEMPTS_MAX: u32 = 20;
 
 /// Takes a backup. It has its name only once it is whole, on disk and verified.
@@ -96,7 +96,7 @@ pub(crate) async fn restore(args: RestoreArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn write(cluster: &GrpcCluster, draft: &Path) -> anyhow::Result<()> {
-    let name = cluster.cluster_name().await.map_err(|status| anyhow!("no node answers: {}", status.message()))?;
+    let name = cluster.cluster_name(&[]).await.map_err(|status| anyhow!("{}", status.message()))?;
     let query = DirectoryQuery::Groups;
     let asked: &dyn Cluster = cluster;
     let answer = asked.query::<Directory>(GroupId::DIRECTORY, &query, Consistency::Linearizable, PATIENCE).await?;
@@ -110,10 +110,13 @@ async fn write(cluster: &GrpcCluster, draft: &Path) -> anyhow::Result<()> {
     for group in (0..=head.groups).map(GroupId) {
         let mark = writer.mark();
         let mut deadline = Instant::now() + PATIENCE;
-        let mut attempts = 0;
-        while let Err(error) = take_group(cluster, group, &mut writer, &mut deadline).await {
-            attempts += 1;
+        let (mut attempts, mut has_rows) = (0, false);
+        while let Err(error) = take_group(cluster, group, &mut writer, &mut has_rows).await {
             // A leader may have moved in the middle of it.
+            if std::mem::take(&mut has_rows) {
+                attempts += 1;
+                deadline = Instant::now() + PATIENCE;
+            }
             if Instant::now() > deadline || attempts == ATTEMPTS_MAX || error.downcast_ref::<io::Error>().is_some() {
                 return Err(error).with_context(|| format!("no backup of {group}"));
             }
@@ -129,19 +132,19 @@ async fn write(cluster: &GrpcCluster, draft: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes a group, and puts the deadline off while its rows come.
+/// Writes a group, and notes whether any of its rows came.
 async fn take_group(
     cluster: &GrpcCluster,
     group: GroupId,
     writer: &mut BackupWriter<File>,
-    deadline: &mut Instant,
+    has_rows: &mut bool,
 ) -> anyhow::Result<()> {
     let explain = |status: tonic::Status| anyhow::anyhow!("{}", status.message().to_owned());
     let mut taken = cluster.backup(group).await.map_err(explain)?;
     writer.begin_group(&GroupHead { group, last: taken.last })?;
     while let Some(rows) = taken.rows().await.map_err(explain)? {
         writer.rows(&rows)?;
-        *deadline = Instant::now() + PATIENCE;
+        *has_rows = true;
     }
     writer.end_group()?;
     Ok(())

@@ -29,6 +29,8 @@ const CLOCK_LEEWAY: Duration = Duration::hours(1);
 pub(crate) fn make(args: &CertsArgs) -> anyhow::Result<ExitCode> {
     let directory = &args.directory;
     std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    let authority = directory.join("ca.pem");
+    ensure!(!args.renew || authority.exists(), "there is no {} to sign anything anew with", authority.display());
     let authority = Authority::open(directory)?;
     let term = Term { days: args.days, renew: args.renew };
     for CertifiedNode { id, hosts } in &args.nodes {

@@ -111,8 +111,8 @@ pub(crate) struct NodeArgs {
     pub(crate) peers: Option<Peers>,
     /// Nodes of the cluster to join: `host:port,…`. With neither this nor peers the node waits to be added by `ctl
     /// add-node`.
-    #[arg(long, env = "VESTIBULE_JOIN", value_delimiter = ',', value_parser = address)]
-    pub(crate) join: Vec<String>,
+    #[arg(long, env = "VESTIBULE_JOIN", default_value = "", hide_default_value = true)]
+    pub(crate) join: Addresses,
     /// The address at which others reach this node, if it is neither among the peers nor the one that it listens on.
     #[arg(long, env = "VESTIBULE_ADVERTISE", value_parser = address)]
     pub(crate) advertise: Option<String>,
@@ -410,7 +410,8 @@ pub(crate) struct CertsArgs {
     /// Days that the certificates are valid; the authority is for ten years.
     #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3_650))]
     pub(crate) days: u32,
-    /// Sign those that are there already anew, with the keys that they have: before they expire.
+    /// Sign those that are there already anew, with the keys that they have and for the names that are given now: before they
+    /// expire.
     #[arg(long)]
     pub(crate) renew: bool,
 }
@@ -437,6 +438,19 @@ impl FromStr for CertifiedNode {
 /// Nodes by number with their addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Peers(pub(crate) BTreeMap<u64, String>);
+
+/// Addresses of nodes, or of none.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Addresses(pub(crate) Vec<String>);
+
+impl FromStr for Addresses {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.split(',').filter(|part| !part.trim().is_empty());
+        parts.map(address).collect::<Result<_, _>>().map(Self)
+    }
+}
 
 /// The address of a node, as others reach it.
 fn address(text: &str) -> Result<String, String> {

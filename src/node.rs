@@ -141,7 +141,7 @@ fn config(args: &NodeArgs) -> NodeConfig {
     let address = args.advertise.clone();
     let mut config = match &args.peers {
         Some(peers) => NodeConfig::new(args.id, &args.cluster, peers.0.clone(), args.groups),
-        None => NodeConfig::joining(args.id, &args.cluster, args.listen.to_string(), args.join.clone()),
+        None => NodeConfig::joining(args.id, &args.cluster, args.listen.to_string(), args.join.0.clone()),
     };
     config.address = address.unwrap_or(config.address);
     args.sizes.apply(&mut config);

@@ -206,6 +206,8 @@ fn certificates_that_cannot_work_are_named_at_the_start() {
     let before = std::fs::read(file("node-1.pem")).expect("it is there");
     make(vestibule(&["ctl", "certs", &file(""), "--node", "1", "--node", "3"]));
     assert_eq!(std::fs::read(file("node-1.pem")).expect("it is there"), before);
+    let says = refusal(&["ctl", "certs", &file("elsewhere"), "--node", "1", "--renew"]);
+    assert!(says.contains("there is no"), "{says}");
     // Signed anew, a certificate is for the same key.
     let key = std::fs::read(file("node-1.key")).expect("it is there");
     make(vestibule(&["ctl", "certs", &file(""), "--node", "1=localhost,127.0.0.1", "--renew"]));

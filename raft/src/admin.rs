@@ -158,8 +158,11 @@ impl Admin {
         if status.node != node {
             return Err(AdminError::Failed(format!("node {} listens at {address}, not node {node}", status.node)));
         }
-        let ours =
-            self.cluster.cluster_name().await.map_err(|status| AdminError::Failed(status.message().to_owned()))?;
+        let ours = self
+            .cluster
+            .cluster_name(&[address])
+            .await
+            .map_err(|status| AdminError::Failed(status.message().to_owned()))?;
         if status.cluster != ours {
             return Err(AdminError::Failed(format!(
                 "node {node} at {address} was started for the cluster {:?}, and this is {ours:?}: give it an empty data \

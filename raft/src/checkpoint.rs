@@ -462,13 +462,12 @@ impl Checkpointer {
                 drop(answer.send(pinned));
             }
             Request::ReadPage { group, pin, after, answer } => {
-                let page = self.read_page(group, &pin, after).await.inspect_err(|error| {
-                    // What is damaged here would be sent to others, or missing where this node starts again.
-                    if error.kind() == io::ErrorKind::InvalidData {
-                        tracing::error!(%error, "a checkpoint that was being read is damaged");
-                        self.fail.send_replace(Condition::Failed(error.to_string()));
-                    }
-                });
+                let page = self.read_page(group, &pin, after).await;
+                if let Err(error) = &page
+                    && crate::node::is_damage(error)
+                {
+                    self.mend(error);
+                }
                 drop(answer.send(page));
             }
             Request::BeginReceive { group, answer } => {

@@ -308,7 +308,7 @@ impl Measured {
             &instruments.checkpoint_write,
         )?;
         scrape.times("checkpoint_flush", "Making the checkpoints durable", &instruments.checkpoint_flush)?;
-        let help = "Whether no checkpoint can be written, because the disk was full";
+        let help = "Whether no checkpoint can be written, because the disk was full or a row was damaged";
         scrape.gauge("checkpoints_out", help, i64::from(self.checkpoints.pulse().is_without_store()))?;
         let queue_len = signed(self.checkpoints.queue_len() as u64);
         scrape.gauge("checkpoint_queue_requests", "Requests that wait for the checkpointer", queue_len)?;

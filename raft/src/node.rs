@@ -35,6 +35,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
+use tonic::Code;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::server::Connected;
 use vestibule_engine::{Directory, DirectoryCommand, Envelope, GroupId, NodeNumber, RegisterNode, Reply};
@@ -526,7 +527,7 @@ async fn register(host: Host, cluster: Arc<GrpcCluster>) {
         }
         // An added node has met the others, and learns of them from the directory.
         cluster.add_seeds(roster.present().into_values().map(|known| known.address));
-        if is_ours(&cluster, &config, &mut foreign).await {
+        if is_known || is_ours(&cluster, &config, &mut foreign).await {
             let registered =
                 (&*cluster as &dyn Cluster).propose::<Directory>(GroupId::DIRECTORY, &envelope, REGISTER_PATIENCE);
             match registered.await {
@@ -546,20 +547,24 @@ async fn register(host: Host, cluster: Arc<GrpcCluster>) {
     }
 }
 
-/// Whether the nodes that this one is to register with are of its cluster. What another cluster is called is said once.
+/// Whether the nodes that this one is to register with are of its cluster. What speaks against it is said once.
 async fn is_ours(cluster: &GrpcCluster, config: &NodeConfig, foreign: &mut Option<String>) -> bool {
-    let others: Vec<String> = cluster.seeds().into_iter().filter(|address| *address != config.address).collect();
-    if others.is_empty() {
+    let own = [Some(&config.address), config.peers.get(&config.id)];
+    let own: Vec<&str> = own.into_iter().flatten().map(String::as_str).collect();
+    if cluster.seeds().iter().all(|seed| own.contains(&seed.as_str())) {
         return true;
     }
-    let Ok(theirs) = cluster.cluster_name_of(&others).await else { return false };
-    if theirs == config.cluster {
-        return true;
-    }
+    let theirs = match cluster.cluster_name(&own).await {
+        Ok(theirs) if theirs == config.cluster => return true,
+        Ok(theirs) => format!("they are of the cluster {theirs:?}"),
+        Err(status) if status.code() == Code::FailedPrecondition => status.message().to_owned(),
+        Err(_) => return false,
+    };
     if foreign.as_ref() != Some(&theirs) {
+        let (node, ours) = (config.id, &config.cluster);
         tracing::error!(
-            node = config.id,
-            ours = config.cluster,
+            node,
+            ours,
             theirs,
             "the nodes that this one is to join are of another cluster: it takes no part"
         );

@@ -209,7 +209,9 @@ async fn a_node_of_another_cluster_is_not_let_in() {
     let refused = world.admin().add_node(4, &world.addresses[&4]).await.expect_err("it is of another cluster");
     assert!(refused.to_string().contains(r#"started for the cluster "other", and this is "test""#), "{refused}");
     // Nor does one come in that joins by itself; one of this cluster that comes after it does.
+    world.addresses.remove(&4);
     world.join(5).await;
+    world.addresses.remove(&5);
     world.join(6).await;
     let nodes = eventually("the other one is known", || async {
         world.admin().nodes().await.ok().filter(|nodes| nodes.contains_key(&6))

@@ -76,7 +76,7 @@ const FAILURE_PATIENCE: Duration = Duration::from_secs(1);
 /// Words of the reasons for which any node may end.
 const EXCUSES: [&str; 4] = [
     // It cannot read its checkpoints then, and must not go on without them.
-    "it cannot start: the checkpoints cannot be read, and may be good: the checkpoints cannot be used: the disk was full",
+    "it cannot start: the checkpoints cannot be read, and may be good: the checkpoints cannot be used until they are made anew",
     "it cannot start: the checkpoints cannot be read, and may be good: no storage space",
     "the device failed",
     "the power is gone",
@@ -306,7 +306,8 @@ impl Plant {
         // A snapshot that has arrived, and cannot be put in place on a disk that has become full since: Raft may neither go on
         // without it nor say that it is there.
         let has_no_room = reason.contains("when Write Snapshot")
-            && (reason.ends_with(&no_room_words()) || reason.ends_with("they have not been made anew yet"));
+            && (reason.ends_with(&no_room_words())
+                || reason.contains("the checkpoints cannot be used until they are made anew"));
         let is_here_to_stay = machine.standing.get() == Standing::Member && !self.operator.moves(machine.id);
         has_no_room || says(&EXCUSES) || !is_here_to_stay && says(&FAREWELLS)
     }

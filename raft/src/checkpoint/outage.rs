@@ -1,4 +1,4 @@
-//! Doing without the store while the disk is full, and making it anew from memory once there is room.
+//! Doing without the store while the disk is full, or once a row of it was found damaged, and making it anew from memory.
 //!
 //! A store that has met a full disk cannot be used any more: nobody knows what it took, and sled waits for ever behind
 //! a flush that failed. Memory has every group's whole state, so nothing is lost by that; only the log is not purged
@@ -29,7 +29,7 @@ pub(super) struct Outage {
 }
 
 fn without_store() -> io::Error {
-    let reason = "the checkpoints cannot be used: the disk was full, and they have not been made anew yet";
+    let reason = "the checkpoints cannot be used until they are made anew: the disk was full, or they are damaged";
     io::Error::new(io::ErrorKind::StorageFull, reason)
 }
 
@@ -43,7 +43,18 @@ impl Checkpointer {
             tracing::error!(%error, "the disk is full: no checkpoint is written and no log purged until there is room");
         }
         let needed = self.outage.as_ref().map_or(0, |outage| outage.needed);
-        self.outage = Some(Outage { not_before: Instant::now() + PAUSE, needed });
+        self.begin_outage(Outage { not_before: Instant::now() + PAUSE, needed });
+        Ok(())
+    }
+
+    /// A row that was read for somebody else is damaged. What memory has is good: all is made anew from that.
+    pub(super) fn mend(&mut self, error: &io::Error) {
+        tracing::error!(%error, "a checkpoint that was being read is damaged: all are made anew from memory");
+        self.begin_outage(Outage { not_before: Instant::now(), needed: 0 });
+    }
+
+    fn begin_outage(&mut self, outage: Outage) {
+        self.outage = Some(outage);
         self.pulse.set_without_store(true);
         // What was not flushed counts for nothing, and whoever reads or receives has lost what it was about.
         for slot in self.slots.values_mut() {
@@ -52,7 +63,6 @@ impl Checkpointer {
         for attached in self.attached.values_mut() {
             attached.begin_at(attached.taken);
         }
-        Ok(())
     }
 
     /// Passes an outcome on, having noted that the disk is full if that is what it says.
@@ -101,6 +111,7 @@ impl Checkpointer {
             Request::Forget { group, answer } => {
                 // It is not in the store that will be made.
                 self.attached.remove(&group);
+                self.outage.iter_mut().for_each(|outage| outage.needed = 0);
                 drop(answer.send(Err(without_store())));
             }
             Request::Close { .. } => unreachable!("handled where requests are received"),
@@ -124,7 +135,7 @@ impl Checkpointer {
             Ok(()) => {
                 self.outage = None;
                 self.pulse.set_without_store(false);
-                tracing::warn!("there is room again, and the checkpoints have been made anew");
+                tracing::warn!("the checkpoints have been made anew");
                 Ok(())
             }
             Err(error) => self.survive(error),

@@ -341,6 +341,33 @@ async fn it_can_be_seen_whether_checkpoints_can_be_written() {
     tokio::time::timeout(patience, turns(false)).await.expect("the store is made anew");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_row_that_is_found_damaged_is_made_good_from_memory() {
+    let world = World::new().await;
+    world.apply(0..50);
+    world.checkpoints.save(GROUP).await.expect("it is saved");
+    let reading = world.checkpoints.begin_read(GROUP).await.expect("it can be read");
+    for (name, rows) in world.store.rows.lock().expect("no holder of this lock panics").iter_mut() {
+        if name != CATALOG {
+            let value = rows.iter_mut().find(|(key, _)| **key != META_KEY).expect("there are rows").1;
+            *value.last_mut().expect("it is sealed") ^= 1;
+        }
+    }
+    let error = reading.page(None).await.expect_err("a row is damaged");
+    assert!(crate::node::is_damage(&error), "{error}");
+    let anew = async {
+        while world.checkpoints.pulse().is_without_store() {
+            tokio::time::sleep(INTERVAL).await;
+        }
+    };
+    assert!(world.checkpoints.pulse().is_without_store());
+    tokio::time::timeout(Duration::from_secs(60), anew).await.expect("the store is made anew");
+    let reading = world.checkpoints.begin_read(GROUP).await.expect("it can be read");
+    assert!(!reading.page(None).await.expect("it is good").is_empty());
+    let loaded = GroupState::open(GROUP, &world.checkpoints).await.expect("it loads");
+    assert_eq!(loaded.digest(), world.state.digest());
+}
+
 #[tokio::test]
 async fn a_group_is_given_up_though_somebody_reads_its_checkpoint() {
     let world = World::with_twenty_entries().await;

@@ -8,7 +8,7 @@ pub use group_backup::GroupBackup;
 use crate::seams::Connector;
 use crate::transport::MESSAGE_LEN_MAX;
 use futures::StreamExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 use futures::stream::BoxStream;
 use group_backup::BACKUP_PATIENCE;
 use session::{SESSION_TIMEOUT, Session, SessionError};
@@ -273,21 +273,25 @@ impl GrpcCluster {
         lock(&self.seeds).clone()
     }
 
-    /// What the first node that answers calls its cluster.
-    pub async fn cluster_name(&self) -> Result<String, tonic::Status> {
-        self.cluster_name_of(&self.seeds()).await
-    }
-
-    /// The same of the nodes at these addresses.
-    pub(crate) async fn cluster_name_of(&self, addresses: &[String]) -> Result<String, tonic::Status> {
+    /// What the nodes that it knows of, and that answer, call their cluster; who listens at `except` is not asked. Of several
+    /// names none is right.
+    pub async fn cluster_name(&self, except: &[&str]) -> Result<String, tonic::Status> {
+        let seeds = self.seeds().into_iter().filter(|seed| !except.contains(&seed.as_str()));
+        let asked = seeds.map(async |seed| (self.status(&seed, SESSION_TIMEOUT).await, seed));
+        let mut found: Option<(String, String)> = None;
         let mut last = tonic::Status::unavailable("no node is known");
-        for seed in addresses {
-            match self.status(seed, SESSION_TIMEOUT).await {
-                Ok(status) => return Ok(status.cluster),
-                Err(status) => last = tonic::Status::new(status.code(), format!("{seed}: {}", status.message())),
+        for (answer, seed) in join_all(asked).await {
+            match (answer, &found) {
+                (Err(status), _) => last = tonic::Status::new(status.code(), format!("{seed}: {}", status.message())),
+                (Ok(status), None) => found = Some((status.cluster, seed)),
+                (Ok(status), Some((name, other))) if status.cluster != *name => {
+                    let reason = format!("{other} is of the cluster {name:?}, and {seed} of {:?}", status.cluster);
+                    return Err(tonic::Status::failed_precondition(reason));
+                }
+                (Ok(_), Some(_)) => {}
             }
         }
-        Err(last)
+        found.map(|(name, _)| name).ok_or(last)
     }
 
     /// Learns of more nodes.

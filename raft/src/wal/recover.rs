@@ -396,7 +396,7 @@ pub(super) fn later_frame(bytes: &Bytes, from: usize, number: u64) -> Option<(us
 
 /// Whether the bytes behind the last frame hold anything of this use of the file, where frame `due` was to come; a recycled
 /// file is full of older frames, which mean nothing and need no zeroing.
-pub(super) fn has_own_garbage(bytes: &[u8], number: u64, due: u64) -> bool {
+fn has_own_garbage(bytes: &[u8], number: u64, due: u64) -> bool {
     record::decode_frame_header(bytes, number).is_some() || record::is_broken_frame_header(bytes, number, due)
 }
 

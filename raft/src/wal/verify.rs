@@ -4,7 +4,7 @@
 
 use super::manifest::{Extent, MANIFEST_NAME, Slots};
 use super::record::{self, FRAME_HEADER_LEN, RecordBody};
-use super::recover::{has_own_garbage, later_frame};
+use super::recover::later_frame;
 use super::segment::{self, BadHeader, SEGMENT_HEADER_LEN};
 use super::stamp::{BadStamp, Owner};
 use crate::verify::{Finding, Report};
@@ -169,7 +169,13 @@ impl Walk<'_> {
         if was_durable {
             self.name_records(bytes, offset, bytes.len());
             self.damage(offset, None, None, format!("{reason}, yet a frame here had been on disk"));
-        } else if has_own_garbage(&bytes[offset.min(bytes.len())..], self.number, self.next_sequence.unwrap_or(1)) {
+            return;
+        }
+        let rest = &bytes[offset.min(bytes.len())..];
+        // Whether a frame is missing behind a header that is none, the next segment shows.
+        let is_begun = record::decode_frame_header(rest, self.number).is_some()
+            || is_last && record::is_broken_frame_header(rest, self.number, self.next_sequence.unwrap_or(1));
+        if is_begun {
             if is_last {
                 let note = Finding::note(self.file.clone(), "a write that was not finished, or the last one, damaged");
                 self.report.has_torn_tail = true;
