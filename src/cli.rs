@@ -470,7 +470,9 @@ impl FromStr for Peers {
             if id == 0 {
                 return Err(format!("{part:?} is not of the form id=host:port with an id from 1"));
             }
-            if peers.insert(id, self::address(address)?).is_some() {
+            let address =
+                self::address(address).map_err(|why| format!("{part:?} is not of the form id=host:port: {why}"))?;
+            if peers.insert(id, address).is_some() {
                 return Err(format!("node {id} is named twice"));
             }
         }

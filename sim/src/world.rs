@@ -30,8 +30,6 @@ use vestibule_raft::types::{NodeId, to_position};
 const OPENING_MAX: Duration = Duration::from_secs(60);
 /// How long each kind of fault may take to come once.
 const CHAOS_MAX: Duration = Duration::from_secs(120);
-/// How long something may take to end at the edge that a run is about. It is not void without: that edge may not be passed.
-const EDGE_MAX: Duration = Duration::from_secs(40);
 /// With fewer commands done by shards during the sale a run is void.
 const OPERATIONS_MIN: u64 = 40;
 /// The same for what was done over HTTP: neither looks nor refusals.
@@ -159,7 +157,7 @@ impl World {
         self.shop.set_stage(Stage::Selling);
         let (start, chaos) = (self.plant.elapsed(), self.options.chaos);
         while self.plant.elapsed() < start + chaos
-            || self.faults.misses_edge(&self.plant) && self.plant.elapsed() < start + EDGE_MAX
+            || self.faults.misses_edge(&self.plant)
             || (!self.faults.are_complete(&self.plant) || self.lacks().is_some())
                 && self.plant.elapsed() < start + CHAOS_MAX
         {

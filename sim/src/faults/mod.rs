@@ -150,6 +150,8 @@ pub const KINDS: &[(Kind, &str, u64)] = &[
     (Kind::GatewayRush, "gateway-rush", 2),
 ];
 
+/// How long something may take to end at the edge that a run is about. It is not void without: that edge may not be passed.
+const EDGE_MAX: Duration = Duration::from_secs(40);
 /// How long a kind that was to come may take to come, before it is tried again.
 const COMING_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -294,9 +296,10 @@ impl Faults {
         self.missing(plant).is_empty() && self.mix.script.is_empty() && self.rolling.is_none()
     }
 
-    /// Whether the run is about an edge at which nothing has ended yet.
+    /// Whether the run is about an edge at which nothing has ended yet, and still waits for that.
     pub fn misses_edge(&self, plant: &Plant) -> bool {
-        self.mix.edge.is_some_and(|edge| !plant.edges().contains_key(&edge))
+        let waits = self.begun.is_none_or(|begun| plant.elapsed() < begun + EDGE_MAX);
+        waits && self.mix.edge.is_some_and(|edge| !plant.edges().contains_key(&edge))
     }
 
     /// The kinds of the mix that have not happened.
