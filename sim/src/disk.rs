@@ -7,8 +7,13 @@
 //! a failed write leaves part of it behind, and of what a failed sync was for part is lost without a further word, as with
 //! real disks.
 
+mod file;
+#[cfg(test)]
+mod tests;
+
 use crate::faults::{Kind, Tally};
 use crate::power::{Edge, End, Fuse, Pass, Power};
+use file::FileState;
 use futures::future::BoxFuture;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -99,18 +104,6 @@ struct Inner {
     delay: Duration,
     /// Whether something has waited since the times were set.
     was_slow: bool,
-}
-
-#[derive(Default)]
-struct FileState {
-    cached: Vec<u8>,
-    durable: Vec<u8>,
-    /// How many writes there have been.
-    writes: u64,
-    /// Those since the last sync, by their number: where, and what.
-    unsynced: BTreeMap<u64, (usize, Vec<u8>)>,
-    /// Where frames of a log were written: offsets and lengths.
-    frames: BTreeMap<usize, usize>,
 }
 
 impl SimDisk {
@@ -415,85 +408,6 @@ fn rename_edge(from: &str) -> Edge {
     if from.ends_with(".draft") { Edge::FileName } else { Edge::Recycle }
 }
 
-/// What there is of a file at some time: so many writes, and its length.
-#[derive(Debug, Clone, Copy, Default)]
-struct Extent {
-    writes: u64,
-    len: usize,
-}
-
-impl FileState {
-    fn write(&mut self, offset: usize, bytes: &[u8]) {
-        let end = offset + bytes.len();
-        if self.cached.len() < end {
-            self.cached.resize(end, 0);
-        }
-        self.cached[offset..end].copy_from_slice(bytes);
-        self.unsynced.insert(self.writes, (offset, bytes.to_vec()));
-        self.writes += 1;
-        // What is written over is no frame any more, and a new header makes a new segment.
-        let gone_from = if offset < FRAMES_START { 0 } else { offset };
-        self.frames.split_off(&gone_from);
-        if bytes.starts_with(&FRAME_MAGIC) {
-            self.frames.insert(offset, bytes.len());
-        }
-    }
-
-    /// All that has been written so far.
-    fn now(&self) -> Extent {
-        Extent { writes: self.writes, len: self.cached.len() }
-    }
-
-    fn take_unsynced(&mut self, extent: Extent) -> impl Iterator<Item = (usize, Vec<u8>)> + use<> {
-        let later = self.unsynced.split_off(&extent.writes);
-        std::mem::replace(&mut self.unsynced, later).into_values()
-    }
-
-    /// Brings what was written since the last sync, and before this one, to the platter.
-    fn settle(&mut self, extent: Extent) {
-        self.durable.resize(extent.len.max(self.durable.len()), 0);
-        for (offset, bytes) in self.take_unsynced(extent) {
-            self.durable[offset..offset + bytes.len()].copy_from_slice(&bytes);
-        }
-    }
-
-    /// The same for some sectors only; gives the number of those that are lost.
-    fn settle_some(&mut self, extent: Extent, random: &mut ChaCha8Rng) -> u64 {
-        let mut lost = 0;
-        // Its length is written like anything else.
-        if self.durable.len() < extent.len && random.next_u32().is_multiple_of(2) {
-            self.durable.resize(extent.len, 0);
-        }
-        for (offset, bytes) in self.take_unsynced(extent) {
-            for (at, sector) in sectors(offset, &bytes) {
-                if at + sector.len() <= self.durable.len() && random.next_u32().is_multiple_of(2) {
-                    self.durable[at..at + sector.len()].copy_from_slice(sector);
-                } else {
-                    lost += 1;
-                }
-            }
-        }
-        lost
-    }
-}
-
-/// The parts of a write that lie in one sector each, with where they go.
-fn sectors(offset: usize, bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
-    let mut at = offset;
-    let mut rest = bytes;
-    std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        let len = (SECTOR_LEN - at % SECTOR_LEN).min(rest.len());
-        let (sector, tail) = rest.split_at(len);
-        let found = (at, sector);
-        at += len;
-        rest = tail;
-        Some(found)
-    })
-}
-
 fn not_found() -> io::Error {
     io::Error::from(io::ErrorKind::NotFound)
 }
@@ -707,44 +621,5 @@ impl DiskFile for SimFile {
             };
             self.disk.step(Some(Op::Sync), |inner| sync_edge(inner.name_of(self.file)), spoil, sync).await
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    async fn with_file() -> (SimDisk, Tally, Arc<dyn DiskFile>) {
-        let tally = Tally::default();
-        let disk = SimDisk::of_machine(1, Power::default(), tally.clone());
-        let file = disk.create("ballast", 4).await.expect("there is room");
-        disk.sync_directory().await.expect("it syncs");
-        (disk, tally, file)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_written_during_a_sync_is_for_the_next_one() {
-        let (disk, _, file) = with_file().await;
-        file.write_at(0, b"ab").await.expect("it is written");
-        disk.set_sync_delay(Duration::from_millis(100));
-        let later = async {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            file.write_at(1, b"cdefg").await.expect("it is written");
-        };
-        let (synced, ()) = tokio::join!(file.sync_data(), later);
-        synced.expect("it syncs");
-        assert_eq!(disk.durable_files()["ballast"], b"ab\0\0");
-        file.sync_data().await.expect("it syncs");
-        assert_eq!(disk.durable_files()["ballast"], b"acdefg");
-    }
-
-    #[tokio::test]
-    async fn a_disk_is_full_where_less_is_free_than_the_ballast_takes() {
-        let (disk, tally, _file) = with_file().await;
-        for (capacity, count) in [(8, 0), (7, 1)] {
-            disk.set_capacity(capacity);
-            disk.free_bytes().await.expect("it is told");
-            assert_eq!(tally.of(Kind::DiskFull), count, "{capacity} bytes, 4 of them taken");
-        }
     }
 }
