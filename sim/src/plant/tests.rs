@@ -37,7 +37,8 @@ fn a_node_that_is_asked_to_may_stop_and_its_devices_may_fail_it() {
     assert!(is_found_fault_with(late, |_, _| ()), "no disk is slow for so long");
     assert!(!is_found_fault_with(late, |_, machine| machine.power.note_failure()));
     let full = format!("it was asked to stop: {}", no_room_words());
-    let without_store = "it was asked to stop: the checkpoints cannot be used until they are made anew: and so on";
+    let without_store =
+        "it was asked to stop: the checkpoints cannot be used until they are made anew: the disk was full, …";
     let failed = "it was asked to stop: the device failed: Sync";
     for reason in [&*full, without_store, failed] {
         assert!(!is_found_fault_with(reason, |_, _| ()), "{reason}");
