@@ -60,8 +60,15 @@ struct Inner {
     last: Option<(Edge, String)>,
 }
 
-fn device_failed() -> io::Error {
-    io::Error::other("the device failed under the checkpoints")
+/// Counts an operation down to the one that fails, once.
+fn count_down(left: &mut Option<u64>, tally: &Tally) -> io::Result<()> {
+    if *left == Some(0) {
+        *left = None;
+        tally.happened(Kind::CheckpointError);
+        return Err(io::Error::other("the device failed under the checkpoints"));
+    }
+    *left = left.map(|left| left - 1);
+    Ok(())
 }
 
 fn change(rows: &mut Rows, namespace: &str, changes: &StoredChanges) {
@@ -96,15 +103,7 @@ impl Inner {
     /// Counts a changing operation, if there is room for it.
     fn step(&mut self, tally: &Tally) -> io::Result<()> {
         self.operations += 1;
-        match &mut self.failure {
-            Some(0) => {
-                self.failure = None;
-                tally.happened(Kind::CheckpointError);
-                return Err(device_failed());
-            }
-            Some(left) => *left -= 1,
-            None => {}
-        }
+        count_down(&mut self.failure, tally)?;
         if self.room == Some(0) && !std::mem::replace(&mut self.image().has_failed, true) {
             tally.happened(Kind::DiskFull);
         }
@@ -115,15 +114,7 @@ impl Inner {
     /// Counts a read, if it can be done. Whoever looks from outside the simulation always can.
     fn read(&mut self, tally: &Tally) -> io::Result<()> {
         if turmoil::sim_elapsed().is_some() {
-            match &mut self.read_failure {
-                Some(0) => {
-                    self.read_failure = None;
-                    tally.happened(Kind::CheckpointError);
-                    return Err(device_failed());
-                }
-                Some(left) => *left -= 1,
-                None => {}
-            }
+            count_down(&mut self.read_failure, tally)?;
         }
         self.check_failed()
     }

@@ -12,7 +12,7 @@ pub(crate) struct Pulse {
     longest_wait_micros: AtomicU64,
     /// Whether it was found not to get on.
     is_stalled: AtomicBool,
-    /// Whether the store cannot be used, because the disk was full.
+    /// Whether the store cannot be used until it is made anew.
     is_without_store: AtomicBool,
 }
 

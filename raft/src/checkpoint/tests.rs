@@ -142,6 +142,16 @@ impl World {
         world
     }
 
+    /// Waits until the store cannot be used, or can be again.
+    async fn until_out(&self, is_out: bool) {
+        let turned = async {
+            while self.checkpoints.pulse().is_without_store() != is_out {
+                tokio::time::sleep(INTERVAL).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), turned).await.expect("the store is met full, or made anew");
+    }
+
     fn apply(&self, indexes: std::ops::Range<u64>) {
         indexes.for_each(|index| drop(self.state.apply(&entry(index)).expect("it applies")));
     }
@@ -327,18 +337,12 @@ async fn a_group_is_not_given_up_while_its_checkpoint_cannot_be_written() {
 #[tokio::test(start_paused = true)]
 async fn it_can_be_seen_whether_checkpoints_can_be_written() {
     let world = World::new().await;
-    let turns = async |is_out| {
-        while world.checkpoints.pulse().is_without_store() != is_out {
-            tokio::time::sleep(INTERVAL).await;
-        }
-    };
-    turns(false).await;
+    world.until_out(false).await;
     world.store.is_full.store(true, Ordering::Relaxed);
     world.apply(0..20);
-    let patience = Duration::from_secs(60);
-    tokio::time::timeout(patience, turns(true)).await.expect("operators are told");
+    world.until_out(true).await;
     world.store.is_full.store(false, Ordering::Relaxed);
-    tokio::time::timeout(patience, turns(false)).await.expect("the store is made anew");
+    world.until_out(false).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -355,13 +359,8 @@ async fn a_row_that_is_found_damaged_is_made_good_from_memory() {
     }
     let error = reading.page(None).await.expect_err("a row is damaged");
     assert!(crate::node::is_damage(&error), "{error}");
-    let anew = async {
-        while world.checkpoints.pulse().is_without_store() {
-            tokio::time::sleep(INTERVAL).await;
-        }
-    };
-    assert!(world.checkpoints.pulse().is_without_store());
-    tokio::time::timeout(Duration::from_secs(60), anew).await.expect("the store is made anew");
+    assert!(world.checkpoints.pulse().is_without_store(), "operators are told");
+    world.until_out(false).await;
     let reading = world.checkpoints.begin_read(GROUP).await.expect("it can be read");
     assert!(!reading.page(None).await.expect("it is good").is_empty());
     let loaded = GroupState::open(GROUP, &world.checkpoints).await.expect("it loads");
