@@ -46,6 +46,9 @@ const EVENTS_MAX: usize = 512;
 /// How long the reader of a watch may keep this node waiting before it is cut off.
 const READER_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long ago the leader of a group may have been heard of by a replica that answers queries which need not be
+/// linearizable: nobody is told for longer than that what others know to be past.
+const TOUCH_MAX: Duration = Duration::from_secs(5);
 /// How long a backup of a group may take to begin.
 const BACKUP_PATIENCE: Duration = Duration::from_secs(30);
 /// How long to leave a checkpoint to its readers before looking again.
@@ -143,6 +146,9 @@ async fn query(group: &Group, query: v1::Query, patience: Duration) -> Answered 
                 Ok(Err(error)) => return Err(unavailable(error.to_string())),
                 Err(_) => return Err(unavailable("leadership was not confirmed in the time given".to_owned())),
             }
+        }
+        Some(v1::query::Consistency::AppliedMin(_)) if !group.is_in_touch(TOUCH_MAX) => {
+            return Err(unavailable(format!("node {} has not heard of a leader for {TOUCH_MAX:?}", group.node)));
         }
         Some(v1::query::Consistency::AppliedMin(index)) if index > 0 => {
             let mut progress = group.state.watch();
@@ -344,7 +350,7 @@ impl Access for AccessService {
         let (id, instruments) = (group.id, self.host.instruments.clone());
         tokio::spawn(async move {
             let begun = Instant::now();
-            let sent = snapshot::send(&reading, header, &chunks).await;
+            let sent = snapshot::send(reading, header, &chunks).await;
             instruments.transferred(&instruments.snapshot_send, begun, &sent);
             if let Err(status) = sent {
                 tracing::info!(group = %id, %status, "a backup did not come to its end");

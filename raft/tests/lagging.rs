@@ -5,6 +5,7 @@ mod support;
 use futures::FutureExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use support::{PATIENCE, World, create, eventually, figure};
 use vestibule_engine::{Directory, DirectoryQuery, GroupId};
 use vestibule_raft::cluster::{Cluster, Consistency, GrpcCluster};
@@ -68,6 +69,26 @@ async fn no_replica_answers_behind_what_its_leader_has_answered() {
     })
     .await;
     world.delays[&late].store(0, Ordering::SeqCst);
+    world.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_hears_of_no_leader_soon_answers_nothing() {
+    let mut world = World::of(3).await;
+    let cluster = world.client_of_all();
+    assert!(create(&*cluster, 1).await.result.is_ok());
+    let reader: Arc<dyn Cluster> = GrpcCluster::new([world.addresses[&1].clone()].into(), Arc::new(TcpConnector));
+    let ask = async || {
+        let anywhere = Consistency::AppliedMin(0);
+        reader.query::<Directory>(GroupId::DIRECTORY, &DirectoryQuery::Groups, anywhere, Duration::from_secs(1)).await
+    };
+    eventually("an answer", || async { ask().await.ok().map(drop) }).await;
+    world.stop(2).await;
+    world.stop(3).await;
+    assert!(ask().await.is_ok(), "as in an election, nothing is known to have changed");
+    eventually("no answer any more", || async { ask().await.err().map(drop) }).await;
+    world.start_again(2).await;
+    eventually("an answer again", || async { ask().await.ok().map(drop) }).await;
     world.stop_all().await;
 }
 

@@ -27,7 +27,7 @@ use vestibule_raft::cluster::{Consistency, WatchError};
 /// The pause before a broken watch or a failed snapshot is tried again; it doubles up to the second.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
-/// How often a watch is checked against another replica.
+/// How often a watch is checked against the group's leader.
 const SILENCE_MAX: Duration = Duration::from_secs(1);
 
 /// A cheap handle on the task that follows a group.
@@ -222,16 +222,20 @@ impl Task {
         }
     }
 
-    /// Asks on the side which event is the last, of whichever replica comes next: a watch that is silent may be quiet, or
-    /// cut off without knowing it.
+    /// Asks on the side which event is the last, of the leader: a watch that is silent may be quiet, or come from a
+    /// replica that gets nothing itself. What is read from any replica afterwards is no older than that.
     fn check(&self, checks: &mpsc::Sender<Sequence>) {
-        let Some(showtime) = self.followed.values().find_map(Weak::upgrade) else { return };
+        let Some(showtime) = self.followed.values().find_map(Weak::upgrade) else {
+            // Nobody sees what has become old.
+            *self.complete_at.lock() = Instant::now();
+            return;
+        };
         // One check at a time.
         let Ok(place) = checks.clone().try_reserve_owned() else { return };
         let backend = self.backend.clone();
         tokio::spawn(async move {
             let query = ShardQuery::Showtime(showtime.id());
-            let answer = backend.ask_shard(showtime.group(), &query, Consistency::AppliedMin(0)).await;
+            let answer = backend.ask_shard(showtime.group(), &query, Consistency::Linearizable).await;
             if let Ok((ShardAnswer::Showtime(Some(view)), _)) = answer {
                 place.send(view.sequence);
             }
