@@ -91,7 +91,7 @@ enum Request {
     Attach { state: Arc<GroupState>, log: WalGroup, answer: Answer<()> },
     Save { group: GroupId, answer: Answer<Saved> },
     BeginRead { group: GroupId, answer: Answer<Pinned> },
-    ReadPage { group: GroupId, pin: Arc<()>, after: Option<Vec<u8>>, answer: Answer<Vec<Row>> },
+    ReadPage { group: GroupId, cursor: Cursor, answer: Answer<(Vec<Row>, Cursor)> },
     BeginReceive { group: GroupId, answer: Answer<Receiving> },
     PutPage { receiving: Receiving, rows: Vec<Row>, answer: Answer<Receiving> },
     FinishReceive { receiving: Receiving, answer: Answer<Receiving> },
@@ -113,7 +113,8 @@ struct Saved {
 pub struct Reading {
     checkpoints: Checkpoints,
     group: GroupId,
-    pinned: Pinned,
+    meta: CheckpointMeta,
+    cursor: Cursor,
 }
 
 struct Pinned {
@@ -121,10 +122,19 @@ struct Pinned {
     pin: Arc<()>,
 }
 
+/// How far a checkpoint has been read.
+#[derive(Clone)]
+struct Cursor {
+    pin: Arc<()>,
+    after: Vec<u8>,
+    /// What has been read: at the end it has to be all that was written.
+    found: CheckpointMeta,
+}
+
 impl Reading {
     /// What is being read.
     pub fn meta(&self) -> &CheckpointMeta {
-        &self.pinned.meta
+        &self.meta
     }
 
     /// Waits until `bytes` more may leave this node.
@@ -132,10 +142,13 @@ impl Reading {
         self.checkpoints.pace.pass(bytes).await;
     }
 
-    /// The rows behind `after`; none when that was the last.
-    pub async fn page(&self, after: Option<Vec<u8>>) -> io::Result<Vec<Row>> {
-        let (group, pin) = (self.group, self.pinned.pin.clone());
-        self.checkpoints.ask(|answer| Request::ReadPage { group, pin, after, answer }).await
+    /// The next rows; none when all have been read. `InvalidData` means that they are not what was written, whether one is
+    /// damaged or, which shows at the end, some are missing or old.
+    pub async fn next_page(&mut self) -> io::Result<Vec<Row>> {
+        let (group, cursor) = (self.group, self.cursor.clone());
+        let (rows, cursor) = self.checkpoints.ask(|answer| Request::ReadPage { group, cursor, answer }).await?;
+        self.cursor = cursor;
+        Ok(rows)
     }
 }
 
@@ -266,8 +279,9 @@ impl Checkpoints {
 
     /// Begins to read the group's durable checkpoint.
     pub async fn begin_read(&self, group: GroupId) -> io::Result<Reading> {
-        let pinned = self.ask(|answer| Request::BeginRead { group, answer }).await?;
-        Ok(Reading { checkpoints: self.clone(), group, pinned })
+        let Pinned { meta, pin } = self.ask(|answer| Request::BeginRead { group, answer }).await?;
+        let cursor = Cursor { pin, after: META_KEY.to_vec(), found: meta.without_rows() };
+        Ok(Reading { checkpoints: self.clone(), group, meta, cursor })
     }
 
     /// Begins to receive a checkpoint of the group from elsewhere. Refused while another is being received or waits to be
@@ -374,9 +388,9 @@ impl Checkpoints {
 }
 
 impl Receiving {
-    /// Rows received so far.
-    pub fn row_count(&self) -> u64 {
-        self.meta.row_count
+    /// What was received so far.
+    pub(crate) fn meta(&self) -> &CheckpointMeta {
+        &self.meta
     }
 }
 
@@ -388,7 +402,7 @@ struct Checkpointer {
     interval: Duration,
     slots: BTreeMap<GroupId, Slot>,
     attached: BTreeMap<GroupId, Attached>,
-    /// While the store cannot be used, because the disk was full.
+    /// While the store cannot be used, because the disk was full or it was found damaged.
     outage: Option<Outage>,
     dirt: Arc<Dirt>,
     page_bytes: Arc<AtomicUsize>,
@@ -461,30 +475,25 @@ impl Checkpointer {
                 });
                 drop(answer.send(pinned));
             }
-            Request::ReadPage { group, pin, after, answer } => {
-                let page = self.read_page(group, &pin, after).await;
-                if let Err(error) = &page
-                    && crate::node::is_damage(error)
-                {
-                    self.mend(error);
-                }
-                drop(answer.send(page));
+            Request::ReadPage { group, cursor, answer } => {
+                let page = self.read_page(group, cursor).await;
+                drop(answer.send(self.note_lost(page)));
             }
             Request::BeginReceive { group, answer } => {
                 let begun = self.begin_receive(group).await;
-                drop(answer.send(self.note_full(begun)));
+                drop(answer.send(self.note_lost(begun)));
             }
             Request::PutPage { receiving, rows, answer } => {
                 let put = self.put_page(receiving, rows).await;
-                drop(answer.send(self.note_full(put)));
+                drop(answer.send(self.note_lost(put)));
             }
             Request::FinishReceive { receiving, answer } => {
                 let finished = self.finish_receive(receiving).await;
-                drop(answer.send(self.note_full(finished)));
+                drop(answer.send(self.note_lost(finished)));
             }
             Request::Install { receiving, meta, answer } => {
                 let installed = self.install(receiving, *meta).await;
-                drop(answer.send(self.note_full(installed)));
+                drop(answer.send(self.note_lost(installed)));
             }
             Request::Unpin { group, answer } => {
                 let slot = self.slots.get_mut(&group).filter(|slot| slot.is_pinned());
@@ -493,14 +502,15 @@ impl Checkpointer {
             }
             Request::Forget { group, answer } => {
                 let forgotten = self.forget(group).await;
-                let forgotten = self.note_full(forgotten);
+                let forgotten = self.note_lost(forgotten);
                 if forgotten.is_err() && self.outage.is_none() {
                     self.fail.send_replace(Condition::Failed(format!("{forgotten:?}")));
                 }
                 drop(answer.send(forgotten));
             }
             Request::SetAside { group, is_kept, answer } => {
-                drop(answer.send(self.set_aside(group, is_kept).await));
+                let set_aside = self.set_aside(group, is_kept).await;
+                drop(answer.send(self.note_lost(set_aside)));
             }
             Request::Close { .. } => unreachable!("handled where requests are received"),
         }
@@ -588,7 +598,7 @@ impl Checkpointer {
     #[tracing::instrument(level = "debug", skip_all, fields(%group, number))]
     async fn load_slot(&self, group: GroupId, number: u8, expected: CheckpointMeta) -> io::Result<Applied> {
         let name = namespace(group, number);
-        let mut found = CheckpointMeta { row_count: 0, digest: 0, ..expected.clone() };
+        let mut found = expected.without_rows();
         // Row by row, so that memory does not hold them all beside the machine that is made of them.
         let mut loader = machine::loader(group);
         let corrupt = |error: CorruptRow| damaged(group, &error.to_string());
@@ -604,8 +614,7 @@ impl Checkpointer {
             self.pulse.beat();
         }
         if found != expected && !planted::is(Bug::IgnoreChecksums) {
-            let reason = format!("{} rows are there where {} were written", found.row_count, expected.row_count);
-            return Err(damaged(group, &reason));
+            return Err(damaged(group, &found.other_rows_than(&expected)));
         }
         let machine = loader.finish().map_err(corrupt)?;
         Ok(Applied::new(machine, expected.last, expected.membership))

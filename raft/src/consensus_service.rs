@@ -54,7 +54,7 @@ impl ConsensusService {
     }
 
     async fn receive(&self, inbound: Streaming<v1::SnapshotChunk>) -> Result<Response<v1::SnapshotResponse>, Status> {
-        let is_wanted = |group| self.host.groups.get(group).map(drop);
+        let is_wanted = |group, _| self.host.groups.get(group).map(drop);
         let received = snapshot::receive(&self.host.checkpoints, inbound, is_wanted).await?;
         let group = self.host.groups.get(received.group)?;
         let vote = received.vote.ok_or_else(|| Status::invalid_argument("the snapshot has no vote"))?;
@@ -182,7 +182,7 @@ impl Consensus for ConsensusService {
         let instruments = self.host.instruments.clone();
         tokio::spawn(async move {
             let begun = Instant::now();
-            let sent = snapshot::send(&reading, header, &chunks).await;
+            let sent = snapshot::send(reading, header, &chunks).await;
             instruments.transferred(&instruments.snapshot_send, begun, &sent);
             if let Err(status) = sent {
                 tracing::info!(group = %group.id, %status, "a snapshot was not fetched to its end");

@@ -229,12 +229,9 @@ impl Host {
     }
 
     async fn fetch(&self, id: GroupId, peer: NodeId, address: &str) -> Result<(), String> {
-        let fetched = self.peers.fetch_snapshot(id, peer, address, &self.checkpoints).await;
-        let received = fetched.map_err(|status| status.message().to_owned())?;
         let purged = self.wal.group(id).purged().map(|purged| purged.index);
-        if received.meta.last_log_id.map(|last| last.index) < purged {
-            return Err("its checkpoint is older than what is left of the log here".to_owned());
-        }
+        let fetched = self.peers.fetch_snapshot(id, peer, address, purged, &self.checkpoints).await;
+        let received = fetched.map_err(|status| status.message().to_owned())?;
         let (last, membership) = (received.meta.last_log_id, received.meta.last_membership);
         let installed = self.checkpoints.install(received.receiving, last, membership).await;
         installed.map_err(|error| error.to_string())

@@ -137,6 +137,10 @@ impl CheckpointStore for TimedStore {
         self.store.begin_anew()
     }
 
+    fn abandon_anew(&self) -> BoxFuture<'_, io::Result<()>> {
+        self.store.abandon_anew()
+    }
+
     fn commit_anew(&self) -> BoxFuture<'_, io::Result<()>> {
         self.store.commit_anew()
     }

@@ -131,6 +131,8 @@ pub trait CheckpointStore: Send + Sync + 'static {
     /// Goes on with an empty store in place of this one, which may have failed. Until [`CheckpointStore::commit_anew`]
     /// returned, a crash brings back what was durable of the old one.
     fn begin_anew(&self) -> BoxFuture<'_, io::Result<()>>;
+    /// Gives up the store that was begun anew, so that it takes no room. Until another is begun there is none.
+    fn abandon_anew(&self) -> BoxFuture<'_, io::Result<()>>;
     /// Gives the old store up for the one that was begun anew, as far as that was flushed.
     fn commit_anew(&self) -> BoxFuture<'_, io::Result<()>>;
 }

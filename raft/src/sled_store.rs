@@ -1,8 +1,9 @@
 //! The real [`CheckpointStore`]: a sled database, behind a fence.
 //!
-//! sled flushes only when told to. One tree a namespace; trees are cleared, never dropped, because sled's
-//! recovery counts dropped trees as damage. Opening happens on a thread of its own, which is given up when it reads
-//! nothing any more, because damaged files can make sled panic or hang there.
+//! sled flushes when it is told to: by [`CheckpointStore::flush`], and when much has been written since. One tree a
+//! namespace; trees are cleared, never dropped, because sled's recovery counts dropped trees as damage. Opening happens
+//! on a thread of its own, which is given up when it reads nothing any more, because damaged files can make sled panic or
+//! hang there.
 
 use crate::node::is_damage;
 use crate::seams::{CheckpointStore, StoredChanges, StoredRows};
@@ -27,6 +28,11 @@ const LOOKS: u32 = 12;
 const READ_MIN: u64 = 4_096;
 /// Rows removed in one write when a namespace is cleared.
 const CLEAR_BATCH_LEN: usize = 4_096;
+/// Bytes written after which sled flushes though nobody asked for it: what is not flushed stays in memory.
+const UNFLUSHED_BYTES_MAX: usize = 8 << 20;
+/// How often sled flushes by itself, in milliseconds: never. Without any such time each handle to a tree would flush
+/// when it is dropped, tell nobody of a failure, and leave the next flush waiting for ever.
+const FLUSH_EVERY_MS: usize = usize::MAX;
 
 type Db = sled::Db<LEAF_FANOUT>;
 
@@ -41,14 +47,44 @@ pub struct SledStore {
 /// An open database, or none after one could not be opened.
 struct Database {
     db: Option<Db>,
-    /// Whether a call of it has failed: then no later one can succeed.
-    has_failed: bool,
+    /// Bytes written since the last flush.
+    unflushed: usize,
+    /// The first error of a call: no later one can succeed, and a flush would wait for ever behind one that failed.
+    failed: Option<(io::ErrorKind, String)>,
+}
+
+impl Database {
+    fn new(db: Option<Db>) -> Self {
+        Self { db, unflushed: 0, failed: None }
+    }
+
+    fn open_db(&self) -> io::Result<&Db> {
+        if let Some((kind, reason)) = &self.failed {
+            return Err(io::Error::new(*kind, format!("the database has failed before: {reason}")));
+        }
+        self.db.as_ref().ok_or_else(|| io::Error::other("the database is not open"))
+    }
+
+    fn call<T>(&mut self, work: impl FnOnce(&Db) -> io::Result<T>) -> io::Result<T> {
+        work(self.open_db()?).inspect_err(|error| self.failed = Some((error.kind(), error.to_string())))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.call(|db| db.flush().map(drop))?;
+        self.unflushed = 0;
+        Ok(())
+    }
+
+    fn note_written(&mut self, bytes: usize) -> io::Result<()> {
+        self.unflushed += bytes;
+        if self.unflushed < UNFLUSHED_BYTES_MAX { Ok(()) } else { self.flush() }
+    }
 }
 
 impl Drop for Database {
     fn drop(&mut self) {
-        if self.has_failed {
-            // Its destructor flushes, and behind a flush that failed the next one waits for ever.
+        // The destructor flushes, which ends the process when it fails. One that has failed is left as it is.
+        if self.db.is_some() && self.flush().is_err() {
             std::mem::forget(self.db.take());
         }
     }
@@ -92,11 +128,7 @@ impl SledStore {
     }
 
     fn with<T>(&self, work: impl FnOnce(&Db) -> io::Result<T>) -> io::Result<T> {
-        let mut database = self.lock();
-        let db = database.db.as_ref().ok_or_else(|| io::Error::other("the database is not open"))?;
-        let done = work(db);
-        database.has_failed |= done.is_err();
-        done
+        self.lock().call(work)
     }
 
     /// The names of all namespaces. Damaged files can make sled panic here.
@@ -108,13 +140,17 @@ impl SledStore {
 
     fn write_now(&self, namespace: &str, changes: StoredChanges) -> io::Result<()> {
         let mut batch = sled::Batch::default();
+        let mut bytes = 0;
         for (key, value) in changes {
+            bytes += key.len() + value.as_ref().map_or(0, Vec::len);
             match value {
                 Some(value) => batch.insert(key, value),
                 None => batch.remove(key),
             }
         }
-        self.with(|db| db.open_tree(namespace)?.apply_batch(batch))
+        let mut database = self.lock();
+        database.call(|db| db.open_tree(namespace)?.apply_batch(batch))?;
+        database.note_written(bytes)
     }
 
     fn get_now(&self, namespace: &str, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
@@ -147,38 +183,29 @@ impl SledStore {
     }
 
     fn clear_now(&self, namespace: &str) -> io::Result<()> {
-        self.with(|db| {
-            if !db.contains_tree(namespace)? {
-                return Ok(());
-            }
-            let tree = db.open_tree(namespace)?;
-            loop {
-                let mut batch = sled::Batch::default();
-                let mut count = 0;
-                for key in tree.iter().keys().take(CLEAR_BATCH_LEN) {
-                    batch.remove(key?);
-                    count += 1;
-                }
-                if count == 0 {
-                    return Ok(());
-                }
-                tree.apply_batch(batch)?;
-            }
-        })
+        let mut database = self.lock();
+        while database.call(|db| remove_some(db, namespace))? {
+            database.flush()?;
+        }
+        Ok(())
     }
 
     fn begin_anew_now(&self) -> io::Result<()> {
         let mut database = self.lock();
-        let new = beside(&self.directory, NEW);
-        remove(&new)?;
-        *database = open(&new, self.patience).map_err(to_io)?;
+        settle(&self.directory)?;
+        *database = open(&beside(&self.directory, NEW), self.patience).map_err(to_io)?;
         Ok(())
+    }
+
+    fn abandon_anew_now(&self) -> io::Result<()> {
+        *self.lock() = Database::new(None);
+        settle(&self.directory)
     }
 
     fn commit_anew_now(&self) -> io::Result<()> {
         let mut database = self.lock();
         // sled makes files by their paths, so it must be gone before these change.
-        *database = Database { db: None, has_failed: false };
+        *database = Database::new(None);
         let (new, old) = (beside(&self.directory, NEW), beside(&self.directory, OLD));
         remove(&old)?;
         std::fs::rename(&self.directory, &old)?;
@@ -188,6 +215,22 @@ impl SledStore {
         *database = open(&self.directory, self.patience).map_err(to_io)?;
         Ok(())
     }
+}
+
+/// Removes rows of a namespace, up to [`CLEAR_BATCH_LEN`]. Says whether there were any.
+fn remove_some(db: &Db, namespace: &str) -> io::Result<bool> {
+    if !db.contains_tree(namespace)? {
+        return Ok(false);
+    }
+    let tree = db.open_tree(namespace)?;
+    let mut batch = sled::Batch::default();
+    let mut count = 0;
+    for key in tree.iter().keys().take(CLEAR_BATCH_LEN) {
+        batch.remove(key?);
+        count += 1;
+    }
+    tree.apply_batch(batch)?;
+    Ok(count > 0)
 }
 
 /// What a directory is called that takes this one's place when it is complete, and what this one is called then.
@@ -258,7 +301,7 @@ fn open(directory: &Path, patience: Duration) -> Result<Database, SledOpenError>
         let opened = std::panic::catch_unwind(|| {
             sled::Config::new()
                 .path(&path)
-                .flush_every_ms(None)
+                .flush_every_ms(Some(FLUSH_EVERY_MS))
                 .cache_capacity_bytes(CACHE_BYTES)
                 .zstd_compression_level(1)
                 .open::<LEAF_FANOUT>()
@@ -269,7 +312,7 @@ fn open(directory: &Path, patience: Duration) -> Result<Database, SledOpenError>
     let (mut read, mut looks, mut idle_looks) = (bytes_read(), 0, 0);
     loop {
         match told.recv_timeout(patience / LOOKS) {
-            Ok(Ok(Ok(db))) => return Ok(Database { db: Some(db), has_failed: false }),
+            Ok(Ok(Ok(db))) => return Ok(Database::new(Some(db))),
             Ok(Ok(Err(error))) => return Err(SledOpenError::Io(error)),
             Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => return Err(SledOpenError::Panicked),
             Err(RecvTimeoutError::Timeout) => {}
@@ -315,7 +358,7 @@ impl CheckpointStore for SledStore {
     }
 
     fn flush(&self) -> BoxFuture<'_, io::Result<()>> {
-        Box::pin(async move { self.with(|db| db.flush().map(drop)) })
+        Box::pin(async move { self.lock().flush() })
     }
 
     fn clear<'a>(&'a self, namespace: &'a str) -> BoxFuture<'a, io::Result<()>> {
@@ -324,6 +367,10 @@ impl CheckpointStore for SledStore {
 
     fn begin_anew(&self) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async move { self.begin_anew_now() })
+    }
+
+    fn abandon_anew(&self) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(async move { self.abandon_anew_now() })
     }
 
     fn commit_anew(&self) -> BoxFuture<'_, io::Result<()>> {

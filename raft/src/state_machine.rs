@@ -56,13 +56,13 @@ impl MachineStore {
         Self { instruments, ..self }
     }
 
-    async fn copy(&self, reading: &Reading) -> io::Result<Receiving> {
+    async fn copy(&self, reading: &mut Reading) -> io::Result<Receiving> {
         let mut receiving = self.checkpoints.begin_receive(self.state.group()).await?;
-        let mut after = None;
         loop {
-            let rows = reading.page(after).await?;
-            let Some(last) = rows.last() else { return Ok(receiving) };
-            after = Some(last.key.clone());
+            let rows = reading.next_page().await?;
+            if rows.is_empty() {
+                return Ok(receiving);
+            }
             receiving = self.checkpoints.put_page(receiving, rows).await?;
         }
     }
@@ -125,7 +125,7 @@ impl RaftStateMachine<TypeConfig> for MachineStore {
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotHandle) -> io::Result<()> {
         let receiving = match snapshot {
             SnapshotHandle::Received(receiving) => receiving,
-            SnapshotHandle::Own(own) => self.copy(&own.open().await?).await?,
+            SnapshotHandle::Own(own) => self.copy(&mut own.open().await?).await?,
         };
         self.checkpoints.install(receiving, meta.last_log_id, meta.last_membership.clone()).await
     }

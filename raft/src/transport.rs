@@ -204,6 +204,7 @@ impl Peers {
         group: GroupId,
         from: NodeId,
         address: &str,
+        purged: Option<u64>,
         checkpoints: &Checkpoints,
     ) -> Result<Received, Status> {
         let peer = self.peer(group, from, address.to_owned());
@@ -212,8 +213,14 @@ impl Peers {
         let opened = tokio::time::timeout(FETCH_PATIENCE, client.fetch_snapshot(request)).await;
         let silent = |_| Status::deadline_exceeded(format!("no checkpoint was begun in {FETCH_PATIENCE:?}"));
         let chunks = opened.map_err(silent)??.into_inner();
-        let is_wanted = |found: GroupId| {
-            if found == group { Ok(()) } else { Err(Status::internal(format!("{found} came for {group}"))) }
+        let is_wanted = |found: GroupId, last: Option<LogId>| {
+            if found != group {
+                return Err(Status::internal(format!("{found} came for {group}")));
+            }
+            if last.map(|last| last.index) < purged {
+                return Err(Status::unavailable("its checkpoint is older than what is left of the log here"));
+            }
+            Ok(())
         };
         snapshot::receive(checkpoints, chunks, is_wanted).await
     }
@@ -343,7 +350,7 @@ impl Peer {
         // What is sent may be newer than what was asked for, and says so.
         let header = snapshot::header(self.group, Some(&vote), reading.meta());
         let (chunks, outbound) = tokio::sync::mpsc::channel(2);
-        let feed = async move { snapshot::send(&reading, header, &chunks).await };
+        let feed = async move { snapshot::send(reading, header, &chunks).await };
         let mut client = self.client(Lane::Bulk).map_err(|error| Status::unavailable(error.to_string()))?;
         let outbound = tokio_stream::wrappers::ReceiverStream::new(outbound);
         let (fed, answer) = tokio::join!(feed, client.install_snapshot(self.request(outbound)));

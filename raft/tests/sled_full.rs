@@ -54,11 +54,12 @@ fn now<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     work.now_or_never().expect("a SledStore blocks and never waits")
 }
 
-/// Writes rows that do not compress, from `from` on, and flushes; 4 MB.
-fn write(store: &SledStore, from: u64) -> io::Result<()> {
-    for page in 0..16 {
-        let rows = (0..256).map(|row| {
-            let number = from + page * 256 + row;
+/// Writes rows that do not compress, from `from` on, in so many writes, and flushes; 4 MB.
+fn write_in(store: &SledStore, from: u64, pages: u64) -> io::Result<()> {
+    let rows_a_page = 4_096 / pages;
+    for page in 0..pages {
+        let rows = (0..rows_a_page).map(|row| {
+            let number = from + page * rows_a_page + row;
             let mut noise = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
             let value = std::iter::repeat_with(|| {
                 noise ^= noise << 13;
@@ -71,6 +72,10 @@ fn write(store: &SledStore, from: u64) -> io::Result<()> {
         now(store.write("rows", rows.collect()))?;
     }
     now(store.flush())
+}
+
+fn write(store: &SledStore, from: u64) -> io::Result<()> {
+    write_in(store, from, 16)
 }
 
 fn count(store: &SledStore) -> usize {
@@ -101,7 +106,9 @@ fn a_full_disk_costs_a_database_and_nothing_else() {
         let store = SledStore::open(&disk.path().join("other"), PATIENCE).expect("another opens");
         write(&store, 0).expect("there is room");
         disk.fill(1 << 20);
-        write(&store, 1 << 32).expect_err("there is none");
+        // Met by the one write that there is, so that only the flush can tell.
+        let error = write_in(&store, 1 << 32, 1).expect_err("there is none");
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull, "{error}");
         std::fs::remove_file(disk.filler()).expect("the filler can be removed");
         let before = disk.free();
         // Full again on the way, and then not.

@@ -125,6 +125,9 @@ impl CheckpointStore for SlowStore {
     fn begin_anew(&self) -> BoxFuture<'_, io::Result<()>> {
         self.store.begin_anew()
     }
+    fn abandon_anew(&self) -> BoxFuture<'_, io::Result<()>> {
+        self.store.abandon_anew()
+    }
     fn commit_anew(&self) -> BoxFuture<'_, io::Result<()>> {
         self.store.commit_anew()
     }

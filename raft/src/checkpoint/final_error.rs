@@ -1,5 +1,6 @@
 //! A store whose first error is its last.
 
+use super::outage::can_be_survived;
 use super::pulse::Condition;
 use crate::seams::{CheckpointStore, StoredChanges, StoredRows};
 use futures::future::BoxFuture;
@@ -8,7 +9,8 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::watch;
 
 /// Stops the node at the first change that the store could not make, whoever it was for. A flush that failed may have been for
-/// rows of every group, and the next one would succeed without them. A full disk is not meant: it is done without then.
+/// rows of every group, and the next one would succeed without them. A full disk and damage are not meant: the store is made anew
+/// then.
 pub(super) struct FinalError {
     store: Arc<dyn CheckpointStore>,
     fail: watch::Sender<Condition>,
@@ -23,7 +25,7 @@ impl FinalError {
     async fn change(&self, change: BoxFuture<'_, io::Result<()>>) -> io::Result<()> {
         self.check()?;
         change.await.inspect_err(|error| {
-            if error.kind() != io::ErrorKind::StorageFull {
+            if !can_be_survived(error) {
                 let reason = self.first.get_or_init(|| error.to_string()).clone();
                 self.fail.send_replace(Condition::Failed(reason));
             }
@@ -66,6 +68,10 @@ impl CheckpointStore for FinalError {
 
     fn begin_anew(&self) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(self.change(self.store.begin_anew()))
+    }
+
+    fn abandon_anew(&self) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(self.change(self.store.abandon_anew()))
     }
 
     fn commit_anew(&self) -> BoxFuture<'_, io::Result<()>> {

@@ -106,6 +106,30 @@ impl CheckpointMeta {
         })
     }
 
+    /// The same before any row.
+    pub(super) fn without_rows(&self) -> Self {
+        Self { row_count: 0, digest: 0, ..self.clone() }
+    }
+
+    /// In what the rows found differ from those that should be there.
+    pub(super) fn other_rows_than(&self, expected: &Self) -> String {
+        match (self.row_count, expected.row_count) {
+            (found, written) if found != written => format!("{found} rows are there where {written} were written"),
+            (found, _) => format!("not all of its {found} rows are those that were written last"),
+        }
+    }
+
+    /// Counts a row in as it is stored.
+    pub(crate) fn add_row(&mut self, row: &Row) {
+        let key = row_key(&row.key);
+        self.add(&key, &seal(&key, &row.value));
+    }
+
+    /// The digest over all rows, for the wire.
+    pub(crate) fn digest(&self) -> [u8; 16] {
+        self.digest.to_le_bytes()
+    }
+
     pub(super) fn add(&mut self, key: &[u8], sealed: &[u8]) {
         self.row_count += 1;
         self.digest = self.digest.wrapping_add(row_hash(key, sealed));

@@ -7,6 +7,7 @@
 
 use super::meta::{IDENTITY_KEY, META_KEY, damaged, identity, row_key, seal};
 use super::{CATALOG, CheckpointMeta, Checkpointer, Condition, Pinned, Request, Saved, Slot, namespace};
+use crate::node::is_damage;
 use crate::seams::StoredChanges;
 use std::collections::BTreeMap;
 use std::io;
@@ -24,8 +25,13 @@ const LOG_PATIENCE: Duration = Duration::from_secs(5);
 /// The store cannot be used until it has been made anew.
 pub(super) struct Outage {
     not_before: Instant,
-    /// Bytes that one group's state is known to need: with less room than that nothing is copied.
+    /// Bytes that what was copied at the last attempt is known to need: with less room than that nothing is copied.
     needed: u64,
+}
+
+/// Whether a node can go on without its store after such an error, until the store has been made anew.
+pub(super) fn can_be_survived(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::StorageFull || is_damage(error)
 }
 
 fn without_store() -> io::Error {
@@ -34,8 +40,15 @@ fn without_store() -> io::Error {
 }
 
 impl Checkpointer {
-    /// Goes on without the store if the disk is full; any other error is final.
+    /// Goes on without the store if the disk is full, or if what it holds is damaged; any other error is final, and so is
+    /// damage to what has just been made anew.
     pub(super) fn survive(&mut self, error: io::Error) -> io::Result<()> {
+        if self.outage.is_none() && is_damage(&error) {
+            // What memory has is good.
+            tracing::error!(%error, "a checkpoint is damaged: all are made anew from memory");
+            self.begin_outage(Outage { not_before: Instant::now(), needed: 0 });
+            return Ok(());
+        }
         if error.kind() != io::ErrorKind::StorageFull {
             return Err(error);
         }
@@ -45,12 +58,6 @@ impl Checkpointer {
         let needed = self.outage.as_ref().map_or(0, |outage| outage.needed);
         self.begin_outage(Outage { not_before: Instant::now() + PAUSE, needed });
         Ok(())
-    }
-
-    /// A row that was read for somebody else is damaged. What memory has is good: all is made anew from that.
-    pub(super) fn mend(&mut self, error: &io::Error) {
-        tracing::error!(%error, "a checkpoint that was being read is damaged: all are made anew from memory");
-        self.begin_outage(Outage { not_before: Instant::now(), needed: 0 });
     }
 
     fn begin_outage(&mut self, outage: Outage) {
@@ -65,10 +72,10 @@ impl Checkpointer {
         }
     }
 
-    /// Passes an outcome on, having noted that the disk is full if that is what it says.
-    pub(super) fn note_full<T>(&mut self, done: io::Result<T>) -> io::Result<T> {
+    /// Passes an outcome on, having noted that the store cannot be used if that is what it says.
+    pub(super) fn note_lost<T>(&mut self, done: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &done
-            && error.kind() == io::ErrorKind::StorageFull
+            && can_be_survived(error)
         {
             self.survive(io::Error::new(error.kind(), error.to_string()))?;
         }
@@ -121,6 +128,10 @@ impl Checkpointer {
 
     /// Makes the store anew if there is room, and ends the outage.
     pub(super) async fn try_anew(&mut self) -> io::Result<()> {
+        // The whole state will be written: what changes until then must not gather in memory.
+        for attached in self.attached.values() {
+            drop(attached.state.drain());
+        }
         let now = Instant::now();
         let Some(Outage { needed, .. }) = self.outage.as_ref().filter(|outage| now >= outage.not_before) else {
             return Ok(());
@@ -138,7 +149,10 @@ impl Checkpointer {
                 tracing::warn!("the checkpoints have been made anew");
                 Ok(())
             }
-            Err(error) => self.survive(error),
+            Err(error) => {
+                self.survive(error)?;
+                self.store.abandon_anew().await
+            }
         }
     }
 
@@ -147,8 +161,9 @@ impl Checkpointer {
         store.begin_anew().await?;
         store.write(CATALOG, vec![(IDENTITY_KEY.to_vec(), Some(identity(self.owner)))]).await?;
         let mut slots = BTreeMap::new();
+        let mut copied = 0;
         for group in self.attached.keys().copied().collect::<Vec<_>>() {
-            let meta = self.write_whole(group).await?;
+            let meta = self.write_whole(group, &mut copied).await?;
             slots.insert(group, Slot::new(0, meta));
         }
         store.flush().await?;
@@ -161,8 +176,8 @@ impl Checkpointer {
     }
 
     /// Writes the whole state of a group into slot 0 of a store that is empty. Memory holds the rows of one group at a
-    /// time, and nothing is applied to it while they are copied.
-    async fn write_whole(&mut self, group: GroupId) -> io::Result<CheckpointMeta> {
+    /// time, and nothing is applied to it while they are copied. `copied` counts the bytes that all groups need.
+    async fn write_whole(&mut self, group: GroupId, copied: &mut u64) -> io::Result<CheckpointMeta> {
         let store = self.store.clone();
         let attached = self.attached.get_mut(&group).ok_or_else(|| damaged(group, "it is not attached"))?;
         let whole = attached.state.drain_whole();
@@ -170,9 +185,10 @@ impl Checkpointer {
         let bytes: usize = whole.rows.0.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum();
         // The rows, and what a database makes of them.
         let needed = 2 * bytes as u64;
+        *copied += needed;
         if !attached.log.has_room_for_checkpoint(needed).await? {
             if let Some(outage) = &mut self.outage {
-                outage.needed = needed;
+                outage.needed = *copied;
             }
             return Err(without_store());
         }

@@ -30,6 +30,8 @@ struct MemoryStore {
     is_full: AtomicBool,
     /// Whether flushes fail.
     is_broken: AtomicBool,
+    /// Whether the next key that is looked up is found damaged.
+    rots: AtomicBool,
 }
 
 impl CheckpointStore for MemoryStore {
@@ -49,6 +51,9 @@ impl CheckpointStore for MemoryStore {
         std::future::ready(Ok(())).boxed()
     }
     fn get<'a>(&'a self, namespace: &'a str, key: &'a [u8]) -> BoxFuture<'a, io::Result<Option<Vec<u8>>>> {
+        if self.rots.swap(false, Ordering::Relaxed) {
+            return std::future::ready(Err(io::ErrorKind::InvalidData.into())).boxed();
+        }
         let all = self.rows.lock().expect("no holder of this lock panics");
         std::future::ready(Ok(all.get(namespace).and_then(|rows| rows.get(key).cloned()))).boxed()
     }
@@ -81,6 +86,9 @@ impl CheckpointStore for MemoryStore {
         std::future::ready(Ok(())).boxed()
     }
     fn begin_anew(&self) -> BoxFuture<'_, io::Result<()>> {
+        std::future::ready(Ok(())).boxed()
+    }
+    fn abandon_anew(&self) -> BoxFuture<'_, io::Result<()>> {
         std::future::ready(Ok(())).boxed()
     }
     fn commit_anew(&self) -> BoxFuture<'_, io::Result<()>> {
@@ -163,10 +171,10 @@ async fn a_snapshot_leaves_no_faster_than_it_may() {
     world.apply(0..500);
     world.checkpoints.save(GROUP).await.expect("it is saved");
     world.checkpoints.limit_sending(1_000);
-    let reading = world.checkpoints.begin_read(GROUP).await.expect("it can be read");
     let begun = Instant::now();
     // Two receivers share what the node may send.
     let receive = async || {
+        let reading = world.checkpoints.begin_read(GROUP).await.expect("it can be read");
         let header = snapshot::header(GROUP, None, &CheckpointMeta::default());
         let (chunks, mut taken) = mpsc::channel::<SnapshotChunk>(1);
         let receiver = async {
@@ -177,7 +185,7 @@ async fn a_snapshot_leaves_no_faster_than_it_may() {
             bytes
         };
         let sender = async {
-            let sent = snapshot::send(&reading, header, &chunks).await;
+            let sent = snapshot::send(reading, header, &chunks).await;
             drop(chunks);
             sent
         };
@@ -211,7 +219,7 @@ async fn a_reader_that_is_too_slow_is_given_up() {
     };
     let (sent, count) = tokio::join!(
         async {
-            let sent = snapshot::send(&reading, header, &chunks).await;
+            let sent = snapshot::send(reading, header, &chunks).await;
             drop(chunks);
             sent
         },
@@ -228,12 +236,12 @@ async fn a_checkpoint_that_is_taken_from_its_readers_goes_on() {
     let world = World::new().await;
     world.apply(0..50);
     world.checkpoints.save(GROUP).await.expect("it is saved");
-    let reading = world.checkpoints.begin_read(GROUP).await.expect("it can be read");
+    let mut reading = world.checkpoints.begin_read(GROUP).await.expect("it can be read");
     world.apply(50..100);
     let saved = world.checkpoints.save(GROUP).await.expect("the older one is the answer");
     assert_eq!(next_index(&saved), 50, "what is read does not change");
     assert!(world.checkpoints.unpin(GROUP).await.expect("it is an answer"), "somebody read it");
-    assert!(reading.page(None).await.is_err(), "the reader is told");
+    assert!(reading.next_page().await.is_err(), "the reader is told");
     let saved = world.checkpoints.save(GROUP).await.expect("it is saved");
     assert_eq!(next_index(&saved), 100);
     assert!(!world.checkpoints.unpin(GROUP).await.expect("it is an answer"), "nobody reads it");
@@ -284,12 +292,12 @@ async fn a_snapshot_without_rows_arrives() {
     let (chunks, taken) = mpsc::channel(1);
     let chunks_in = tokio_stream::wrappers::ReceiverStream::new(taken).map(Ok);
     let (sent, received) = tokio::join!(
-        snapshot::send(&reading, header, &chunks),
-        snapshot::receive(&there.checkpoints, chunks_in, |_| Ok(()))
+        snapshot::send(reading, header, &chunks),
+        snapshot::receive(&there.checkpoints, chunks_in, |_, _| Ok(()))
     );
     sent.expect("it is taken");
     let received = received.expect("it arrives");
-    assert_eq!(received.receiving.row_count(), 0);
+    assert_eq!(received.receiving.meta().row_count, 0);
     let installed = there.checkpoints.install(received.receiving, None, StoredMembership::default()).await;
     installed.expect("it is put in place");
     assert_eq!(there.state.digest(), here.state.digest());
@@ -350,19 +358,52 @@ async fn a_row_that_is_found_damaged_is_made_good_from_memory() {
     let world = World::new().await;
     world.apply(0..50);
     world.checkpoints.save(GROUP).await.expect("it is saved");
-    let reading = world.checkpoints.begin_read(GROUP).await.expect("it can be read");
+    let mut reading = world.checkpoints.begin_read(GROUP).await.expect("it can be read");
     for (name, rows) in world.store.rows.lock().expect("no holder of this lock panics").iter_mut() {
         if name != CATALOG {
             let value = rows.iter_mut().find(|(key, _)| **key != META_KEY).expect("there are rows").1;
             *value.last_mut().expect("it is sealed") ^= 1;
         }
     }
-    let error = reading.page(None).await.expect_err("a row is damaged");
+    let error = reading.next_page().await.expect_err("a row is damaged");
     assert!(crate::node::is_damage(&error), "{error}");
     assert!(world.checkpoints.pulse().is_without_store(), "operators are told");
     world.until_out(false).await;
-    let reading = world.checkpoints.begin_read(GROUP).await.expect("it can be read");
-    assert!(!reading.page(None).await.expect("it is good").is_empty());
+    let mut reading = world.checkpoints.begin_read(GROUP).await.expect("it can be read");
+    assert!(!reading.next_page().await.expect("it is good").is_empty());
+    let loaded = GroupState::open(GROUP, &world.checkpoints).await.expect("it loads");
+    assert_eq!(loaded.digest(), world.state.digest());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_is_missing_is_found_when_the_checkpoint_is_read_and_made_good_from_memory() {
+    let world = World::new().await;
+    world.apply(0..50);
+    world.checkpoints.save(GROUP).await.expect("it is saved");
+    let mut reading = world.checkpoints.begin_read(GROUP).await.expect("it can be read");
+    for (name, rows) in world.store.rows.lock().expect("no holder of this lock panics").iter_mut() {
+        if name != CATALOG {
+            rows.pop_last().expect("there are rows");
+        }
+    }
+    assert!(!reading.next_page().await.expect("what is there is good").is_empty());
+    let error = reading.next_page().await.expect_err("it is not all");
+    assert!(crate::node::is_damage(&error) && error.to_string().contains("where"), "{error}");
+    world.until_out(false).await;
+    let loaded = GroupState::open(GROUP, &world.checkpoints).await.expect("it loads");
+    assert_eq!(loaded.digest(), world.state.digest());
+}
+
+#[tokio::test(start_paused = true)]
+async fn damage_that_is_met_while_a_checkpoint_is_written_is_made_good_from_memory() {
+    let world = World::new().await;
+    world.apply(0..20);
+    world.checkpoints.save(GROUP).await.expect("it is saved");
+    world.store.rots.store(true, Ordering::Relaxed);
+    world.apply(20..30);
+    world.until_out(true).await;
+    world.until_out(false).await;
+    assert_eq!(world.checkpoints.save(GROUP).await.expect("it goes on").last.map(|last| last.index), Some(29));
     let loaded = GroupState::open(GROUP, &world.checkpoints).await.expect("it loads");
     assert_eq!(loaded.digest(), world.state.digest());
 }
@@ -370,11 +411,11 @@ async fn a_row_that_is_found_damaged_is_made_good_from_memory() {
 #[tokio::test]
 async fn a_group_is_given_up_though_somebody_reads_its_checkpoint() {
     let world = World::with_twenty_entries().await;
-    let reading = world.checkpoints.begin_read(GROUP).await.expect("it can be read");
+    let mut reading = world.checkpoints.begin_read(GROUP).await.expect("it can be read");
     let is_forgotten = forget_data(&world.log, &world.checkpoints, Some(position(19))).await;
     assert!(is_forgotten.expect("the disk is good"));
     assert_eq!((world.log.purged(), world.log.len()), (Some(position(19)), 0));
-    assert!(reading.page(None).await.is_err(), "the reader is told");
+    assert!(reading.next_page().await.is_err(), "the reader is told");
     let left = GroupState::open(GROUP, &world.checkpoints).await.expect("it loads");
     assert_eq!(left.progress().next_index, 0);
 }

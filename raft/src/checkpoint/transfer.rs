@@ -1,8 +1,8 @@
 //! Checkpoints that leave and come: what is read of one for a peer, a snapshot that is received into the other slot, and the
 //! slots that take each other's place.
 
-use super::meta::{META_KEY, row_key, seal, unseal_row};
-use super::{CATALOG, CheckpointMeta, Checkpointer, Pinned, Receiving, Slot, namespace, no_room};
+use super::meta::{META_KEY, damaged, row_key, seal, unseal_row};
+use super::{CATALOG, CheckpointMeta, Checkpointer, Cursor, Pinned, Receiving, Slot, namespace, no_room};
 use crate::seams::StoredChanges;
 use std::io;
 use std::sync::Arc;
@@ -20,22 +20,26 @@ impl Checkpointer {
         self.pin(group)
     }
 
-    pub(super) async fn read_page(
-        &mut self,
-        group: GroupId,
-        pin: &Arc<()>,
-        after: Option<Vec<u8>>,
-    ) -> io::Result<Vec<Row>> {
+    pub(super) async fn read_page(&mut self, group: GroupId, mut cursor: Cursor) -> io::Result<(Vec<Row>, Cursor)> {
         let current = self.slot(group).await?;
-        let slot = current.number;
-        if !Arc::ptr_eq(&current.pin, pin) {
+        let (slot, written) = (current.number, current.durable.clone());
+        if !Arc::ptr_eq(&current.pin, &cursor.pin) {
             return Err(io::Error::other(format!(
                 "the checkpoint of {group} was replaced, or had to change, while it was read"
             )));
         }
-        let after = after.map_or_else(|| META_KEY.to_vec(), |key| row_key(&key));
-        let page = self.store.scan(&namespace(group, slot), Some(&after), self.page_bytes()).await?;
-        page.into_iter().map(|(key, sealed)| unseal_row(group, key, sealed)).collect()
+        let page = self.store.scan(&namespace(group, slot), Some(&cursor.after), self.page_bytes()).await?;
+        match page.last() {
+            Some((last, _)) => cursor.after = last.clone(),
+            None if cursor.found == written || planted::is(Bug::IgnoreChecksums) => {}
+            None => return Err(damaged(group, &cursor.found.other_rows_than(&written))),
+        }
+        let mut rows = Vec::with_capacity(page.len());
+        for (key, sealed) in page {
+            cursor.found.add(&key, &sealed);
+            rows.push(unseal_row(group, key, sealed)?);
+        }
+        Ok((rows, cursor))
     }
 
     pub(super) async fn begin_receive(&mut self, group: GroupId) -> io::Result<Receiving> {

@@ -1,6 +1,8 @@
 //! The state of one group on its way from the node that leads it.
 
+use crate::checkpoint::CheckpointMeta;
 use crate::convert;
+use crate::snapshot::check_whole;
 use crate::types::to_position;
 use crate::wal::LogPosition;
 use std::time::Duration;
@@ -17,7 +19,7 @@ pub struct GroupBackup {
     stream: tonic::Streaming<v1::SnapshotChunk>,
     /// What has arrived and was not handed out yet.
     chunk: Option<v1::SnapshotChunk>,
-    row_count: u64,
+    received: CheckpointMeta,
 }
 
 impl GroupBackup {
@@ -32,21 +34,19 @@ impl GroupBackup {
             return Err(malformed("is of another"));
         }
         let last = header.last.map(convert::log_id_in).transpose()?.map(|last| to_position(&last));
-        Ok(Self { last, stream, chunk: Some(chunk), row_count: 0 })
+        Ok(Self { last, stream, chunk: Some(chunk), received: CheckpointMeta::default() })
     }
 
     /// The next rows; nothing when all have come.
     pub async fn rows(&mut self) -> Result<Option<Vec<Row>>, tonic::Status> {
         let Some(chunk) = self.chunk.take() else { return Ok(None) };
-        self.row_count += chunk.rows.len() as u64;
+        let rows = chunk.rows.into_iter().map(|row| Row { key: row.key.into(), value: row.value.into() });
+        let rows: Vec<Row> = rows.inspect(|row| self.received.add_row(row)).collect();
         match chunk.row_count {
             None => self.chunk = Some(next_chunk(&mut self.stream).await?),
-            Some(sent) if sent == self.row_count => {}
-            Some(sent) => {
-                return Err(tonic::Status::internal(format!("{} of {sent} rows arrived", self.row_count)));
-            }
+            Some(row_count) => check_whole(&self.received, row_count, chunk.digest.as_deref())?,
         }
-        Ok(Some(chunk.rows.into_iter().map(|row| Row { key: row.key.into(), value: row.value.into() }).collect()))
+        Ok(Some(rows))
     }
 }
 
