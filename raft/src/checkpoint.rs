@@ -20,6 +20,7 @@ mod meta;
 mod outage;
 mod pace;
 mod pulse;
+mod reading;
 mod slot;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ mod verify;
 pub(crate) use meta::is_damage_of_group;
 pub use meta::{CheckpointMeta, ForeignCheckpoints};
 pub use pulse::NoAnswer;
+pub use reading::Reading;
 pub(crate) use verify::verify;
 
 use crate::machine;
@@ -42,6 +44,7 @@ use meta::{IDENTITY_KEY, META_KEY, check_identity, damaged, identity, row_key, s
 use outage::Outage;
 use pace::Pace;
 use pulse::{Condition, Pulse};
+use reading::{Cursor, Pinned};
 use slot::Slot;
 use std::collections::BTreeMap;
 use std::io;
@@ -107,49 +110,6 @@ struct Saved {
     meta: CheckpointMeta,
     /// The index, plus one, up to which what was applied is written as soon as the log has it on disk.
     awaited: Option<u64>,
-}
-
-/// A checkpoint that is being read: it does not change while this lives.
-pub struct Reading {
-    checkpoints: Checkpoints,
-    group: GroupId,
-    meta: CheckpointMeta,
-    cursor: Cursor,
-}
-
-struct Pinned {
-    meta: CheckpointMeta,
-    pin: Arc<()>,
-}
-
-/// How far a checkpoint has been read.
-#[derive(Clone)]
-struct Cursor {
-    pin: Arc<()>,
-    after: Vec<u8>,
-    /// What has been read: at the end it has to be all that was written.
-    found: CheckpointMeta,
-}
-
-impl Reading {
-    /// What is being read.
-    pub fn meta(&self) -> &CheckpointMeta {
-        &self.meta
-    }
-
-    /// Waits until `bytes` more may leave this node.
-    pub(crate) async fn pace(&self, bytes: usize) {
-        self.checkpoints.pace.pass(bytes).await;
-    }
-
-    /// The next rows; none when all have been read. `InvalidData` means that they are not what was written, whether one is
-    /// damaged or, which shows at the end, some are missing or old.
-    pub async fn next_page(&mut self) -> io::Result<Vec<Row>> {
-        let (group, cursor) = (self.group, self.cursor.clone());
-        let (rows, cursor) = self.checkpoints.ask(|answer| Request::ReadPage { group, cursor, answer }).await?;
-        self.cursor = cursor;
-        Ok(rows)
-    }
 }
 
 /// A checkpoint that is being received into the group's other slot.
@@ -279,9 +239,8 @@ impl Checkpoints {
 
     /// Begins to read the group's durable checkpoint.
     pub async fn begin_read(&self, group: GroupId) -> io::Result<Reading> {
-        let Pinned { meta, pin } = self.ask(|answer| Request::BeginRead { group, answer }).await?;
-        let cursor = Cursor { pin, after: META_KEY.to_vec(), found: meta.without_rows() };
-        Ok(Reading { checkpoints: self.clone(), group, meta, cursor })
+        let pinned = self.ask(|answer| Request::BeginRead { group, answer }).await?;
+        Ok(Reading::new(self.clone(), group, pinned))
     }
 
     /// Begins to receive a checkpoint of the group from elsewhere. Refused while another is being received or waits to be

@@ -68,10 +68,10 @@ impl World {
     /// The rows of the group's checkpoint.
     async fn snapshot(&self) -> (CheckpointMeta, Vec<Row>) {
         self.checkpoints.save(GROUP).await.expect("it is saved");
-        let reading = self.checkpoints.begin_read(GROUP).await.expect("it can be read");
+        let mut reading = self.checkpoints.begin_read(GROUP).await.expect("it can be read");
         let mut rows: Vec<Row> = Vec::new();
         loop {
-            let page = reading.page(rows.last().map(|row| row.key.clone())).await.expect("pages can be read");
+            let page = reading.next_page().await.expect("pages can be read");
             if page.is_empty() {
                 return (reading.meta().clone(), rows);
             }
@@ -201,9 +201,9 @@ async fn a_store_that_meets_a_full_disk_is_made_anew_and_nothing_stops() {
         // Raft is told what is durable, and nothing has failed.
         let told = here.checkpoints.save(GROUP).await.expect("a full disk is no failure");
         assert_eq!(told.last.map(|last| last.index + 1), Some(saved));
-        let pinned = here.checkpoints.begin_read(GROUP).await.expect("nor is it for readers");
+        let mut pinned = here.checkpoints.begin_read(GROUP).await.expect("nor is it for readers");
         assert_eq!(pinned.meta().last, told.last);
-        assert!(pinned.page(None).await.is_err(), "there is nothing to read from");
+        assert!(pinned.next_page().await.is_err(), "there is nothing to read from");
         assert!(saved < next && saved >= before.0.map_or(0, |last| last.index + 1));
         assert!(futures::FutureExt::now_or_never(here.checkpoints.failed()).is_none());
 
@@ -217,7 +217,7 @@ async fn a_store_that_meets_a_full_disk_is_made_anew_and_nothing_stops() {
         store.restore_power();
         assert_eq!(load(&store).await, expected, "room for {room}");
         // What was read from the store that is gone is not gone on with in the other.
-        assert!(pinned.page(None).await.is_err());
+        assert!(pinned.next_page().await.is_err());
     }
 }
 
