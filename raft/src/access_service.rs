@@ -113,15 +113,13 @@ async fn try_propose(
     if !group.is_leader() {
         return Err(not_leader(group.leader()));
     }
-    if group.log.is_disk_full() {
-        return Err(failure(Kind::DiskFull, format!("the disk of node {} is full", group.node)));
-    }
     let explain = |why: Unproposed| match why {
         Unproposed::NotLeader(leader) => not_leader(leader),
         Unproposed::NoTime(Distrust::Wild) => failure(Kind::Unavailable, "the clock of this node is off"),
         Unproposed::NoTime(Distrust::Unjudged) => {
             failure(Kind::Unavailable, "the clock of this node has not been held against those of the others yet")
         }
+        Unproposed::DiskFull => failure(Kind::DiskFull, format!("the disk of node {} is full", group.node)),
         Unproposed::Overloaded => failure(Kind::Overloaded, "the group's queue is full"),
         Unproposed::Unknown(detail) => failure(Kind::UnknownOutcome, detail),
     };

@@ -40,8 +40,8 @@ const IN_FLIGHT_MAX: usize = 2;
 const LEASE_PATIENCE: Duration = Duration::from_millis(50);
 /// Ticks are at least this far apart.
 const TICK_INTERVAL_MIN: Duration = Duration::from_millis(5);
-/// How long to wait before another tick is proposed when one was refused: while the node's clock is off or its queue is
-/// full, the next is refused as well.
+/// How long to wait before another tick is proposed when one was refused: while the node's clock is off, or its disk or its
+/// queue is full, the next is refused as well.
 const TICK_REFUSED_PAUSE: Duration = Duration::from_millis(250);
 
 /// A group hosted by this node.
@@ -92,6 +92,8 @@ pub(crate) enum Unproposed {
     NotLeader(Option<(NodeId, String)>),
     /// Nothing was done: the queue is full.
     Overloaded,
+    /// Nothing was done: the disk of this node is full.
+    DiskFull,
     /// Nothing was done: this node's clock is not to be trusted, so it must not stamp.
     NoTime(Distrust),
     /// It may take effect yet.
@@ -155,6 +157,9 @@ impl Group {
 
     /// Queues a command. When there is no room, whoever has the most waiting is refused: at once, or a little later.
     pub(crate) fn propose_for(&self, asker: Asker, command: Bytes) -> Result<oneshot::Receiver<Proposed>, Unproposed> {
+        if self.log.is_disk_full() {
+            return Err(Unproposed::DiskFull);
+        }
         let (answer, answered) = oneshot::channel();
         for refused in self.proposals.push(asker, Proposal { command, answer }) {
             let _ = refused.answer.send(Err(Unproposed::Overloaded));
@@ -435,6 +440,7 @@ async fn settle_tick(proposed: Result<oneshot::Receiver<Proposed>, Unproposed>) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::tests::lone_node_with;
     use crate::types::to_log_id;
     use crate::wal::LogPosition;
     use vestibule_engine::Outcome;
@@ -458,9 +464,28 @@ mod tests {
             wait_after(Ok(Ok((applied, at)))).await < TICK_INTERVAL_MIN * 2,
             "what is due next is not kept waiting"
         );
-        for why in [Unproposed::NoTime(Distrust::Wild), Unproposed::Overloaded, Unproposed::NotLeader(None)] {
+        let refusals = [
+            Unproposed::NoTime(Distrust::Wild),
+            Unproposed::DiskFull,
+            Unproposed::Overloaded,
+            Unproposed::NotLeader(None),
+        ];
+        for why in refusals {
             assert!(wait_after(Ok(Err(why.clone()))).await >= TICK_REFUSED_PAUSE, "{why:?}");
             assert!(wait_after(Err(why.clone())).await >= TICK_REFUSED_PAUSE, "{why:?}");
         }
+    }
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_leader_whose_disk_is_full_proposes_no_ticks() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        // No disk has so much room.
+        let (node, _data) = lone_node_with(directory.path(), |config| config.wal.ballast_len = 1 << 60).await;
+        let mut full = node.host.wal.watch_full();
+        let is_full = full.wait_for(|is_full| *is_full);
+        tokio::time::timeout(Duration::from_secs(60), is_full).await.expect("it is seen").expect("the log is open");
+        let group = node.host.groups.get(GroupId::DIRECTORY).expect("every node has it");
+        assert_eq!(group.propose(machine::tick(group.id)).err(), Some(Unproposed::DiskFull));
+        drop(group);
+        assert!(node.shutdown().await.is_ok());
     }
 }

@@ -644,6 +644,11 @@ pub(crate) mod tests {
 
     /// A node that is a cluster by itself, and its directory, which is locked.
     pub(crate) async fn lone_node(directory: &Path) -> (Node, DataDir) {
+        lone_node_with(directory, |_| {}).await
+    }
+
+    /// The same with other settings.
+    pub(crate) async fn lone_node_with(directory: &Path, tune: impl FnOnce(&mut NodeConfig)) -> (Node, DataDir) {
         let data = DataDir::open(directory, "test", 1, &SystemIds).expect("a data directory");
         let seams = NodeSeams {
             clock: Arc::new(SystemClock),
@@ -655,7 +660,8 @@ pub(crate) mod tests {
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
         let address = listener.local_addr().expect("it is bound").to_string();
-        let config = NodeConfig::new(1, "test", BTreeMap::from([(1, address)]), 1);
+        let mut config = NodeConfig::new(1, "test", BTreeMap::from([(1, address)]), 1);
+        tune(&mut config);
         let node = Node::start(config, seams, TcpListenerStream::new(listener)).await.expect("the node starts");
         (node, data)
     }

@@ -7,7 +7,7 @@
 //!            free ≥ 3 × ballast: the ballast and the spare are made again
 //! ```
 //!
-//! While the disk is full, the node proposes nothing for others. What the ballast gave up is for votes, for the entries
+//! While the disk is full, the node proposes nothing, for others or of its own. What the ballast gave up is for votes, for the entries
 //! of other leaders, and for the checkpoints without which nothing can be purged. In steady state none of these needs
 //! new room: segments are used again. The two bounds are far apart, so that the ballast does not come and go. Where
 //! checkpoints find no room, or the log grows faster than it is purged, it comes to the last segment that there is room for: of
