@@ -67,7 +67,10 @@ pub enum DataDirError {
     #[error("{0} holds data but no identity file")]
     NoIdentity(PathBuf),
     /// There is an identity and no log. The votes that were in it are lost, and with them the right to vote.
-    #[error("{0} has lost its log: remove the directory, and let the node join under a new id")]
+    #[error(
+        "{0} has lost its log: wal/manifest is missing. If the log is on a volume of its own, mount that first, and nothing is \
+         lost. If it is gone, remove the directory, and let the node join under a new id"
+    )]
     LostLog(PathBuf),
     /// The checkpoints cannot be opened.
     #[error(transparent)]
@@ -98,7 +101,9 @@ impl DataDir {
         let incarnation = match std::fs::read_to_string(&identity_path) {
             Ok(text) => {
                 let incarnation = check_identity(path, &text, cluster, node)?;
-                if !wal_path.join(MANIFEST_NAME).exists() {
+                let manifest_path = wal_path.join(MANIFEST_NAME);
+                // Not being able to look is another matter: whoever is told that the log is lost may remove what is there.
+                if !manifest_path.try_exists().map_err(io(manifest_path))? {
                     return Err(DataDirError::LostLog(path.into()));
                 }
                 incarnation
@@ -263,15 +268,29 @@ fn write_identity(directory: &Path, text: &str) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// Fails when a directory without an identity holds more than a first start that was cut short leaves behind.
+/// Fails when a directory without an identity holds more than a first start that was cut short leaves behind, or when that
+/// cannot be seen.
 fn refuse_data(path: &Path) -> Result<(), DataDirError> {
-    let has_segments = std::fs::read_dir(path.join("wal")).is_ok_and(|entries| {
-        entries.flatten().any(|entry| entry.file_name().to_str().is_some_and(|name| name.ends_with(".wal")))
-    });
-    if has_segments || path.join("checkpoint").exists() {
+    let (wal_path, checkpoint_path) = (path.join("wal"), path.join("checkpoint"));
+    let has_segments = has_segments(&wal_path).map_err(|source| DataDirError::Io { path: wal_path, source })?;
+    let has_checkpoint = checkpoint_path.try_exists();
+    if has_segments || has_checkpoint.map_err(|source| DataDirError::Io { path: checkpoint_path, source })? {
         return Err(DataDirError::NoIdentity(path.into()));
     }
     Ok(())
+}
+
+fn has_segments(wal_path: &Path) -> io::Result<bool> {
+    let entries = match std::fs::read_dir(wal_path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        entries => entries?,
+    };
+    for entry in entries {
+        if entry?.file_name().to_str().is_some_and(|name| name.ends_with(".wal")) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// What stands in every file of a node's log.
@@ -374,6 +393,27 @@ mod tests {
         std::fs::remove_dir_all(&path).expect("directories can be removed");
         drop(open(&path, "north", 1).expect("a new directory opens"));
         std::fs::remove_dir_all(path.join("wal")).expect("directories can be removed");
-        assert!(matches!(open(&path, "north", 1), Err(DataDirError::LostLog(_))));
+        let refused = open(&path, "north", 1).err();
+        assert!(matches!(refused, Some(DataDirError::LostLog(_))), "{refused:?}");
+        let refused = refused.map(|error| error.to_string()).unwrap_or_default();
+        assert!(refused.contains("wal/manifest is missing") && refused.contains("mount"), "{refused}");
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_looked_at_is_not_taken_for_lost() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("node1");
+        drop(open(&path, "north", 1).expect("a new directory opens"));
+        std::fs::remove_dir_all(path.join("wal")).expect("directories can be removed");
+        // What is behind a link to itself cannot be looked at, by root neither.
+        std::os::unix::fs::symlink(path.join("wal"), path.join("wal")).expect("links can be made");
+        let refused = open(&path, "north", 1).err();
+        assert!(
+            matches!(&refused, Some(DataDirError::Io { path, .. }) if path.ends_with("wal/manifest")),
+            "{refused:?}"
+        );
+        std::fs::remove_file(path.join("identity")).expect("files can be removed");
+        let refused = open(&path, "north", 1).err();
+        assert!(matches!(&refused, Some(DataDirError::Io { path, .. }) if path.ends_with("wal")), "{refused:?}");
     }
 }
