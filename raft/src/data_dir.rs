@@ -147,7 +147,10 @@ impl DataDir {
 
     /// The store under the checkpoints.
     pub fn checkpoint_store(&self) -> Result<Arc<dyn CheckpointStore>, SledOpenError> {
-        Ok(Arc::new(SledStore::open(&self.checkpoint_path(), SLED_PATIENCE)?))
+        let store = SledStore::open(&self.checkpoint_path(), SLED_PATIENCE)?;
+        // sled syncs its files, and not the name of the directory that it made for them.
+        File::open(&self.path)?.sync_all()?;
+        Ok(Arc::new(store))
     }
 
     /// Puts a checkpoint store that failed out of the way and opens an empty one. The log is not touched. What is put
