@@ -128,15 +128,20 @@ pub fn verify(path: &Path, scratch: &Path, patience: Duration) -> Result<Report,
             None
         }
     };
-    let owner = if wal_path.exists() {
+    let owner = if wal_path.try_exists().map_err(io(&wal_path))? {
         wal::verify(&wal_path, owner, &mut report).map_err(io(&wal_path))?
     } else {
         report.add(Finding::damage("wal", "the log is missing"));
         owner
     };
-    if checkpoint_path.exists() {
+    if checkpoint_path.try_exists().map_err(io(&checkpoint_path))? {
         copy_files(&checkpoint_path, scratch).map_err(io(&checkpoint_path))?;
         report = verify_checkpoints(scratch, owner, patience, report);
+    } else if !report.purged.is_empty() {
+        report.add(Finding::damage(
+            "checkpoint",
+            "the checkpoints are missing, and the log no longer has all that was in them",
+        ));
     }
     compare(&mut report);
     Ok(report)
@@ -163,9 +168,9 @@ fn compare(report: &mut Report) {
     for (group, purged) in report.purged.clone() {
         let next = report.checkpoints.get(&group).copied().unwrap_or(0);
         let is_empty = report.log_ends.get(&group).is_none_or(|end| *end <= purged + 1);
-        if next == 0 && is_empty {
+        if next == 0 && is_empty && group != GroupId::DIRECTORY {
             // What a node leaves of a group that it gives up: it must not forget whom it voted for. Where it is wanted again,
-            // there may be an empty checkpoint, until a peer's has come.
+            // there may be an empty checkpoint, until a peer's has come. The directory is never given up.
             let reason = format!("there is nothing of it but its vote and that it was purged up to entry {purged}");
             report.add(Finding { group: Some(group), ..Finding::note("checkpoint", reason) });
         } else if next <= purged {
@@ -279,6 +284,14 @@ mod tests {
         assert!(compared(Some(0), 455, 456), "it is wanted again, and waits for a peer's checkpoint");
         assert!(!compared(Some(0), 455, 457), "an entry is left that nothing comes before");
         assert!(compared(Some(456), 455, 456));
+    }
+
+    #[test]
+    fn the_directory_is_never_given_up() {
+        let mut report = Report { purged: [(GroupId::DIRECTORY, 455)].into(), ..Report::default() };
+        report.log_ends.insert(GroupId::DIRECTORY, 456);
+        compare(&mut report);
+        assert!(!report.is_clean(), "it is lost");
     }
 
     /// Found by seed 752 of the simulator: the power was cut behind a snapshot that was in place, before the log was purged.

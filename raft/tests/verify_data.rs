@@ -12,6 +12,7 @@ use vestibule_raft::data_dir::DataDir;
 use vestibule_raft::node::{Node, NodeConfig, NodeSeams};
 use vestibule_raft::seams::{SystemClock, SystemIds, TcpConnector, ThreadSpawner};
 use vestibule_raft::verify::{Report, VerifyError, verify};
+use vestibule_raft::wal::{LogPosition, Wal, WalConfig};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -219,6 +220,24 @@ async fn a_log_that_ends_before_the_checkpoint_is_named() {
     let of_group = report.findings.iter().filter(|found| found.group == Some(GroupId::DIRECTORY));
     let reasons: Vec<_> = of_group.map(|found| &found.reason).collect();
     assert!(reasons.iter().any(|reason| reason.contains(&format!("before entry {end}"))), "{reasons:?}");
+}
+
+/// After a restore, every group's log is a purge point and nothing else.
+#[tokio::test]
+async fn missing_checkpoints_of_a_purged_log_are_damage() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let data = DataDir::open(dir.path(), "test", 1, &SystemIds).expect("a data directory");
+    let disk = data.wal_disk().expect("a disk");
+    let open = Wal::open(disk, data.owner(), WalConfig::default(), &ThreadSpawner);
+    let (wal, _) = open.await.expect("an empty log");
+    drop(data);
+    assert_eq!(look(dir.path()).expect("it can be looked through").findings, [], "it was never started");
+    let data = DataDir::open(dir.path(), "test", 1, &SystemIds).expect("a data directory");
+    wal.group(GroupId(3)).purge(LogPosition { term: 0, node: 0, index: 77 }).await.expect("it is written");
+    wal.close().await;
+    drop(data);
+    let report = look(dir.path()).expect("it can be looked through");
+    assert!(report.findings.iter().any(|found| found.is_damage && found.reason.contains("missing")), "{report:?}");
 }
 
 /// A checkpoint is made anew beside the old one, which then makes room for it: a crash may come between the renamings.
