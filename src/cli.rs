@@ -319,7 +319,8 @@ pub(crate) enum CtlCommand {
     VerifyData {
         /// The node's data directory. Nothing in it is changed.
         directory: PathBuf,
-        /// Seconds that the checkpoints may take to be opened and read: damage can make their database hang.
+        /// Seconds after which the checkpoints count as damaged when nothing more is read of them: damage can make their
+        /// database hang. However long they take in all is no matter.
         #[arg(long, default_value_t = 120)]
         patience_seconds: u64,
         /// Where there is room for a copy of the checkpoints; where temporary files lie, if left out.

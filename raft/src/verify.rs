@@ -5,13 +5,15 @@
 
 use crate::checkpoint;
 use crate::data_dir;
-use crate::seams::CheckpointStore;
+use crate::seams::{CheckpointStore, StoredChanges, StoredRows};
 use crate::sled_store::{SledStore, standing};
 use crate::wal;
+use futures::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{RecvTimeoutError, Sender};
 use std::time::Duration;
 use vestibule_engine::GroupId;
 
@@ -107,8 +109,8 @@ pub enum VerifyError {
     },
 }
 
-/// Looks through the data directory at `path`. `scratch` is an empty directory that the checkpoints are copied to. They
-/// may take `patience` to be opened and read: damage can make sled hang. Blocks.
+/// Looks through the data directory at `path`. `scratch` is an empty directory that the checkpoints are copied to. Where
+/// nothing more is read of them for `patience`, they count as damaged: damage can make sled hang. Blocks.
 pub fn verify(path: &Path, scratch: &Path, patience: Duration) -> Result<Report, VerifyError> {
     let io = |path: &Path| {
         let path = path.to_path_buf();
@@ -229,37 +231,113 @@ fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// On a thread of its own: a damaged database may panic or hang at any read.
+/// What whoever reads the checkpoints tells whoever waits.
+enum Told {
+    /// Some of it was read.
+    GotOn,
+    Done(Report),
+}
+
+/// A store that tells whenever it was read.
+struct Watched {
+    store: SledStore,
+    tell: Sender<Told>,
+}
+
+impl Watched {
+    fn note<T>(&self, read: io::Result<T>) -> io::Result<T> {
+        // Nobody listens once the time is up.
+        let _ = self.tell.send(Told::GotOn);
+        read
+    }
+}
+
+impl CheckpointStore for Watched {
+    fn write<'a>(&'a self, namespace: &'a str, changes: StoredChanges) -> BoxFuture<'a, io::Result<()>> {
+        self.store.write(namespace, changes)
+    }
+
+    fn get<'a>(&'a self, namespace: &'a str, key: &'a [u8]) -> BoxFuture<'a, io::Result<Option<Vec<u8>>>> {
+        Box::pin(async move { self.note(self.store.get(namespace, key).await) })
+    }
+
+    fn scan<'a>(
+        &'a self,
+        namespace: &'a str,
+        after: Option<&'a [u8]>,
+        bytes_max: usize,
+    ) -> BoxFuture<'a, io::Result<StoredRows>> {
+        Box::pin(async move {
+            let rows = self.store.scan(namespace, after, bytes_max).await?;
+            // It would be read in a circle, which looks like getting on.
+            if rows.last().is_some_and(|(last, _)| after.is_some_and(|after| last.as_slice() <= after)) {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "its rows are not in order"));
+            }
+            self.note(Ok(rows))
+        })
+    }
+
+    fn flush(&self) -> BoxFuture<'_, io::Result<()>> {
+        self.store.flush()
+    }
+
+    fn clear<'a>(&'a self, namespace: &'a str) -> BoxFuture<'a, io::Result<()>> {
+        self.store.clear(namespace)
+    }
+
+    fn begin_anew(&self) -> BoxFuture<'_, io::Result<()>> {
+        self.store.begin_anew()
+    }
+
+    fn commit_anew(&self) -> BoxFuture<'_, io::Result<()>> {
+        self.store.commit_anew()
+    }
+}
+
 fn verify_checkpoints(copy: &Path, owner: Option<wal::Owner>, patience: Duration, report: Report) -> Report {
-    let copy = copy.to_path_buf();
-    let (tell, told) = std::sync::mpsc::sync_channel(1);
+    // It sees by itself that it gets on.
+    let opened = SledStore::open(copy, patience).map_err(|error| error.to_string());
+    read_watched(patience, report, move |report, tell| {
+        let store = Watched { store: opened?, tell };
+        let names = store.store.namespaces();
+        futures::FutureExt::now_or_never(checkpoint::verify(&store, &names, owner, report))
+            .expect("a SledStore blocks and never waits")
+            .map_err(|error| error.to_string())
+    })
+}
+
+/// Runs `read` on a thread of its own: with a damaged database it may panic, or hang at any point. It is given up when it has
+/// told nothing for `patience`.
+fn read_watched<F>(patience: Duration, report: Report, read: F) -> Report
+where
+    F: FnOnce(&mut Report, Sender<Told>) -> Result<(), String> + Send + 'static,
+{
+    let (tell, told) = std::sync::mpsc::channel();
     let so_far = report.clone();
     let work = move || {
         let mut report = report;
-        let verified = SledStore::open(&copy, patience).map_err(|error| error.to_string()).and_then(|store| {
-            let names = store.namespaces();
-            futures::FutureExt::now_or_never(checkpoint::verify(&store, &names, owner, &mut report))
-                .expect("a SledStore blocks and never waits")
-                .map_err(|error| error.to_string())
-        });
-        if let Err(reason) = verified {
+        if let Err(reason) = read(&mut report, tell.clone()) {
             report.add(Finding::damage("checkpoint", reason));
         }
-        // Nobody listens once the time is up.
-        let _ = tell.send(report);
+        let _ = tell.send(Told::Done(report));
     };
-    let failed = |reason: &str| {
+    let failed = |reason: String| {
         let mut report = so_far.clone();
         report.add(Finding::damage("checkpoint", reason));
         report
     };
     if std::thread::Builder::new().name("verify-checkpoints".to_owned()).spawn(work).is_err() {
-        return failed("no thread could be started to read it");
+        return failed("no thread could be started to read it".to_owned());
     }
-    match told.recv_timeout(patience) {
-        Ok(report) => report,
-        Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => failed("sled panicked while it was read"),
-        Err(std::sync::mpsc::RecvTimeoutError::Timeout) => failed("sled hangs while it is read"),
+    loop {
+        match told.recv_timeout(patience) {
+            Ok(Told::GotOn) => {}
+            Ok(Told::Done(report)) => break report,
+            Err(RecvTimeoutError::Disconnected) => break failed("sled panicked while it was read".to_owned()),
+            Err(RecvTimeoutError::Timeout) => {
+                break failed(format!("nothing more was read of it for {patience:?}: sled hangs"));
+            }
+        }
     }
 }
 
@@ -292,6 +370,27 @@ mod tests {
         report.log_ends.insert(GroupId::DIRECTORY, 456);
         compare(&mut report);
         assert!(!report.is_clean(), "it is lost");
+    }
+
+    #[test]
+    fn checkpoints_may_take_as_long_as_they_need_while_they_are_read() {
+        const PATIENCE: Duration = Duration::from_secs(1);
+        let slow = read_watched(PATIENCE, Report::default(), |report, tell| {
+            for _ in 0..15 {
+                std::thread::sleep(PATIENCE / 10);
+                tell.send(Told::GotOn).map_err(|error| error.to_string())?;
+            }
+            report.rows = 15;
+            Ok(())
+        });
+        assert!(slow.is_clean() && slow.rows == 15, "{slow:?}");
+        let hung = read_watched(PATIENCE / 10, Report::default(), |_, _tell| {
+            std::thread::sleep(PATIENCE);
+            Ok(())
+        });
+        assert!(hung.findings.iter().any(|found| found.reason.contains("nothing more was read")), "{hung:?}");
+        let broken = read_watched(PATIENCE, Report::default(), |_, _tell| panic!("planted"));
+        assert!(broken.findings.iter().any(|found| found.reason.contains("panicked")), "{broken:?}");
     }
 
     /// Found by seed 752 of the simulator: the power was cut behind a snapshot that was in place, before the log was purged.
