@@ -122,7 +122,8 @@ struct Shared {
     queue: HandOff<Item>,
     queue_space: Arc<Semaphore>,
     stopping: watch::Sender<bool>,
-    stopped: watch::Sender<bool>,
+    /// How many of the tasks that write files are left.
+    writers: watch::Sender<usize>,
     failure: OnceLock<String>,
     failed: watch::Sender<bool>,
     stats: Mutex<WalStats>,
@@ -192,7 +193,7 @@ impl Wal {
             queue: HandOff::default(),
             queue_space,
             stopping: watch::Sender::new(false),
-            stopped: watch::Sender::new(false),
+            writers: watch::Sender::new(0),
             failure: OnceLock::new(),
             failed: watch::Sender::new(false),
             stats: Mutex::default(),
@@ -203,9 +204,10 @@ impl Wal {
             spare_taken: Notify::new(),
         });
         let syncer = syncer::Syncer::new(shared.clone(), recovered.head, recovered.manifest);
-        spawner.spawn_blocking_task("wal-syncer", Box::pin(syncer.run())).map_err(OpenError::Io)?;
-        let room = space::keep_room(shared.clone());
-        spawner.spawn_blocking_task("wal-room", Box::pin(room)).map_err(OpenError::Io)?;
+        let syncing = Writer::begin(&shared).run(syncer.run());
+        spawner.spawn_blocking_task("wal-syncer", Box::pin(syncing)).map_err(OpenError::Io)?;
+        let keeping = Writer::begin(&shared).run(space::keep_room(shared.clone()));
+        spawner.spawn_blocking_task("wal-room", Box::pin(keeping)).map_err(OpenError::Io)?;
         Ok((Self { shared }, recovered.report))
     }
 
@@ -273,12 +275,13 @@ impl Wal {
         self.shared.failure.get().cloned().unwrap_or_default()
     }
 
-    /// Writes what has queued up, stops the syncer and returns once it has stopped. Later calls fail.
+    /// Writes what has queued up, and returns once nothing of this log writes to the disk any more: it may be opened again
+    /// then. Later calls fail.
     pub async fn close(&self) {
         self.shared.stopping.send_replace(true);
         self.shared.queue.finish();
-        let mut stopped = self.shared.stopped.subscribe();
-        let _ = stopped.wait_for(|stopped| *stopped).await;
+        let mut writers = self.shared.writers.subscribe();
+        let _ = writers.wait_for(|writers| *writers == 0).await;
     }
 }
 
@@ -301,6 +304,26 @@ impl Shared {
     /// Why nothing is taken any more.
     fn ended(&self) -> io::Error {
         self.check_open().err().unwrap_or_else(closed)
+    }
+}
+
+/// A task that writes files, counted until it ends, whichever way.
+struct Writer(Arc<Shared>);
+
+impl Writer {
+    fn begin(shared: &Arc<Shared>) -> Self {
+        shared.writers.send_modify(|writers| *writers += 1);
+        Self(shared.clone())
+    }
+
+    async fn run(self, task: impl Future<Output = ()>) {
+        task.await;
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.0.writers.send_modify(|writers| *writers -= 1);
     }
 }
 

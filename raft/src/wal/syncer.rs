@@ -193,7 +193,6 @@ impl Syncer {
         }
         self.refuse_rest(&self.shared.ended());
         self.shared.stopping.send_replace(true);
-        self.shared.stopped.send_replace(true);
         self.ended = true;
     }
 

@@ -497,10 +497,11 @@ impl crate::seams::DiskFile for FailingFile {
     }
 }
 
-/// A disk that notes which threads read from it.
+/// A disk that notes which threads read from it, and how many files are being made, which takes a while.
 struct WatchedDisk {
     disk: Arc<dyn Disk>,
     readers: Arc<Mutex<Vec<String>>>,
+    in_making: Arc<AtomicUsize>,
 }
 
 struct WatchedFile {
@@ -519,7 +520,13 @@ impl Disk for WatchedDisk {
         self.disk.list()
     }
     fn create<'a>(&'a self, name: &'a str, len: u64) -> BoxFuture<'a, io::Result<Arc<dyn DiskFile>>> {
-        Box::pin(async move { Ok(self.watch(self.disk.create(name, len).await?)) })
+        Box::pin(async move {
+            self.in_making.fetch_add(1, Ordering::SeqCst);
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            let made = self.disk.create(name, len).await;
+            self.in_making.fetch_sub(1, Ordering::SeqCst);
+            Ok(self.watch(made?))
+        })
     }
     fn open<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Arc<dyn DiskFile>>> {
         Box::pin(async move { Ok(self.watch(self.disk.open(name).await?)) })
@@ -559,7 +566,7 @@ async fn what_is_on_disk_only_is_read_by_a_thread_of_its_own() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let readers = Arc::<Mutex<Vec<String>>>::default();
     let disk = Arc::new(StdDisk::open(dir.path()).expect("a temporary directory can be opened"));
-    let disk = Arc::new(WatchedDisk { disk, readers: readers.clone() });
+    let disk = Arc::new(WatchedDisk { disk, readers: readers.clone(), in_making: Arc::default() });
     let (wal, _) = Wal::open(disk, OWNER, small(), &ThreadSpawner).await.expect("an empty log");
     let log = wal.group(GROUP);
     append(&log, 0..50, 1_000).await;
@@ -605,4 +612,19 @@ async fn all_groups_together_keep_what_the_node_may_and_the_newest_of_it() {
     assert!(bytes(&wal) > small().resident_bytes_max / 2, "{} bytes in memory", bytes(&wal));
     assert_eq!(resident_len(&wal, 0), 0);
     wal.close().await;
+}
+
+#[tokio::test]
+async fn nothing_is_made_any_more_once_the_log_is_closed() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let disk = Arc::new(StdDisk::open(dir.path()).expect("opens"));
+    let in_making = Arc::<AtomicUsize>::default();
+    let disk = Arc::new(WatchedDisk { disk, readers: Arc::default(), in_making: in_making.clone() });
+    let (wal, _) = Wal::open(disk, OWNER, small(), &ThreadSpawner).await.expect("an empty log");
+    while in_making.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    // As a node does that puts its checkpoints aside and begins again.
+    wal.close().await;
+    assert_eq!(in_making.load(Ordering::SeqCst), 0, "another log may be opened there now");
 }
