@@ -22,7 +22,7 @@ use crate::tls::{self, Guard, Tls};
 use crate::transport::{MESSAGE_LEN_MAX, Peers};
 use crate::types::{LogId, NodeId};
 use crate::unfit;
-use crate::wal::{OpenError, Owner, RecoveryReport, Wal, WalConfig, WalStats};
+use crate::wal::{MovedUp, OpenError, Owner, RecoveryReport, Wal, WalConfig, WalStats};
 use futures::Stream;
 use futures::future::{FutureExt, join_all};
 use openraft::async_runtime::WatchReceiver;
@@ -576,6 +576,7 @@ async fn is_ours(cluster: &GrpcCluster, config: &NodeConfig, foreign: &mut Optio
 /// Makes groups with little traffic purge when their old entries keep the log from shrinking.
 async fn keep_log_short(host: Host) {
     let Host { config, wal, groups, checkpoints, peers, mut stop, .. } = host;
+    let mut held = Vec::new();
     loop {
         tokio::select! {
             () = tokio::time::sleep(PURGE_INTERVAL) => {}
@@ -586,11 +587,14 @@ async fn keep_log_short(host: Host) {
         if segments <= config.segments_max && !wal.is_out_of_room() {
             continue;
         }
+        let is_far_too_long = segments > config.segments_max.saturating_mul(SEGMENTS_READ_FACTOR);
+        let held_before = std::mem::replace(&mut held, if is_far_too_long { holders.clone() } else { Vec::new() });
         for id in holders {
+            if is_far_too_long && held_before.contains(&id) {
+                move_up(&wal, id, segments).await;
+            }
             let Ok(group) = groups.get(id) else { continue };
-            if segments > config.segments_max.saturating_mul(SEGMENTS_READ_FACTOR)
-                && matches!(checkpoints.unpin(id).await, Ok(true))
-            {
+            if is_far_too_long && matches!(checkpoints.unpin(id).await, Ok(true)) {
                 tracing::warn!(
                     group = %id,
                     segments,
@@ -603,7 +607,7 @@ async fn keep_log_short(host: Host) {
                 Some(snapshot) => group.raft.trigger().purge_log(snapshot.index).await,
                 None => Ok(()),
             };
-            if segments > config.segments_max.saturating_mul(SEGMENTS_READ_FACTOR) {
+            if is_far_too_long {
                 // openraft keeps what it is sending, to however slow a member.
                 let metrics = group.raft.metrics().borrow_watched().clone();
                 let is_behind = |matched: &Option<LogId>| *matched < metrics.snapshot;
@@ -618,6 +622,17 @@ async fn keep_log_short(host: Host) {
                 tracing::warn!(group = %id, %fatal, "the group cannot purge");
             }
         }
+    }
+}
+
+/// Moves what a group cannot purge out of the way of the others.
+async fn move_up(wal: &Wal, group: GroupId, segments: usize) {
+    match wal.group(group).move_up().await {
+        Ok(MovedUp::TooLong) => {
+            tracing::warn!(%group, segments, "it cannot purge, and has too much to be moved up: the log of the node grows");
+        }
+        Ok(moved) => tracing::info!(%group, segments, ?moved, "it cannot purge: its entries are moved up in the log"),
+        Err(error) => tracing::warn!(%group, %error, "its entries cannot be moved up in the log"),
     }
 }
 

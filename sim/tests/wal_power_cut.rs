@@ -86,6 +86,7 @@ async fn work(wal: &Wal, known: &mut [Known], random: &mut ChaCha8Rng) {
                 known.committed = known.terms.len() as u64;
                 log.save_committed(Some(position(known, known.committed - 1)))
             }
+            5 => log.move_up().await.map(drop),
             _ => {
                 let count = 1 + random.next_u32() % 4;
                 let term = known.terms.last().copied().unwrap_or(1) + u64::from(random.next_u32().is_multiple_of(10));

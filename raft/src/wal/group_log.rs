@@ -202,6 +202,12 @@ impl GroupLog {
         self.slots.front().and_then(|slot| slot.place).map(|place| place.segment)
     }
 
+    /// Whether these are all entries held, and no others.
+    pub(crate) fn holds_just(&self, entries: &[(LogPosition, EntryBody)]) -> bool {
+        let held = self.slots.iter().map(|slot| slot.position);
+        held.eq(entries.iter().map(|(position, _)| *position))
+    }
+
     /// Number of entries held.
     pub(crate) fn len(&self) -> usize {
         self.slots.len()

@@ -11,12 +11,13 @@
 //! [`Wal::failed`] tells the node to stop.
 //!
 //! Segments are zeroed files of one size. Each begins by restating votes, commit points and purge points of all groups,
-//! so a segment whose entries are all purged can be dropped with everything before it. A manifest says which segments
-//! there are.
+//! so a segment whose entries are all purged can be dropped with everything before it. What a group cannot purge is moved up
+//! to the end, so that it does not keep what the others no longer need. A manifest says which segments there are.
 
 mod cold;
 mod group_log;
 mod manifest;
+mod move_up;
 mod record;
 mod recover;
 mod resident;
@@ -30,6 +31,7 @@ mod tests;
 mod verify;
 
 pub(crate) use manifest::MANIFEST_NAME;
+pub use move_up::MovedUp;
 pub use record::{Ballot, EntryBody, LogPosition};
 pub use recover::{OpenError, RecoveryReport};
 pub use stamp::Owner;
@@ -87,6 +89,12 @@ impl WalConfig {
     pub fn entry_len_max(&self) -> usize {
         usize::try_from(self.segment_len / 2).unwrap_or(usize::MAX)
     }
+
+    /// Bytes after which no further record joins a frame. What is of this length has a frame of its own.
+    fn frame_len_max(&self) -> u64 {
+        let segment_room = self.segment_len - segment::SEGMENT_HEADER_LEN;
+        segment_room / 2 + (self.frame_bytes_max as u64).min(segment_room / 4)
+    }
 }
 
 /// Called when an item is on disk, or will never be.
@@ -97,6 +105,8 @@ struct Item {
     group: GroupId,
     bodies: Vec<RecordBody>,
     bytes: usize,
+    /// Whether all of it has to be in one frame. It is not longer than one.
+    is_whole: bool,
     /// `None` for a commit point: nobody waits for it, so it alone is no reason for a sync.
     on_flushed: Option<OnFlushed>,
     space: Option<OwnedSemaphorePermit>,
@@ -435,7 +445,8 @@ impl WalGroup {
                 Some(item) if item.on_flushed.is_none() => item.bodies = bodies,
                 _ => {
                     let bytes = record::record_len(1);
-                    queue.push_back(Item { group: self.group, bodies, bytes, on_flushed: None, space: None });
+                    let (group, is_whole) = (self.group, false);
+                    queue.push_back(Item { group, bodies, bytes, is_whole, on_flushed: None, space: None });
                 }
             }
         });
@@ -472,7 +483,8 @@ impl WalGroup {
             if planted::is(Bug::VoteAfterLog) {
                 bodies.extend(log.vote.map(RecordBody::Vote));
             }
-            self.enqueue(Item { group: self.group, bodies, bytes, on_flushed, space: Some(space) })?;
+            let (group, is_whole) = (self.group, false);
+            self.enqueue(Item { group, bodies, bytes, is_whole, on_flushed, space: Some(space) })?;
         }
         self.shared.note_resident(bytes);
         Ok(())
@@ -542,7 +554,10 @@ impl WalGroup {
                         Ok(body) => entries.push((position, body)),
                         // It was purged, and its segment dropped, between the look-up and the read.
                         Err(_) if self.purged().is_some_and(|purged| purged.index >= position.index) => entries.clear(),
-                        Err(error) => return Err(error),
+                        Err(error) => match self.read_moved(reader, position, place).await? {
+                            Some(body) => entries.push((position, body)),
+                            None => return Err(error),
+                        },
                     }
                 }
             }
@@ -592,14 +607,21 @@ impl WalGroup {
     /// Called with the group's lock held, so that the order on disk is the order of the calls.
     fn enqueue_and_wait(&self, bodies: Vec<RecordBody>) -> io::Result<oneshot::Receiver<io::Result<()>>> {
         self.shared.check_open()?;
-        let (tell, flushed) = oneshot::channel();
         let bytes = bodies.iter().map(|body| record::record_len(record::payload_len(body))).sum();
-        let on_flushed: OnFlushed = Box::new(move |result| {
-            let _ = tell.send(result);
-        });
-        self.enqueue(Item { group: self.group, bodies, bytes, on_flushed: Some(on_flushed), space: None })?;
+        let (on_flushed, flushed) = waiter();
+        let (group, is_whole) = (self.group, false);
+        self.enqueue(Item { group, bodies, bytes, is_whole, on_flushed: Some(on_flushed), space: None })?;
         Ok(flushed)
     }
+}
+
+/// Whom to tell, and who waits for it.
+fn waiter() -> (OnFlushed, oneshot::Receiver<io::Result<()>>) {
+    let (tell, flushed) = oneshot::channel();
+    let on_flushed: OnFlushed = Box::new(move |result| {
+        let _ = tell.send(result);
+    });
+    (on_flushed, flushed)
 }
 
 async fn wait_flushed(flushed: oneshot::Receiver<io::Result<()>>) -> io::Result<()> {

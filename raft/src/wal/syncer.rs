@@ -146,10 +146,14 @@ fn pick(queue: &mut VecDeque<Item>, is_last: bool, bytes_max: usize) -> Option<V
     let mut bytes = 0;
     while let Some(item) = queue.front() {
         bytes += item.bytes;
-        if bytes > bytes_max && !items.is_empty() {
+        if (bytes > bytes_max || item.is_whole) && !items.is_empty() {
             break;
         }
+        let is_whole = item.is_whole;
         items.extend(queue.pop_front());
+        if is_whole {
+            break;
+        }
     }
     (!items.is_empty()).then_some(items)
 }
@@ -213,8 +217,7 @@ impl Syncer {
 
     /// Writes as many of `records` as one frame takes; says how many those were.
     async fn write_frame(&mut self, records: &[(GroupId, RecordBody)]) -> io::Result<usize> {
-        let frame_max = self.shared.config.segment_len - SEGMENT_HEADER_LEN;
-        let budget = frame_max / 2 + self.shared.config.frame_bytes_max.min(frame_max as usize / 4) as u64;
+        let budget = self.shared.config.frame_len_max();
         let mut len = FRAME_HEADER_LEN;
         let mut count = 0;
         for (_, body) in records {

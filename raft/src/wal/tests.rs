@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use std::path::Path;
 
 const OWNER: Owner = Owner { cluster: 7, node: 1, incarnation: 77 };
-const GROUP: GroupId = GroupId(3);
+pub(super) const GROUP: GroupId = GroupId(3);
 
 fn small() -> WalConfig {
     WalConfig {
@@ -21,7 +21,7 @@ fn small() -> WalConfig {
     }
 }
 
-async fn open(dir: &Path) -> Result<(Wal, RecoveryReport), OpenError> {
+pub(super) async fn open(dir: &Path) -> Result<(Wal, RecoveryReport), OpenError> {
     open_as(dir, OWNER).await
 }
 
@@ -30,7 +30,7 @@ async fn open_as(dir: &Path, owner: Owner) -> Result<(Wal, RecoveryReport), Open
     Wal::open(disk, owner, small(), &ThreadSpawner).await
 }
 
-fn at(index: u64) -> LogPosition {
+pub(super) fn at(index: u64) -> LogPosition {
     LogPosition { term: 1 + index / 100, node: 1, index }
 }
 
@@ -38,7 +38,7 @@ fn body(index: u64, len: usize) -> EntryBody {
     EntryBody::Batch(Bytes::from(vec![u8::try_from(index % 251).expect("below 251"); len]))
 }
 
-async fn append(log: &WalGroup, indices: std::ops::Range<u64>, len: usize) {
+pub(super) async fn append(log: &WalGroup, indices: std::ops::Range<u64>, len: usize) {
     let (tell, told) = oneshot::channel();
     let entries = indices.map(|index| (at(index), body(index, len))).collect();
     let on_flushed: OnFlushed = Box::new(|result| tell.send(result).expect("the test waits"));
@@ -46,7 +46,7 @@ async fn append(log: &WalGroup, indices: std::ops::Range<u64>, len: usize) {
     told.await.expect("the callback is called").expect("the disk works");
 }
 
-async fn read_all(log: &WalGroup) -> Vec<(LogPosition, EntryBody)> {
+pub(super) async fn read_all(log: &WalGroup) -> Vec<(LogPosition, EntryBody)> {
     let mut entries = Vec::new();
     let mut next = log.purged().map_or(0, |purged| purged.index + 1);
     loop {
@@ -57,7 +57,7 @@ async fn read_all(log: &WalGroup) -> Vec<(LogPosition, EntryBody)> {
     }
 }
 
-fn segment_files(dir: &Path) -> Vec<std::path::PathBuf> {
+pub(super) fn segment_files(dir: &Path) -> Vec<std::path::PathBuf> {
     let mut files: Vec<_> = std::fs::read_dir(dir)
         .expect("the directory is there")
         .map(|entry| entry.expect("it can be listed").path())
@@ -74,7 +74,7 @@ fn flip(path: &Path, offset: usize) {
 }
 
 /// A copy of what is in the directory now, as a node that is killed leaves it.
-fn copied(dir: &Path) -> tempfile::TempDir {
+pub(super) fn copied(dir: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().expect("a temporary directory");
     for entry in std::fs::read_dir(dir).expect("the directory is there") {
         let path = entry.expect("it can be listed").path();
@@ -86,7 +86,7 @@ fn copied(dir: &Path) -> tempfile::TempDir {
 }
 
 /// The offset behind the last frame of the segment.
-fn end_of_frames(path: &Path, number: u64) -> usize {
+pub(super) fn end_of_frames(path: &Path, number: u64) -> usize {
     let bytes = std::fs::read(path).expect("the segment can be read");
     let mut offset = segment::SEGMENT_HEADER_LEN as usize;
     while let Some(header) = record::decode_frame_header(&bytes[offset..], number) {
