@@ -590,7 +590,7 @@ async fn keep_log_short(host: Host) {
         let is_far_too_long = segments > config.segments_max.saturating_mul(SEGMENTS_READ_FACTOR);
         let held_before = std::mem::replace(&mut held, if is_far_too_long { holders.clone() } else { Vec::new() });
         for id in holders {
-            if is_far_too_long && held_before.contains(&id) {
+            if is_far_too_long && held_before.contains(&id) && wal.is_mostly_purged() {
                 move_up(&wal, id, segments).await;
             }
             let Ok(group) = groups.get(id) else { continue };

@@ -208,6 +208,11 @@ impl GroupLog {
         held.eq(entries.iter().map(|(position, _)| *position))
     }
 
+    /// Bytes of the entries held that are on disk.
+    pub(crate) fn bytes_on_disk(&self) -> u64 {
+        self.slots.iter().filter_map(|slot| slot.place).map(|place| u64::from(place.len)).sum()
+    }
+
     /// Number of entries held.
     pub(crate) fn len(&self) -> usize {
         self.slots.len()

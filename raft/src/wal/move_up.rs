@@ -6,7 +6,7 @@
 
 use super::group_log::{Found, Place};
 use super::record::{self, EntryBody, FRAME_HEADER_LEN, LogPosition, RecordBody};
-use super::{ColdReader, Item, WalGroup, lock, wait_flushed, waiter};
+use super::{ColdReader, Item, Wal, WalGroup, lock, wait_flushed, waiter};
 use std::io;
 
 /// What became of moving a group's entries up.
@@ -18,6 +18,17 @@ pub enum MovedUp {
     NotNow,
     /// They are more than one frame takes, so that they stay where they are.
     TooLong,
+}
+
+impl Wal {
+    /// Whether more than half of the log on disk is needed no longer. Only then is moving up worth it: otherwise the groups
+    /// that cannot purge would be written again and again.
+    pub fn is_mostly_purged(&self) -> bool {
+        let groups: Vec<_> = lock(&self.shared.groups).values().cloned().collect();
+        let needed: u64 = groups.iter().map(|log| lock(log).bytes_on_disk()).sum();
+        let segments = lock(&self.shared.segments).len() as u64;
+        needed < segments.saturating_mul(self.shared.config.segment_len) / 2
+    }
 }
 
 impl WalGroup {
@@ -75,7 +86,7 @@ impl WalGroup {
 mod tests {
     use super::super::tests::{GROUP, append, at, copied, end_of_frames, open, read_all, segment_files};
     use super::*;
-    use crate::wal::{Ballot, GroupId, Wal};
+    use crate::wal::{Ballot, GroupId};
 
     const BUSY: GroupId = GroupId(9);
 
@@ -99,6 +110,7 @@ mod tests {
         held_back(&wal).await;
         let (segments, holders) = wal.oldest_segment_holders();
         assert!(segments > 4 && holders == [GROUP], "{segments} {holders:?}");
+        assert!(wal.is_mostly_purged());
         let log = wal.group(GROUP);
         let (before, vote, committed) = (read_all(&log).await, log.vote(), log.committed());
         assert_eq!(log.move_up().await.expect("the disk works"), MovedUp::Done);
@@ -175,6 +187,7 @@ mod tests {
         let log = wal.group(GROUP);
         append(&log, 0..100, 700).await;
         assert_eq!(log.move_up().await.expect("the disk works"), MovedUp::TooLong);
+        assert!(!wal.is_mostly_purged());
         assert_eq!(read_all(&log).await.len(), 100);
         wal.close().await;
     }
