@@ -86,7 +86,9 @@ impl WalGroup {
 mod tests {
     use super::super::tests::{GROUP, append, at, copied, end_of_frames, open, read_all, segment_files};
     use super::*;
+    use crate::node::tests::lone_node_with;
     use crate::wal::{Ballot, GroupId};
+    use std::time::Duration;
 
     const BUSY: GroupId = GroupId(9);
 
@@ -190,5 +192,29 @@ mod tests {
         assert!(!wal.is_mostly_purged());
         assert_eq!(read_all(&log).await.len(), 100);
         wal.close().await;
+    }
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_node_whose_log_is_far_too_long_moves_up_what_keeps_it() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (node, _data) = lone_node_with(directory.path(), |config| {
+            (config.wal.segment_len, config.wal.ballast_len, config.segments_max) = (64 << 10, 64 << 10, 1);
+        })
+        .await;
+        let wal = &node.host.wal;
+        // Of a group that is not hosted, as one that waits for a checkpoint.
+        append(&wal.group(GROUP), 0..4, 700).await;
+        let busy = wal.group(BUSY);
+        for start in (0..2_000).step_by(10) {
+            append(&busy, start..start + 10, 700).await;
+        }
+        busy.purge(at(1_999)).await.expect("purges are saved");
+        assert!(wal.oldest_segment_holders().0 > 16, "{:?}", wal.oldest_segment_holders());
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+        while wal.oldest_segment_holders().0 > 2 {
+            assert!(tokio::time::Instant::now() < deadline, "{:?}", wal.oldest_segment_holders());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(read_all(&wal.group(GROUP)).await.len(), 4);
+        assert!(node.shutdown().await.is_ok());
     }
 }
