@@ -94,6 +94,32 @@ async fn a_node_joins_takes_its_share_and_replaces_one_that_leaves() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_founder_that_never_comes_keeps_nothing_from_being_formed() {
+    let world = World::without(5, &[2]).await;
+    settled(&world).await;
+    assert_eq!(voters(&world, GroupId::DIRECTORY).await.expect("it is led").len(), 3);
+    assert!(create(&*world.client_of_all(), 1).await.result.is_ok());
+    world.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_added_takes_the_place_of_a_founder_that_never_comes() {
+    let mut world = World::without(3, &[2]).await;
+    settled(&world).await;
+    world.join(4).await;
+    let all = BTreeSet::from([1, 3, 4]);
+    eventually("the node has its share", || async {
+        for group in (0..=GROUPS).map(GroupId) {
+            voters(&world, group).await.filter(|voters| *voters == all)?;
+        }
+        Some(())
+    })
+    .await;
+    assert!(create(&*world.client_of_all(), 1).await.result.is_ok());
+    world.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_drains_at_once_one_is_refused_and_the_other_empties_its_node() {
     let mut world = World::of(3).await;
     settled(&world).await;

@@ -97,19 +97,22 @@ fn place(view: &View, may_place: bool, decision: &mut Decision) {
     if active.is_empty() {
         return;
     }
-    let (wanted, open) = (wanted(view), view.open());
-    let mut changes = placing::repair(&wanted, &active, &open);
+    let (mut wanted, open) = (wanted(view), view.open());
+    let mut changes = Voters::new();
     if may_place {
         for (id, group) in view.groups.iter().filter(|(_, group)| group.wanted.is_empty()) {
-            // A group that is there already, as the directory at first, is wanted where it is.
+            // A group that is there already, as the directory at first, is wanted where it is, as far as these are nodes.
             let there = group.led.as_ref().map(|led| led.voters.clone());
             if there.is_none() && open.len() < placing::replicas(active.len()) {
                 decision.obstacles.push(format!("{id} waits for nodes whose disks have room"));
                 continue;
             }
-            changes.insert(*id, there.unwrap_or_else(|| placing::first_voters(*id, &open)));
+            let voters = there.unwrap_or_else(|| placing::first_voters(*id, &open));
+            wanted.insert(*id, voters.clone());
+            changes.insert(*id, voters);
         }
     }
+    changes.extend(placing::repair(&wanted, &active, &open));
     for (id, group) in &view.groups {
         let next = changes.get(id).unwrap_or(&group.wanted);
         for node in next.difference(&active) {
@@ -385,6 +388,25 @@ mod tests {
         // One that is formed somewhere is never formed again.
         young.groups.get_mut(&GroupId(2)).expect("it is there").hosts.insert(3, true);
         assert_eq!(steps(&young), [form(1, 2)]);
+    }
+
+    #[test]
+    fn a_founder_that_never_came_is_done_without() {
+        let states = |ids: &[NodeId]| ids.iter().map(|id| (*id, ACTIVE)).collect::<Vec<_>>();
+        let place = |group, voters: &[NodeId]| Step::Place {
+            group: GroupId(group),
+            voters: nodes(voters.iter().copied()),
+            expected: 0,
+        };
+        // The directory is formed on nodes 1 to 3, and node 2 is none yet.
+        let young = |ids: &[NodeId]| {
+            let mut directory = group(&[], 1, &[1, 2, 3]);
+            directory.version = 0;
+            view(&states(ids), vec![directory, SeenGroup::default()])
+        };
+        assert_eq!(steps(&young(&[1, 3, 4, 5])), [place(0, &[1, 3, 4]), place(1, &[3, 4, 5])]);
+        assert_eq!(steps(&young(&[1, 3])), [place(0, &[1, 3]), place(1, &[1, 3])]);
+        assert_eq!(steps(&young(&[1, 3, 4])), [place(0, &[1, 3, 4]), place(1, &[1, 3, 4])]);
     }
 
     #[test]

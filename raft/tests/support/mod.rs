@@ -65,6 +65,15 @@ impl World {
 
     /// The same with other settings.
     pub(crate) async fn tuned(count: u64, tune: fn(&mut NodeConfig)) -> Self {
+        Self::founded(count, &[], tune).await
+    }
+
+    /// The same, and these of the first nodes never come.
+    pub(crate) async fn without(count: u64, absent: &[u64]) -> Self {
+        Self::founded(count, absent, |_| {}).await
+    }
+
+    async fn founded(count: u64, absent: &[u64], tune: fn(&mut NodeConfig)) -> Self {
         // `RUST_LOG=info cargo test …` shows what the nodes say.
         let _ = tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).try_init();
         let mut world = Self {
@@ -83,6 +92,7 @@ impl World {
             listeners.insert(id, listener);
         }
         let peers = world.addresses.clone();
+        listeners.retain(|id, _| !absent.contains(id));
         for (id, listener) in listeners {
             world.start(NodeConfig::new(id, "test", peers.clone(), GROUPS), listener).await;
         }
