@@ -153,6 +153,32 @@ enum Next {
 }
 
 fn next_move(view: &View, id: GroupId, group: &SeenGroup, led: &Led) -> Next {
+    let mut members: BTreeSet<NodeId> = group.wanted.clone();
+    if id == GroupId::DIRECTORY {
+        // Every node has a copy of the directory.
+        members.extend(view.present());
+    }
+    let missing = members.iter().copied().filter(|node| !led.voters.contains(node) && !led.learners.contains(node));
+    let (full, missing): (BTreeSet<NodeId>, BTreeSet<NodeId>) = missing.partition(|node| view.is_full(*node));
+    let next = change_members(view, id, group, led, &members, missing.first().copied());
+    match (&next, full.first()) {
+        // Whatever else can be done is done first.
+        (Next::Settled | Next::Stands(_), Some(node)) => {
+            Next::Stands(format!("{id} waits for room on the disk of node {node}"))
+        }
+        _ => next,
+    }
+}
+
+/// One step towards `members`, of whom `missing` can be added.
+fn change_members(
+    view: &View,
+    id: GroupId,
+    group: &SeenGroup,
+    led: &Led,
+    members: &BTreeSet<NodeId>,
+    missing: Option<NodeId>,
+) -> Next {
     let (leader, seen) = (led.leader, led.membership);
     let step = |voters: BTreeSet<NodeId>| Next::Step(Step::SetVoters { group: id, leader, voters, seen });
     if led.is_joint {
@@ -169,17 +195,8 @@ fn next_move(view: &View, id: GroupId, group: &SeenGroup, led: &Led) -> Next {
         answering if answering > voters.len() / 2 => step(voters),
         _ => Next::Stands(format!("{id} would have too few voters that answer")),
     };
-    let mut members: BTreeSet<NodeId> = group.wanted.clone();
-    if id == GroupId::DIRECTORY {
-        // Every node has a copy of the directory.
-        members.extend(view.present());
-    }
-    let missing = members.iter().find(|node| !led.voters.contains(node) && !led.learners.contains(node));
-    if let Some(node) = missing.filter(|node| view.is_full(**node)) {
-        return Next::Stands(format!("{id} waits for room on the disk of node {node}"));
-    }
     if let Some(node) = missing.filter(|node| view.nodes.contains_key(node)) {
-        return Next::Step(Step::AddLearner { group: id, leader, node: *node });
+        return Next::Step(Step::AddLearner { group: id, leader, node });
     }
     if let Some(node) = led.learners.iter().find(|node| !members.contains(node)) {
         return Next::Step(Step::RemoveLearner { group: id, leader, node: *node, seen });
@@ -194,7 +211,7 @@ fn next_move(view: &View, id: GroupId, group: &SeenGroup, led: &Led) -> Next {
     let ready = arriving.iter().find(|node| can_vote(node) && led.has_caught_up(**node));
     if !arriving.is_empty() && ready.is_none() {
         let reason = format!("{id} waits for {} to catch up", names(&arriving));
-        let is_under_way = arriving.iter().any(|node| view.answers(*node));
+        let is_under_way = arriving.iter().any(|node| view.answers(*node) && led.learners.contains(node));
         return if is_under_way { Next::Waits(reason) } else { Next::Stands(reason) };
     }
     let mut voters = led.voters.clone();
@@ -532,6 +549,27 @@ mod tests {
         fill(&mut late, 4);
         assert_eq!(decide(&late, true).obstacles, ["g1 waits for room on the disk of node 4"]);
         assert_eq!(decide(&late, true).steps, []);
+    }
+
+    #[test]
+    fn a_full_node_keeps_nobody_else_from_coming_and_going() {
+        let five = [(1, ACTIVE), (2, ACTIVE), (3, NodeState::Leaving), (4, ACTIVE), (5, ACTIVE)];
+        let mut directory = group(&[1, 2, 5], 1, &[1, 2, 3]);
+        directory.hosts.insert(5, true);
+        let mut mixed = view(&five, vec![directory]);
+        mixed.nodes.get_mut(&3).expect("it is there").answers = false;
+        mixed.nodes.get_mut(&4).expect("it is there").is_full = true;
+        // The one that has room is added, though it is not the first that is missing.
+        assert_eq!(steps(&mixed), [Step::AddLearner { group: GroupId(0), leader: 1, node: 5 }]);
+        let led = mixed.groups.get_mut(&GroupId(0)).and_then(|group| group.led.as_mut()).expect("it is led");
+        led.learners.insert(5);
+        led.matched.insert(5, 1_000);
+        // So the dead voter goes.
+        let swap = Step::SetVoters { group: GroupId(0), leader: 1, voters: nodes([1, 2, 5]), seen: membership(5) };
+        assert_eq!(steps(&mixed), [swap]);
+        let led = mixed.groups.get_mut(&GroupId(0)).and_then(|group| group.led.as_mut()).expect("it is led");
+        (led.voters, led.learners) = (nodes([1, 2, 5]), nodes([3]));
+        assert_eq!(decide(&mixed, true).obstacles, ["g0 waits for room on the disk of node 4"]);
     }
 
     /// What is only in the leader's log may be undone: then those who had to go are needed again.
