@@ -104,7 +104,7 @@ fn place(view: &View, may_place: bool, decision: &mut Decision) {
             // A group that is there already, as the directory at first, is wanted where it is, as far as these are nodes.
             let there = group.led.as_ref().map(|led| led.voters.clone());
             if there.is_none() && open.len() < placing::replicas(active.len()) {
-                decision.obstacles.push(format!("{id} waits for nodes whose disks have room"));
+                decision.obstacles.push(format!("{id} waits for nodes that answer and whose disks have room"));
                 continue;
             }
             let voters = there.unwrap_or_else(|| placing::first_voters(*id, &open));
@@ -541,7 +541,7 @@ mod tests {
         let place = |group| Step::Place { group: GroupId(group), voters: nodes([1, 3, 4]), expected: 0 };
         assert_eq!(steps(&young), [place(1), place(2)]);
         fill(&mut young, 3);
-        let waits = |group| format!("g{group} waits for nodes whose disks have room");
+        let waits = |group| format!("g{group} waits for nodes that answer and whose disks have room");
         assert_eq!(decide(&young, true), Decision { steps: vec![], obstacles: vec![waits(1), waits(2)] });
 
         // One that was placed before the disk was full.
@@ -570,6 +570,29 @@ mod tests {
         let led = mixed.groups.get_mut(&GroupId(0)).and_then(|group| group.led.as_mut()).expect("it is led");
         (led.voters, led.learners) = (nodes([1, 2, 5]), nodes([3]));
         assert_eq!(decide(&mixed, true).obstacles, ["g0 waits for room on the disk of node 4"]);
+    }
+
+    #[test]
+    fn nothing_is_placed_on_a_node_that_does_not_answer() {
+        let states = [(1, ACTIVE), (2, ACTIVE), (3, NodeState::Draining), (4, ACTIVE), (5, ACTIVE)];
+        let mut directory = group(&[1, 2, 4], 1, &[1, 2, 4]);
+        directory.led.as_mut().expect("it is led").learners.extend([3, 5]);
+        let mut draining = view(&states, vec![directory, group(&[1, 2, 3], 1, &[1, 2, 3])]);
+        let place = |node| Step::Place { group: GroupId(1), voters: nodes([1, 2, node]), expected: 1 };
+        assert!(steps(&draining).contains(&place(5)), "node 5 has the fewest");
+        draining.nodes.get_mut(&5).expect("it is there").answers = false;
+        assert!(steps(&draining).contains(&place(4)));
+        draining.nodes.get_mut(&4).expect("it is there").answers = false;
+        let waits = decide(&draining, true);
+        assert!(!waits.steps.iter().any(|step| matches!(step, Step::Place { .. })), "{waits:?}");
+        assert_eq!(waits.obstacles, ["no other node can take g1 over from node 3"]);
+        // Nor where nothing is placed yet.
+        let mut young =
+            view(&[(1, ACTIVE), (2, ACTIVE), (4, ACTIVE), (5, ACTIVE)], vec![group(&[1, 2, 4], 1, &[1, 2, 4])]);
+        young.groups.insert(GroupId(1), SeenGroup::default());
+        young.nodes.get_mut(&2).expect("it is there").answers = false;
+        let place = Step::Place { group: GroupId(1), voters: nodes([1, 4, 5]), expected: 0 };
+        assert!(steps(&young).contains(&place), "{:?}", steps(&young));
     }
 
     /// What is only in the leader's log may be undone: then those who had to go are needed again.

@@ -38,7 +38,7 @@ const QUIET_PAUSE: Duration = Duration::from_millis(1_500);
 const FOLLOWER_PAUSE: Duration = Duration::from_secs(1);
 /// How long when there was, or when something is awaited.
 const BUSY_INTERVAL: Duration = Duration::from_millis(50);
-/// How long the first placement waits for nodes that have not been heard of.
+/// How long the first placement waits for those of the first nodes that do not answer.
 const FIRST_PLACEMENT_PATIENCE: Duration = Duration::from_secs(10);
 /// How long the directory or a group may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -119,7 +119,8 @@ impl Controller {
             return BUSY_INTERVAL / 5;
         }
         let everyone_is_here = self.host.config.peers.keys().all(|peer| view.nodes.contains_key(peer));
-        let may_place = everyone_is_here || leading_since.elapsed() > FIRST_PLACEMENT_PATIENCE;
+        let everyone_answers = self.host.config.peers.keys().all(|peer| view.answers(*peer));
+        let may_place = everyone_answers || leading_since.elapsed() > FIRST_PLACEMENT_PATIENCE;
         let Decision { steps, obstacles } = decide::decide(&view, may_place);
         let is_idle = steps.is_empty() && obstacles.is_empty();
         self.obstacles.send_if_modified(|known| {

@@ -130,9 +130,10 @@ impl View {
         active.map(|(id, _)| *id).collect()
     }
 
-    /// Nodes that replicas may be placed on: active ones whose disk has room.
+    /// Nodes that replicas may be placed on: active ones that answer and whose disk has room. What cannot be placed now is
+    /// placed when one answers; what was placed on a node that never answers would stay there.
     pub(crate) fn open(&self) -> BTreeSet<NodeId> {
-        self.active().into_iter().filter(|node| !self.is_full(*node)).collect()
+        self.active().into_iter().filter(|node| self.answers(*node) && !self.is_full(*node)).collect()
     }
 
     pub(crate) fn is_full(&self, node: NodeId) -> bool {
