@@ -80,7 +80,8 @@ pub(crate) fn decide(view: &View, may_place: bool) -> Decision {
         }
         give_up(view, *id, group, led, &mut decision);
     }
-    if decision.steps.is_empty() {
+    // What is given up concerns no leader, and a node may fail to do so for long.
+    if decision.steps.iter().all(|step| matches!(step, Step::Drop { .. })) {
         decision.steps.extend(spread_leaders(view));
     }
     remove(view, &mut decision);
@@ -248,8 +249,14 @@ fn give_up(view: &View, id: GroupId, group: &SeenGroup, led: &Led, decision: &mu
         .hosts
         .keys()
         .filter(|node| view.answers(**node) && !led.voters.contains(node) && !led.learners.contains(node));
-    let drops = strangers.map(|node| Step::Drop { group: id, on: *node, seen: led.membership });
-    decision.steps.extend(drops);
+    for node in strangers {
+        if view.is_full(*node) {
+            // It is given up with a last checkpoint, which a full disk does not take.
+            decision.obstacles.push(format!("{id} waits for room on the disk of node {node}, which is to give it up"));
+        } else {
+            decision.steps.push(Step::Drop { group: id, on: *node, seen: led.membership });
+        }
+    }
 }
 
 /// Evens out who leads: one transfer at a time, from the one that leads most to the one that leads least. A difference
@@ -593,6 +600,21 @@ mod tests {
         young.nodes.get_mut(&2).expect("it is there").answers = false;
         let place = Step::Place { group: GroupId(1), voters: nodes([1, 4, 5]), expected: 0 };
         assert!(steps(&young).contains(&place), "{:?}", steps(&young));
+    }
+
+    #[test]
+    fn a_node_that_cannot_give_up_a_group_holds_nothing_up() {
+        let four = [(1, ACTIVE), (2, ACTIVE), (3, ACTIVE), (4, ACTIVE)];
+        let mut left = view(&four, (0..3).map(|_| group(&[1, 2, 3], 1, &[1, 2, 3])).collect());
+        left.groups.get_mut(&GroupId(0)).and_then(|group| group.led.as_mut()).expect("it is led").learners.insert(4);
+        left.groups.get_mut(&GroupId(1)).expect("it is there").hosts.insert(4, true);
+        let drop = Step::Drop { group: GroupId(1), on: 4, seen: membership(5) };
+        let transfer = Step::Transfer { group: GroupId(0), leader: 1, to: 2 };
+        assert_eq!(steps(&left), [drop, transfer.clone()]);
+        left.nodes.get_mut(&4).expect("it is there").is_full = true;
+        assert_eq!(steps(&left), [transfer]);
+        let waits = "g1 waits for room on the disk of node 4, which is to give it up";
+        assert_eq!(decide(&left, true).obstacles, [waits]);
     }
 
     /// What is only in the leader's log may be undone: then those who had to go are needed again.
