@@ -6,6 +6,7 @@
 
 mod decide;
 pub mod placing;
+mod unfinished;
 mod view;
 
 use crate::cluster::{Cluster, GrpcCluster, Position, ProposeError};
@@ -15,15 +16,15 @@ use crate::types::NodeId;
 use decide::{Decision, Step};
 use futures::future::join_all;
 use openraft::async_runtime::WatchReceiver;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use unfinished::Unfinished;
 use vestibule_engine::{
     ActivateShowtime, CreateShowtime, Directory, DirectoryAnswer, DirectoryCommand, DirectoryQuery, Envelope, GroupId,
-    NodeNumber, NodeState, Reply, SetGroups, SetNodeState, SetPlacement, Shard, ShardCommand, ShowtimeId,
-    ShowtimeRecord,
+    NodeNumber, NodeState, Reply, SetGroups, SetNodeState, SetPlacement, Shard, ShardCommand, ShowtimeRecord,
 };
 use vestibule_proto::v1;
 use view::View;
@@ -50,8 +51,7 @@ pub(crate) struct Controller {
     obstacles: watch::Sender<Vec<String>>,
     /// Since when this node has led the directory.
     leading_since: Option<Instant>,
-    /// Showtimes in the making, and when they were first seen.
-    unfinished: BTreeMap<ShowtimeId, Instant>,
+    unfinished: Unfinished,
     /// Rounds in a row in which there was nothing to do.
     idle_rounds: u32,
 }
@@ -60,7 +60,10 @@ impl Controller {
     /// The controller of `host`, which speaks to the groups through `cluster`; and where it says what holds it up.
     pub(crate) fn new(host: Host, cluster: Arc<GrpcCluster>) -> (Self, watch::Receiver<Vec<String>>) {
         let (obstacles, seen) = watch::channel(Vec::new());
-        (Self { host, cluster, obstacles, leading_since: None, unfinished: BTreeMap::new(), idle_rounds: 0 }, seen)
+        (
+            Self { host, cluster, obstacles, leading_since: None, unfinished: Unfinished::default(), idle_rounds: 0 },
+            seen,
+        )
     }
 
     /// Controls while this node leads the directory, until the node stops.
@@ -132,8 +135,8 @@ impl Controller {
             is_news
         });
         join_all(steps.into_iter().map(|step| self.take(&view, step))).await;
-        self.finish_showtimes(&directory).await;
-        if is_idle && everyone_is_here { IDLE_INTERVAL } else { BUSY_INTERVAL }
+        let tried = self.finish_a_showtime(&directory, &view).await;
+        if is_idle && everyone_is_here && !tried { IDLE_INTERVAL } else { BUSY_INTERVAL }
     }
 
     async fn look(&self, directory: &Group) -> View {
@@ -208,24 +211,22 @@ impl Controller {
         }
     }
 
-    /// Finishes showtimes that whoever scheduled them did not: the group creates them, the directory activates them.
-    async fn finish_showtimes(&mut self, directory: &Group) {
+    /// Finishes one of the showtimes that whoever scheduled them did not: the group creates it, the directory activates it.
+    /// One a round, since a group may take its time to answer. Gives whether there was one to finish.
+    async fn finish_a_showtime(&mut self, directory: &Group, view: &View) -> bool {
         let Some(DirectoryAnswer::Showtimes(records)) = ask_directory(&directory.state, &DirectoryQuery::Provisioning)
         else {
-            return;
+            return false;
         };
         let now = Instant::now();
-        let ids: BTreeSet<ShowtimeId> = records.iter().map(|record| record.showtime).collect();
-        self.unfinished.retain(|id, _| ids.contains(id));
-        for record in records {
-            let seen = *self.unfinished.entry(record.showtime).or_insert(now);
-            if now.duration_since(seen) < self.host.config.showtime_patience {
-                continue;
-            }
-            // Again only after a while, whatever comes of it.
-            self.unfinished.insert(record.showtime, now);
-            self.finish_showtime(directory, record).await;
-        }
+        self.unfinished.note(now, &records.iter().map(|record| record.showtime).collect());
+        let is_led = |id: GroupId| view.groups.get(&id).is_some_and(|group| group.led.is_some());
+        let due = self.unfinished.due(now, self.host.config.showtime_patience, |showtime| is_led(showtime.group()));
+        let Some(record) = records.into_iter().find(|record| Some(record.showtime) == due) else { return false };
+        let showtime = record.showtime;
+        self.finish_showtime(directory, record).await;
+        self.unfinished.tried(Instant::now(), showtime);
+        true
     }
 
     async fn finish_showtime(&self, directory: &Group, record: ShowtimeRecord) {
