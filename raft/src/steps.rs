@@ -18,6 +18,12 @@ use vestibule_engine::GroupId;
 use vestibule_proto::v1;
 use vestibule_proto::v1::change_group_request::Step;
 
+/// Entries that a member may be behind and still be made a voter, or the leader.
+pub(crate) const LAG_MAX: u64 = 200;
+/// How long a transfer waits for whoever is to take over to be heard of and to catch up: after a rest it takes a heartbeat.
+const READY_PATIENCE: Duration = Duration::from_secs(1);
+/// How often that is looked at.
+const READY_INTERVAL: Duration = Duration::from_millis(20);
 /// How long a transfer of leadership may take until the new leader is known here.
 const TRANSFER_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -80,7 +86,9 @@ async fn change(
     changed.map(drop).map_err(|error| error.to_string())
 }
 
-/// Hands the leadership of a group that is led here to another voter; returns once that one leads.
+/// Hands the leadership of a group that is led here to another voter; returns once that one leads. Refused unless that one
+/// was heard of lately and has all but the last [`LAG_MAX`] entries: from the offer on, openraft writes nothing and sends no
+/// heartbeats until somebody is elected.
 pub(crate) async fn transfer(group: &Group, to: NodeId) -> Result<(), String> {
     let mut metrics = group.raft.metrics();
     let now = metrics.borrow_watched().clone();
@@ -93,7 +101,15 @@ pub(crate) async fn transfer(group: &Group, to: NodeId) -> Result<(), String> {
     if !now.membership_config.membership().voter_ids().any(|voter| voter == to) {
         return Err(format!("node {to} is no voter of {}", group.id));
     }
-    group.rest.offer(now.current_term);
+    let deadline = Instant::now() + READY_PATIENCE;
+    while let Some(lack) = lack(group, to) {
+        if Instant::now() >= deadline {
+            return Err(lack);
+        }
+        tokio::time::sleep(READY_INTERVAL).await;
+    }
+    let term = metrics.borrow_watched().current_term;
+    group.rest.offer(term);
     group.raft.trigger().transfer_leader(to).await.map_err(|error| error.to_string())?;
     let done = async {
         loop {
@@ -111,8 +127,19 @@ pub(crate) async fn transfer(group: &Group, to: NodeId) -> Result<(), String> {
     patience.unwrap_or_else(|_| Err(format!("node {to} did not take over in {TRANSFER_PATIENCE:?}")))
 }
 
-/// The voters that can take over a group that is led here, of those heard of lately: the one known to have most first.
-pub(crate) fn successors(group: &Group) -> Vec<NodeId> {
+/// What a voter lacks to take over a group that is led here.
+fn lack(group: &Group, to: NodeId) -> Option<String> {
+    let len = |last: Option<u64>| last.map_or(0, |last| last + 1);
+    let last = group.raft.metrics().borrow_watched().last_log_index;
+    let Some(matched) = heard_of(group).remove(&to) else {
+        return Some(format!("node {to} was not heard of lately: it cannot take {} over", group.id));
+    };
+    let behind = len(last).saturating_sub(len(matched.map(|matched| matched.index)));
+    (behind > LAG_MAX).then(|| format!("node {to} lacks {behind} entries of {}: it cannot take over yet", group.id))
+}
+
+/// The other voters of a group that is led here that were heard of lately, and what each is known to have.
+fn heard_of(group: &Group) -> BTreeMap<NodeId, Option<LogId>> {
     let metrics = group.raft.metrics().borrow_watched().clone();
     let heard = metrics.heartbeat.unwrap_or_default();
     let is_fresh = |age: Duration| age < Duration::from_secs(1);
@@ -122,8 +149,12 @@ pub(crate) fn successors(group: &Group) -> Vec<NodeId> {
     };
     let voters: BTreeSet<NodeId> = metrics.membership_config.membership().voter_ids().collect();
     let followers = metrics.replication.unwrap_or_default().into_iter();
-    let mut successors: Vec<(NodeId, Option<LogId>)> =
-        followers.filter(|(node, _)| *node != group.node && voters.contains(node) && is_alive(node)).collect();
+    followers.filter(|(node, _)| *node != group.node && voters.contains(node) && is_alive(node)).collect()
+}
+
+/// The voters that can take over a group that is led here, of those heard of lately: the one known to have most first.
+pub(crate) fn successors(group: &Group) -> Vec<NodeId> {
+    let mut successors: Vec<(NodeId, Option<LogId>)> = heard_of(group).into_iter().collect();
     successors.sort_by_key(|(node, matched)| (std::cmp::Reverse(matched.map(|matched| matched.index)), *node));
     successors.into_iter().map(|(node, _)| node).collect()
 }

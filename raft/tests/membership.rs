@@ -288,6 +288,21 @@ async fn leadership_is_transferred_on_request() {
     world.stop_all().await;
 }
 
+/// A leader that has offered its place to somebody dead writes nothing until another is elected.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leadership_is_not_offered_to_a_node_that_is_gone() {
+    let mut world = World::of(3).await;
+    settled(&world).await;
+    let leader = world.leader(GroupId::DIRECTORY).await;
+    let gone = *world.nodes.keys().find(|id| **id != leader).expect("there are others");
+    world.stop(gone).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let refused = world.admin().transfer(GroupId::DIRECTORY, gone).await;
+    assert!(matches!(&refused, Err(AdminError::Failed(reason)) if reason.contains("not heard of")), "{refused:?}");
+    assert!(create(&*world.client_of_all(), 1).await.result.is_ok());
+    world.stop_all().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_showtime_whose_gateway_died_is_finished() {
     let world = World::of(3).await;

@@ -1,6 +1,7 @@
 //! What the controller sees: the directory's wishes beside what the nodes report.
 
 use crate::hosting::Plan;
+use crate::steps::LAG_MAX;
 use crate::types::NodeId;
 use std::collections::{BTreeMap, BTreeSet};
 use vestibule_engine::{GroupId, NodeState};
@@ -48,9 +49,6 @@ fn slow_nodes(reports: &BTreeMap<NodeId, v1::StatusResponse>) -> BTreeSet<NodeId
     let limit = quickest.saturating_mul(SLOW_SYNC_RATIO).max(SLOW_SYNC_MICROS);
     reports.iter().filter(|(_, report)| report.log_sync_micros > limit).map(|(node, _)| *node).collect()
 }
-
-/// Entries that a learner may be behind and still become a voter.
-const LAG_MAX: u64 = 200;
 
 impl Led {
     /// Whether a member has all but the last few entries.
