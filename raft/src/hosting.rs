@@ -120,7 +120,7 @@ impl Host {
     }
 
     /// Takes on a group, unless it is here or on its way. Gives whether it was in motion: then it is to be seen again.
-    async fn take_on(&self, group: GroupId) -> Result<bool, StartError> {
+    pub(crate) async fn take_on(&self, group: GroupId) -> Result<bool, StartError> {
         if self.in_motion.contains(group) {
             return Ok(true);
         }

@@ -1,11 +1,13 @@
 //! What a node does when the controller, or an operator, asks for one step with a group.
 //!
-//! Every step is safe whoever asks for it and however late: changes of a membership name the one that they were made
-//! for, and openraft refuses them when another has taken its place.
+//! Every step is safe whoever asks for it and however late: a change of members names the membership that it was made for,
+//! and openraft refuses it when another has taken its place; forming names the placement, and is refused where the directory
+//! has another; a leadership is offered by whoever has it. What the directory here does not know yet is seen to by
+//! [`crate::controller`]: a group is formed where it was first placed, or where all nodes know that it is placed anew.
 
 use crate::convert;
 use crate::group::Group;
-use crate::hosting::Host;
+use crate::hosting::{Host, read_plan};
 use crate::types::{LogId, NodeId, TypeConfig};
 use openraft::async_runtime::WatchReceiver;
 use openraft::impls::BasicNode;
@@ -34,13 +36,20 @@ pub(crate) async fn take(host: &Host, id: GroupId, step: Step) -> Result<(), Str
         Step::Form(form) => {
             let voters: BTreeMap<NodeId, BasicNode> =
                 form.voters.into_iter().map(|(node, address)| (node, BasicNode::new(address))).collect();
-            find()?.raft.initialize(voters).await.map_err(|error| error.to_string())
+            let (group, directory) = (find()?, host.groups.get(GroupId::DIRECTORY));
+            let directory = directory.map_err(|status| status.message().to_owned())?;
+            let placed = read_plan(&directory.state).placements.get(&id).map_or(0, |placement| placement.version);
+            if placed != form.placement {
+                let asked = form.placement;
+                return Err(format!(
+                    "{id} was to be formed for placement {asked}, and the directory here has {placed}"
+                ));
+            }
+            group.raft.initialize(voters).await.map_err(|error| error.to_string())
         }
         Step::AddLearner(ask) => {
-            let group = find()?;
-            confirm_lead(&group).await?;
-            let added = group.raft.add_learner(ask.node, BasicNode::new(ask.address), false).await;
-            added.map(drop).map_err(|error| error.to_string())
+            let node = BTreeMap::from([(ask.node, BasicNode::new(ask.address))]);
+            change(&*find()?, ChangeMembers::AddNodes(node), true, seen(ask.seen)?).await
         }
         Step::SetVoters(ask) => {
             let voters: BTreeSet<NodeId> = ask.voters.into_iter().collect();
@@ -157,4 +166,54 @@ pub(crate) fn successors(group: &Group) -> Vec<NodeId> {
     let mut successors: Vec<(NodeId, Option<LogId>)> = heard_of(group).into_iter().collect();
     successors.sort_by_key(|(node, matched)| (std::cmp::Reverse(matched.map(|matched| matched.index)), *node));
     successors.into_iter().map(|(node, _)| node).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::tests::lone_node;
+    use crate::types::to_log_id;
+    use crate::wal::LogPosition;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_step_that_was_made_for_something_else_is_not_taken() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (node, _data) = lone_node(directory.path()).await;
+        let directory = node.host.groups.get(GroupId::DIRECTORY).expect("every node has it");
+        let is_led = async {
+            while !directory.is_leader() || directory.state.progress().next_index < 2 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), is_led).await.expect("the directory is formed");
+
+        // The directory has placed this group nowhere.
+        let id = GroupId(7);
+        node.host.take_on(id).await.expect("it is empty");
+        let form = |placement| {
+            let voters = [(1, node.config().address.clone())].into();
+            take(&node.host, id, Step::Form(v1::Form { voters, placement }))
+        };
+        let refused = form(3).await.expect_err("it is for another placement");
+        assert!(refused.contains("placement 3"), "{refused}");
+        let group = node.host.groups.get(id).expect("it was started");
+        assert!(matches!(group.raft.is_initialized().await, Ok(false)));
+        form(0).await.expect("nothing contradicts");
+
+        let add = |seen: LogId| {
+            let (node_id, address) = (2, "127.0.0.1:1".to_owned());
+            let seen = Some(convert::log_id_out(&seen));
+            take(&node.host, GroupId::DIRECTORY, Step::AddLearner(v1::AddLearner { node: node_id, address, seen }))
+        };
+        let learners = || {
+            let metrics = directory.raft.metrics().borrow_watched().clone();
+            metrics.membership_config.membership().learner_ids().collect::<Vec<_>>()
+        };
+        add(to_log_id(LogPosition { term: 1, node: 1, index: 99 })).await.expect_err("it is for another membership");
+        assert!(learners().is_empty());
+        let seen = *directory.raft.metrics().borrow_watched().membership_config.log_id();
+        add(seen.expect("it is formed")).await.expect("nothing contradicts");
+        assert_eq!(learners(), [2]);
+        node.shutdown().await.expect("it stops cleanly");
+    }
 }

@@ -23,9 +23,9 @@ pub(crate) enum Step {
     /// Note in the directory where a group is to be.
     Place { group: GroupId, voters: BTreeSet<NodeId>, expected: u64 },
     /// Have a node write the first entry of a group.
-    Form { group: GroupId, on: NodeId, voters: BTreeSet<NodeId> },
+    Form { group: GroupId, on: NodeId, voters: BTreeSet<NodeId>, placement: u64 },
     /// Send the group to one more node.
-    AddLearner { group: GroupId, leader: NodeId, node: NodeId },
+    AddLearner { group: GroupId, leader: NodeId, node: NodeId, seen: v1::LogId },
     /// Change the voters; with none, bring a change that was left half-way to its end.
     SetVoters { group: GroupId, leader: NodeId, voters: BTreeSet<NodeId>, seen: v1::LogId },
     /// Send the group to one node less.
@@ -135,13 +135,23 @@ fn form(view: &View, id: GroupId, group: &SeenGroup, decision: &mut Decision) {
     let are_ready = group.wanted.iter().all(|node| view.answers(*node) && group.hosts.contains_key(node));
     if id == GroupId::DIRECTORY || !is_pristine {
         decision.obstacles.push(format!("{id} has no leader that answers"));
-    } else if are_ready {
+    } else if !are_ready {
+        decision.obstacles.push(format!("{id} waits for its nodes to be ready to form it"));
+    } else if let Some(node) = may_have_formed(view, group) {
+        decision.obstacles.push(format!("{id} was to be elsewhere before: it waits for node {node} to know better"));
+    } else {
         let turn = id.0 as usize % group.wanted.len();
         let on = group.wanted.iter().nth(turn).copied().expect("a turn is less than their number");
-        decision.steps.push(Step::Form { group: id, on, voters: group.wanted.clone() });
-    } else {
-        decision.obstacles.push(format!("{id} waits for its nodes to be ready to form it"));
+        let (voters, placement) = (group.wanted.clone(), group.version);
+        decision.steps.push(Step::Form { group: id, on, voters, placement });
     }
+}
+
+/// A node that may have formed the group for an earlier placement, or may yet, as far as is known: one that does not
+/// answer, or does not know of this placement.
+fn may_have_formed(view: &View, group: &SeenGroup) -> Option<NodeId> {
+    let is_first = group.version <= 1;
+    view.present().into_iter().find(|node| !is_first && !view.nodes[node].is_current)
 }
 
 enum Next {
@@ -197,7 +207,7 @@ fn change_members(
         _ => Next::Stands(format!("{id} would have too few voters that answer")),
     };
     if let Some(node) = missing.filter(|node| view.nodes.contains_key(node)) {
-        return Next::Step(Step::AddLearner { group: id, leader, node });
+        return Next::Step(Step::AddLearner { group: id, leader, node, seen });
     }
     if let Some(node) = led.learners.iter().find(|node| !members.contains(node)) {
         return Next::Step(Step::RemoveLearner { group: id, leader, node: *node, seen });
@@ -323,7 +333,15 @@ mod tests {
     }
 
     fn node(state: NodeState) -> SeenNode {
-        SeenNode { state, version: 7, address: String::new(), answers: true, is_fit: true, is_full: false }
+        SeenNode {
+            state,
+            version: 7,
+            address: String::new(),
+            answers: true,
+            is_current: true,
+            is_fit: true,
+            is_full: false,
+        }
     }
 
     fn membership(index: u64) -> v1::LogId {
@@ -385,7 +403,7 @@ mod tests {
         };
         assert_eq!(moves(&view), [], "two groups wait for a node that catches up");
         view.nodes.get_mut(&4).expect("it is there").answers = false;
-        assert_eq!(moves(&view), [Step::AddLearner { group: GroupId(4), leader: 1, node: 5 }]);
+        assert_eq!(moves(&view), [Step::AddLearner { group: GroupId(4), leader: 1, node: 5, seen: membership(5) }]);
         assert_eq!(decide(&view, true).obstacles.len(), 3);
     }
 
@@ -407,7 +425,7 @@ mod tests {
             let hosts = young.groups.get_mut(&GroupId(id)).expect("it is there");
             hosts.hosts = all.iter().map(|node| (*node, false)).collect();
         }
-        let form = |group, on| Step::Form { group: GroupId(group), on, voters: all.clone() };
+        let form = |group, on| Step::Form { group: GroupId(group), on, voters: all.clone(), placement: 0 };
         assert_eq!(steps(&young), [form(1, 2), form(2, 3)]);
         // One that is formed somewhere is never formed again.
         young.groups.get_mut(&GroupId(2)).expect("it is there").hosts.insert(3, true);
@@ -433,6 +451,34 @@ mod tests {
         assert_eq!(steps(&young(&[1, 3, 4])), [place(0, &[1, 3, 4]), place(1, &[1, 3, 4])]);
     }
 
+    /// Of a group that was placed anew before it was formed, or so it seems, one that is silent may know more.
+    #[test]
+    fn what_is_placed_anew_is_formed_once_all_nodes_know_it() {
+        let states = [(1, ACTIVE), (2, NodeState::Leaving), (3, ACTIVE), (4, ACTIVE)];
+        let wanted = nodes([1, 3, 4]);
+        let unformed = |version| SeenGroup {
+            wanted: wanted.clone(),
+            version,
+            led: None,
+            hosts: wanted.iter().map(|node| (*node, false)).collect(),
+        };
+        let of = |version| {
+            let mut directory = group(&[1, 3, 4], 1, &[1, 3, 4]);
+            directory.led.as_mut().expect("it is led").learners.insert(2);
+            view(&states, vec![directory, unformed(version)])
+        };
+        let form = |placement| Step::Form { group: GroupId(1), on: 3, voters: wanted.clone(), placement };
+        let (mut first, mut second) = (of(1), of(2));
+        assert_eq!((steps(&first), steps(&second)), (vec![form(1)], vec![form(2)]));
+        for view in [&mut first, &mut second] {
+            // It may have been asked to form the group, and not have got round to it.
+            view.nodes.get_mut(&2).expect("it is there").is_current = false;
+        }
+        assert_eq!((steps(&first), steps(&second)), (vec![form(1)], vec![]));
+        let waits = "g1 was to be elsewhere before: it waits for node 2 to know better";
+        assert_eq!(decide(&second, true).obstacles, [waits]);
+    }
+
     #[test]
     fn a_replica_moves_one_safe_step_at_a_time() {
         let states = [(1, ACTIVE), (2, ACTIVE), (3, ACTIVE), (4, ACTIVE)];
@@ -443,7 +489,7 @@ mod tests {
         let led = |view: &mut View, change: &dyn Fn(&mut Led)| {
             change(view.groups.get_mut(&id).and_then(|group| group.led.as_mut()).expect("led"));
         };
-        assert_eq!(steps(&moving), [Step::AddLearner { group: id, leader: 3, node: 4 }]);
+        assert_eq!(steps(&moving), [Step::AddLearner { group: id, leader: 3, node: 4, seen: membership(5) }]);
         led(&mut moving, &|led| led.learners.extend([4]));
         assert!(steps(&moving).is_empty(), "it has not caught up");
         led(&mut moving, &|led| led.matched.extend([(4, 799)]));
@@ -567,7 +613,7 @@ mod tests {
         mixed.nodes.get_mut(&3).expect("it is there").answers = false;
         mixed.nodes.get_mut(&4).expect("it is there").is_full = true;
         // The one that has room is added, though it is not the first that is missing.
-        assert_eq!(steps(&mixed), [Step::AddLearner { group: GroupId(0), leader: 1, node: 5 }]);
+        assert_eq!(steps(&mixed), [Step::AddLearner { group: GroupId(0), leader: 1, node: 5, seen: membership(5) }]);
         let led = mixed.groups.get_mut(&GroupId(0)).and_then(|group| group.led.as_mut()).expect("it is led");
         led.learners.insert(5);
         led.matched.insert(5, 1_000);

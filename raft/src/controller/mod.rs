@@ -173,12 +173,12 @@ impl Controller {
                 };
                 return self.tell_directory("remove a node", DirectoryCommand::SetNodeState(ask)).await;
             }
-            Step::Form { group, on, voters } => {
+            Step::Form { group, on, voters, placement } => {
                 let voters = voters.into_iter().map(|node| (node, address(node))).collect();
-                (group, on, Wire::Form(v1::Form { voters }))
+                (group, on, Wire::Form(v1::Form { voters, placement }))
             }
-            Step::AddLearner { group, leader, node } => {
-                (group, leader, Wire::AddLearner(v1::AddLearner { node, address: address(node) }))
+            Step::AddLearner { group, leader, node, seen } => {
+                (group, leader, Wire::AddLearner(v1::AddLearner { node, address: address(node), seen: Some(seen) }))
             }
             Step::SetVoters { group, leader, voters, seen } => {
                 let retain = group == GroupId::DIRECTORY;

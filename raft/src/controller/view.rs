@@ -15,6 +15,8 @@ pub(crate) struct SeenNode {
     pub(crate) address: String,
     /// Whether it has just said how it is.
     pub(crate) answers: bool,
+    /// Whether it has just said that its directory has come as far as the one that is looked at here.
+    pub(crate) is_current: bool,
     /// Whether its clock is right, and its disk has room and is not slow, so that it may lead.
     pub(crate) is_fit: bool,
     /// Whether it has said that its disk is full, so that nothing more may be put there.
@@ -96,6 +98,7 @@ impl View {
                 version: record.version,
                 address: record.address,
                 answers: report.is_some(),
+                is_current: report.is_some_and(|report| directory_of(report) >= Some(directory_applied)),
                 is_full: report.is_some_and(|report| report.disk_full),
                 is_fit: report.is_some_and(|report| !report.clock_is_wild && !report.disk_full)
                     && !slow.contains(&record.node.0),
@@ -152,6 +155,12 @@ impl View {
     pub(crate) fn may_lead(&self, node: NodeId) -> bool {
         self.nodes.get(&node).is_some_and(|node| node.answers && node.is_fit && node.state == NodeState::Active)
     }
+}
+
+/// How far a node's copy of the directory has come, if it has one.
+fn directory_of(report: &v1::StatusResponse) -> Option<u64> {
+    let status = report.groups.iter().find(|status| status.group == GroupId::DIRECTORY.0);
+    status.map(|status| status.applied_index)
 }
 
 fn led(leader: NodeId, status: &v1::GroupStatus) -> Option<Led> {
