@@ -289,6 +289,10 @@ impl CheckpointStore for Watched {
         self.store.begin_anew()
     }
 
+    fn abandon_anew(&self) -> BoxFuture<'_, io::Result<()>> {
+        self.store.abandon_anew()
+    }
+
     fn commit_anew(&self) -> BoxFuture<'_, io::Result<()>> {
         self.store.commit_anew()
     }

@@ -98,11 +98,11 @@ async fn fill(directory: &Path, places: u64, is_remembered: bool) {
     let store = data.checkpoint_store().expect("the checkpoints can be opened");
     let (checkpoints, task) = Checkpoints::new(store, data.owner(), Duration::from_secs(1));
     ThreadSpawner.spawn_blocking_task("checkpointer", Box::pin(task)).expect("a thread");
-    let reading = checkpoints.begin_read(GROUP).await.expect("there is a checkpoint");
+    let mut reading = checkpoints.begin_read(GROUP).await.expect("there is a checkpoint");
     let (mut last, membership) = (reading.meta().last.expect("it has entries"), reading.meta().membership.clone());
-    let mut rows = Vec::new();
+    let mut rows: Vec<Row> = Vec::new();
     loop {
-        let page = reading.page(rows.last().map(|row: &Row| row.key.clone())).await.expect("it can be read");
+        let page = reading.next_page().await.expect("it can be read");
         if page.is_empty() {
             break;
         }
