@@ -1,24 +1,30 @@
 //! The way in from outside: a client of the whole cluster, used by gateways and tools.
 
 mod group_backup;
+mod members;
+mod reading;
 mod session;
+#[cfg(test)]
+pub(crate) mod tests;
 
 pub use group_backup::GroupBackup;
 
 use crate::seams::Connector;
 use crate::transport::MESSAGE_LEN_MAX;
 use futures::StreamExt;
-use futures::future::{BoxFuture, join_all};
+use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use group_backup::BACKUP_PATIENCE;
+use members::follow_members;
+use reading::ReadPoint;
 use session::{SESSION_TIMEOUT, Session, SessionError};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use vestibule_engine::{Envelope, EventRecord, GroupId, NodeState, Reply, Sequence, StateMachine, codec};
+use vestibule_engine::{Envelope, EventRecord, GroupId, Reply, Sequence, StateMachine, codec};
 use vestibule_proto::v1;
 use vestibule_proto::v1::access_client::AccessClient;
 use vestibule_proto::v1::failure::Kind;
@@ -165,14 +171,6 @@ pub struct GrpcCluster {
     turn: AtomicUsize,
 }
 
-/// Which replica answers the queries of a group, and how far it had come. Staying with one and asking any other for at
-/// least as much keeps what is read from going back in time, as it would on a replica that is just catching up.
-#[derive(Debug, Clone)]
-struct ReadPoint {
-    address: String,
-    index: u64,
-}
-
 /// Sessions to nodes that were not named as seeds but met as leaders.
 const SESSIONS_MAX: usize = 256;
 /// How long one attempt may take before another node is tried.
@@ -182,12 +180,6 @@ const PAUSE_FIRST: Duration = Duration::from_millis(10);
 const PAUSE_LAST: Duration = Duration::from_millis(160);
 /// How many different pauses are made of one.
 const TURNS: usize = 8;
-/// How often a node is asked which nodes there are.
-const MEMBERS_INTERVAL: Duration = Duration::from_secs(5);
-/// How long after one gave no answer the next is asked. While all nodes are replaced by others, those that have gone must not
-/// keep this side from hearing of the others before the last that it knows is gone too.
-const MEMBERS_RETRY: Duration = Duration::from_millis(200);
-
 /// What one attempt to have a request served came to.
 enum Attempt {
     Answered(Vec<u8>, Position),
@@ -268,56 +260,6 @@ impl GrpcCluster {
         answered.map_err(|_| tonic::Status::deadline_exceeded("the node gave no answer in time"))?.map(drop)
     }
 
-    /// The addresses of the nodes it knows of.
-    pub fn seeds(&self) -> Vec<String> {
-        lock(&self.seeds).clone()
-    }
-
-    /// What the nodes that it knows of, and that answer, call their cluster; who listens at `except` is not asked. Of several
-    /// names none is right.
-    pub async fn cluster_name(&self, except: &[&str]) -> Result<String, tonic::Status> {
-        let seeds = self.seeds().into_iter().filter(|seed| !except.contains(&seed.as_str()));
-        let asked = seeds.map(async |seed| (self.status(&seed, SESSION_TIMEOUT).await, seed));
-        let mut found: Option<(String, String)> = None;
-        let mut last = tonic::Status::unavailable("no node is known");
-        for (answer, seed) in join_all(asked).await {
-            match (answer, &found) {
-                (Err(status), _) => last = tonic::Status::new(status.code(), format!("{seed}: {}", status.message())),
-                (Ok(status), None) => found = Some((status.cluster, seed)),
-                (Ok(status), Some((name, other))) if status.cluster != *name => {
-                    let reason = format!("{other} is of the cluster {name:?}, and {seed} of {:?}", status.cluster);
-                    return Err(tonic::Status::failed_precondition(reason));
-                }
-                (Ok(_), Some(_)) => {}
-            }
-        }
-        found.map(|(name, _)| name).ok_or(last)
-    }
-
-    /// Learns of more nodes.
-    pub fn add_seeds(&self, addresses: impl IntoIterator<Item = String>) {
-        let mut seeds = lock(&self.seeds);
-        for address in addresses {
-            if !address.is_empty() && !seeds.contains(&address) && seeds.len() < SESSIONS_MAX {
-                seeds.push(address);
-            }
-        }
-    }
-
-    /// Takes over which nodes there are from one that says so: removed ones are forgotten, new ones known.
-    fn note_members(&self, members: &[v1::Member]) {
-        let is_removed = |member: &&v1::Member| member.state == NodeState::Removed.as_str();
-        let present: Vec<&v1::Member> = members.iter().filter(|member| !is_removed(member)).collect();
-        let gone: Vec<&str> = members.iter().filter(is_removed).map(|member| member.address.as_str()).collect();
-        // A node that took over the address of a removed one is there all the same.
-        let is_gone = |address: &String| {
-            gone.contains(&address.as_str()) && !present.iter().any(|member| member.address == *address)
-        };
-        lock(&self.seeds).retain(|address| !is_gone(address));
-        lock(&self.sessions).retain(|address, _| !is_gone(address));
-        self.add_seeds(present.into_iter().map(|member| member.address.clone()));
-    }
-
     fn session(&self, address: &str) -> Option<Session> {
         let mut sessions = lock(&self.sessions);
         if let Some(session) = sessions.get(address) {
@@ -329,21 +271,6 @@ impl GrpcCluster {
         let session = Session::start(self.connector.channel(address).ok()?);
         sessions.insert(address.to_owned(), session.clone());
         Some(session)
-    }
-
-    /// The address that it is somebody's turn to begin with.
-    fn next_seed(&self) -> String {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let seeds = lock(&self.seeds);
-        seeds.get(turn % seeds.len().max(1)).cloned().unwrap_or_default()
-    }
-
-    /// The address to be asked after this one. Whoever goes on from the last that failed comes to every node, which is not
-    /// so for several who take turns with each other.
-    fn seed_after(&self, address: &str) -> String {
-        let seeds = lock(&self.seeds);
-        let next = seeds.iter().position(|seed| seed == address).map_or(0, |at| (at + 1) % seeds.len());
-        seeds.get(next).cloned().unwrap_or_default()
     }
 
     fn leader(&self, group: GroupId) -> Option<String> {
@@ -464,86 +391,6 @@ impl GrpcCluster {
         // Either way it is looked for now.
         let _ = tokio::time::timeout(pause, elsewhere).await;
     }
-
-    fn read_point(&self, group: GroupId) -> ReadPoint {
-        lock(&self.readings).entry(group).or_insert_with(|| self.first_read_point()).clone()
-    }
-
-    fn first_read_point(&self) -> ReadPoint {
-        ReadPoint { address: self.next_seed(), index: 0 }
-    }
-
-    /// The replica at `point` did not answer: another one is to be asked, unless somebody has seen to that.
-    fn leave_read_point(&self, group: GroupId, point: &ReadPoint) {
-        let next = self.seed_after(&point.address);
-        if let Some(current) = lock(&self.readings).get_mut(&group)
-            && current.address == point.address
-        {
-            current.address = next;
-        }
-    }
-
-    fn note_read(&self, group: GroupId, index: u64) {
-        let mut readings = lock(&self.readings);
-        let current = readings.entry(group).or_insert_with(|| self.first_read_point());
-        current.index = current.index.max(index);
-    }
-
-    /// Sends a query to one replica after another until one has applied enough, and at least as much as the last answer
-    /// was made from, or `patience` is at its end.
-    async fn ask_any(
-        &self,
-        group: GroupId,
-        query: bytes::Bytes,
-        applied_min: u64,
-        patience: Duration,
-    ) -> Result<(Vec<u8>, Position), Unanswered> {
-        let deadline = Instant::now() + patience;
-        let mut tried = 0;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(Unanswered::NoLeader);
-            }
-            let point = self.read_point(group);
-            let consistency = v1::query::Consistency::AppliedMin(applied_min.max(point.index));
-            let body = v1::request::Body::Query(v1::Query { query: query.clone(), consistency: Some(consistency) });
-            // A replica that lags is not waited for while others may be ahead.
-            let share = left.min(ATTEMPT_MAX / 4);
-            match self.attempt(&point.address, group, body, share).await {
-                Attempt::Answered(answer, position) => {
-                    self.note_read(group, position.index);
-                    return Ok((answer, position));
-                }
-                Attempt::Failed(failure) if failure.kind() == Kind::Malformed => {
-                    return Err(Unanswered::Malformed(failure.detail));
-                }
-                _ => self.leave_read_point(group, &point),
-            }
-            tried += 1;
-            if tried % lock(&self.seeds).len().max(1) == 0 {
-                tokio::time::sleep(PAUSE_LAST.min(deadline.saturating_duration_since(Instant::now()))).await;
-            }
-        }
-    }
-}
-
-/// Asks one node after another which nodes there are, for as long as the cluster's client lives.
-async fn follow_members(cluster: Weak<GrpcCluster>) {
-    let mut seed = String::new();
-    loop {
-        let Some(known) = cluster.upgrade() else { return };
-        seed = known.seed_after(&seed);
-        let pause = match known.status(&seed, SESSION_TIMEOUT).await {
-            Ok(status) => {
-                known.note_members(&status.members);
-                MEMBERS_INTERVAL
-            }
-            Err(_) => MEMBERS_RETRY,
-        };
-        drop(known);
-        tokio::time::sleep(pause).await;
-    }
 }
 
 enum Unanswered {
@@ -650,44 +497,4 @@ fn unpack(item: Option<Result<v1::WatchItem, tonic::Status>>) -> BoxStream<'stat
         None => vec![interrupted("the node ended the watch")],
     };
     futures::stream::iter(items).boxed()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use tonic::transport::Channel;
-
-    /// Reaches nobody, and notes whom it was to reach.
-    #[derive(Default)]
-    struct Deserted(Mutex<BTreeMap<String, usize>>);
-
-    impl Connector for Deserted {
-        fn channel(&self, address: &str) -> std::io::Result<Channel> {
-            *lock(&self.0).entry(address.to_owned()).or_default() += 1;
-            Err(std::io::Error::other("nobody is there"))
-        }
-    }
-
-    /// Found by seed 1180 of the simulator: all nodes that a gateway knew had been replaced before it heard of any other.
-    #[tokio::test(start_paused = true)]
-    async fn nodes_that_are_gone_do_not_keep_it_from_hearing_of_others() {
-        let connector = Arc::new(Deserted::default());
-        let _cluster = GrpcCluster::new(["a", "b", "c"].map(str::to_owned).to_vec(), connector.clone());
-        tokio::time::sleep(MEMBERS_INTERVAL / 2).await;
-        let asked = lock(&connector.0).clone();
-        assert!(asked.len() == 3 && asked.values().all(|count| *count >= 2), "{asked:?}");
-    }
-
-    /// Requests that look for a leader at the same time once took turns so that each asked the same nodes again and again.
-    #[tokio::test(start_paused = true)]
-    async fn whoever_looks_for_a_leader_comes_to_every_node() {
-        for requests in 1..=4 {
-            let connector = Arc::new(Deserted::default());
-            let cluster = GrpcCluster::new(["a", "b", "c", "d"].map(str::to_owned).to_vec(), connector.clone());
-            let ask = || cluster.propose_bytes(GroupId(1), Vec::new(), Duration::from_secs(1));
-            futures::future::join_all((0..requests).map(|_| ask())).await;
-            let asked = lock(&connector.0).clone();
-            assert!(asked.len() == 4 && asked.values().all(|count| *count >= 2), "{requests}: {asked:?}");
-        }
-    }
 }
