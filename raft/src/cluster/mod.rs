@@ -104,7 +104,8 @@ pub enum Consistency {
     /// As of now: the leader confirms that it still leads before it answers.
     Linearizable,
     /// From any replica that has applied at least this index; 0 takes what is there. Answers of one [`Cluster`] to such
-    /// queries never go back in time, nor behind what it was told as of now, whichever replica gives them.
+    /// queries never go back in time, nor behind what it was told as of now, nor behind the replies to its own commands,
+    /// whichever replica gives them.
     AppliedMin(u64),
 }
 
@@ -416,15 +417,19 @@ impl Cluster for GrpcCluster {
     ) -> BoxFuture<'_, Result<(Reply, Position), ProposeError>> {
         Box::pin(async move {
             let body = v1::request::Body::Propose(envelope.into());
+            let answered = self.ask_leader(group, body, patience).await;
+            // What any replica answers from now on contains it.
             let (answer, position) =
-                self.ask_leader(group, body, patience).await.map_err(|unanswered| match unanswered {
-                    Unanswered::NoLeader => ProposeError::NoLeader(group),
-                    Unanswered::Overloaded => ProposeError::Overloaded(group),
-                    Unanswered::DiskFull => ProposeError::DiskFull(group),
-                    Unanswered::Lost => ProposeError::UnknownOutcome(group),
-                    Unanswered::TooLarge(detail) => ProposeError::TooLarge(detail),
-                    Unanswered::Forbidden(detail) => ProposeError::Forbidden(detail),
-                    Unanswered::Malformed(detail) => ProposeError::Malformed(detail),
+                answered.inspect(|(_, position)| self.note_position(group, *position)).map_err(|unanswered| {
+                    match unanswered {
+                        Unanswered::NoLeader => ProposeError::NoLeader(group),
+                        Unanswered::Overloaded => ProposeError::Overloaded(group),
+                        Unanswered::DiskFull => ProposeError::DiskFull(group),
+                        Unanswered::Lost => ProposeError::UnknownOutcome(group),
+                        Unanswered::TooLarge(detail) => ProposeError::TooLarge(detail),
+                        Unanswered::Forbidden(detail) => ProposeError::Forbidden(detail),
+                        Unanswered::Malformed(detail) => ProposeError::Malformed(detail),
+                    }
                 })?;
             let reply = codec::decode(&answer).map_err(|error| ProposeError::Malformed(error.to_string()))?;
             Ok((reply, position))
@@ -450,7 +455,7 @@ impl Cluster for GrpcCluster {
                     let body = v1::request::Body::Query(v1::Query { query, consistency });
                     // What any replica answers from now on does not go back behind it.
                     let answered = self.ask_leader(group, body, patience).await;
-                    answered.inspect(|(_, position)| self.note_read(group, position.index))
+                    answered.inspect(|(_, position)| self.note_position(group, *position))
                 }
                 Consistency::AppliedMin(index) => self.ask_any(group, query, index, patience).await,
             };

@@ -7,7 +7,7 @@ use vestibule_engine::GroupId;
 use vestibule_proto::v1;
 use vestibule_proto::v1::failure::Kind;
 
-/// Which replica answers the queries of a group, and how far it had come. Staying with one and asking any other for at
+/// Which replica answers the queries of a group, and how far it must have come: as far as any answer or reply so far. Staying with one and asking any other for at
 /// least as much keeps what is read from going back in time, as it would on a replica that is just catching up.
 #[derive(Debug, Clone)]
 pub(super) struct ReadPoint {
@@ -34,10 +34,12 @@ impl GrpcCluster {
         }
     }
 
-    pub(super) fn note_read(&self, group: GroupId, index: u64) {
+    /// The group was told here to have come to `position`: no query is answered from before it any more.
+    pub(super) fn note_position(&self, group: GroupId, position: Position) {
         let mut readings = lock(&self.readings);
         let current = readings.entry(group).or_insert_with(|| self.first_read_point());
-        current.index = current.index.max(index);
+        // What was answered is agreed on, so that the index alone says which is later.
+        current.index = current.index.max(position.index);
     }
 
     /// Sends a query to one replica after another until one has applied enough, and at least as much as the last answer
@@ -63,7 +65,7 @@ impl GrpcCluster {
             let share = left.min(ATTEMPT_MAX / 4);
             match self.attempt(&point.address, group, body, share).await {
                 Attempt::Answered(answer, position) => {
-                    self.note_read(group, position.index);
+                    self.note_position(group, position);
                     return Ok((answer, position));
                 }
                 Attempt::Failed(failure) if failure.kind() == Kind::Malformed => {

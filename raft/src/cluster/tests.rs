@@ -1,6 +1,132 @@
 use super::members::MEMBERS_INTERVAL;
 use super::*;
-use tonic::transport::Channel;
+use crate::seams::TcpConnector;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::{Channel, Server};
+use tonic::{Request, Response, Status, Streaming};
+use vestibule_engine::{
+    CreateOrganisation, Directory, DirectoryAnswer, DirectoryCommand, DirectoryQuery, RequestId, Timestamp, UserId,
+};
+use vestibule_proto::v1::access_server::{Access, AccessServer};
+
+/// A node that plays a part: of the directory, and of nothing else.
+#[derive(Clone)]
+pub(crate) struct Actor(Arc<Mutex<Part>>);
+
+pub(crate) struct Part {
+    pub(crate) directory: Directory,
+    /// How far it has come.
+    pub(crate) index: u64,
+    /// Who leads, if not the node itself.
+    pub(crate) leader: Option<String>,
+    /// Whether it takes requests and answers none.
+    pub(crate) is_silent: bool,
+    /// So many commands more are applied without an answer: the session breaks.
+    pub(crate) answers_lost: usize,
+    pub(crate) status: v1::StatusResponse,
+}
+
+impl Actor {
+    /// One that leads, and listens at the address.
+    pub(crate) async fn start() -> (Self, String) {
+        let actor = Self(Arc::new(Mutex::new(Part {
+            directory: Directory::new(GroupId::DIRECTORY),
+            index: 0,
+            leader: None,
+            is_silent: false,
+            answers_lost: 0,
+            status: v1::StatusResponse::default(),
+        })));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
+        let address = listener.local_addr().expect("it is bound").to_string();
+        let service = AccessServer::new(actor.clone());
+        tokio::spawn(Server::builder().add_service(service).serve_with_incoming(TcpListenerStream::new(listener)));
+        (actor, address)
+    }
+
+    /// What it plays.
+    pub(crate) fn part(&self) -> std::sync::MutexGuard<'_, Part> {
+        lock(&self.0)
+    }
+}
+
+impl Part {
+    /// What becomes of a request: no answer, an answer, or the end of the session.
+    fn serve(&mut self, request: v1::Request) -> Option<Result<v1::Response, Status>> {
+        if self.is_silent {
+            return None;
+        }
+        let failed = |kind: Kind, leader: &str| {
+            let failure =
+                v1::Failure { kind: kind.into(), leader_address: leader.to_owned(), ..v1::Failure::default() };
+            v1::response::Body::Failure(failure)
+        };
+        let body = match request.body.expect("a request has a body") {
+            v1::request::Body::Propose(command) => match &self.leader {
+                Some(leader) => failed(Kind::NotLeader, leader),
+                None => {
+                    let envelope = codec::decode(&command).expect("a command of the directory");
+                    let replies = self.directory.apply(Timestamp(self.index), &[envelope]);
+                    self.index += 1;
+                    if self.answers_lost > 0 {
+                        self.answers_lost -= 1;
+                        return Some(Err(Status::unavailable("the answer is lost")));
+                    }
+                    v1::response::Body::Answer(codec::encode(&replies[0]).into())
+                }
+            },
+            v1::request::Body::Query(v1::Query { query, consistency }) => {
+                let query = codec::decode(&query).expect("a query of the directory");
+                let answer = || v1::response::Body::Answer(codec::encode(&self.directory.query(&query)).into());
+                match (consistency, &self.leader) {
+                    (Some(v1::query::Consistency::Linearizable(_)), Some(leader)) => failed(Kind::NotLeader, leader),
+                    (Some(v1::query::Consistency::AppliedMin(index)), _) if index > self.index => {
+                        failed(Kind::Unavailable, "")
+                    }
+                    _ => answer(),
+                }
+            }
+        };
+        let position = Some(v1::Position { term: 1, index: self.index });
+        Some(Ok(v1::Response { id: request.id, body: Some(body), position }))
+    }
+}
+
+#[tonic::async_trait]
+impl Access for Actor {
+    type SessionStream = BoxStream<'static, Result<v1::Response, Status>>;
+    type WatchStream = BoxStream<'static, Result<v1::WatchItem, Status>>;
+    type BackupStream = BoxStream<'static, Result<v1::SnapshotChunk, Status>>;
+
+    async fn session(&self, request: Request<Streaming<v1::Request>>) -> Result<Response<Self::SessionStream>, Status> {
+        let actor = self.clone();
+        let answers = request.into_inner().filter_map(move |request| {
+            let answer = request.ok().and_then(|request| actor.part().serve(request));
+            async { answer }
+        });
+        Ok(Response::new(answers.boxed()))
+    }
+
+    async fn watch(&self, _request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        Err(Status::unimplemented("it plays no such part"))
+    }
+
+    async fn status(&self, _request: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
+        Ok(Response::new(self.part().status.clone()))
+    }
+
+    async fn backup(&self, _request: Request<v1::BackupRequest>) -> Result<Response<Self::BackupStream>, Status> {
+        Err(Status::unimplemented("it plays no such part"))
+    }
+
+    async fn transfer_leader(
+        &self,
+        _request: Request<v1::HandOverRequest>,
+    ) -> Result<Response<v1::HandOverResponse>, Status> {
+        Err(Status::unimplemented("it plays no such part"))
+    }
+}
 
 /// Reaches nobody, and notes whom it was to reach.
 #[derive(Default)]
@@ -34,4 +160,29 @@ async fn whoever_looks_for_a_leader_comes_to_every_node() {
         let asked = lock(&connector.0).clone();
         assert!(asked.len() == 4 && asked.values().all(|count| *count >= 2), "{requests}: {asked:?}");
     }
+}
+
+/// How many organisations there are as of which entry, according to whoever is asked.
+async fn organisations(cluster: &GrpcCluster, consistency: Consistency) -> Result<(usize, u64), QueryError> {
+    let (cluster, patience): (&dyn Cluster, _) = (cluster, Duration::from_secs(2));
+    let query = DirectoryQuery::Organisations;
+    let (answer, position) = cluster.query::<Directory>(GroupId::DIRECTORY, &query, consistency, patience).await?;
+    match answer {
+        DirectoryAnswer::Organisations(organisations) => Ok((organisations.len(), position.index)),
+        other => panic!("{other:?} is no answer to that"),
+    }
+}
+
+#[tokio::test]
+async fn whatever_is_read_contains_what_was_done_before() {
+    let (late, late_at) = Actor::start().await;
+    let (_leader, leader_at) = Actor::start().await;
+    late.part().leader = Some(leader_at.clone());
+    let cluster = GrpcCluster::new(vec![late_at, leader_at], Arc::new(TcpConnector));
+    assert_eq!(organisations(&cluster, Consistency::AppliedMin(0)).await, Ok((0, 0)), "the late one is read");
+    let command = DirectoryCommand::CreateOrganisation(CreateOrganisation { by: UserId(7), name: "House".to_owned() });
+    let envelope = Envelope { request: Some(RequestId(1)), command };
+    let done = (&*cluster as &dyn Cluster).propose::<Directory>(GroupId::DIRECTORY, &envelope, Duration::from_secs(2));
+    assert_eq!(done.await.expect("it is done").1.index, 1);
+    assert_eq!(organisations(&cluster, Consistency::AppliedMin(0)).await, Ok((1, 1)));
 }
