@@ -174,8 +174,11 @@ pub struct GrpcCluster {
 
 /// Sessions to nodes that were not named as seeds but met as leaders.
 const SESSIONS_MAX: usize = 256;
-/// How long one attempt may take before another node is tried.
+/// How long one attempt to have a command applied may take before another node is tried.
 const ATTEMPT_MAX: Duration = Duration::from_millis(2_000);
+/// The same for a query, which is asked again without harm. Who waits 2 s for an answer has time to be told by a second
+/// and a third node, also when the first is silent without a word.
+const QUERY_ATTEMPT_MAX: Duration = Duration::from_millis(500);
 /// Pauses between attempts: doubling from the first to the last.
 const PAUSE_FIRST: Duration = Duration::from_millis(10);
 const PAUSE_LAST: Duration = Duration::from_millis(160);
@@ -314,6 +317,10 @@ impl GrpcCluster {
         patience: Duration,
     ) -> Result<(Vec<u8>, Position), Unanswered> {
         let deadline = Instant::now() + patience;
+        let attempt_max = match &body {
+            v1::request::Body::Query(_) => QUERY_ATTEMPT_MAX,
+            v1::request::Body::Propose(_) => ATTEMPT_MAX,
+        };
         let mut pause = PAUSE_FIRST;
         let (mut lost, mut full, mut has_rested) = (false, false, false);
         let mut seed = self.next_seed();
@@ -331,7 +338,7 @@ impl GrpcCluster {
                 seed = self.seed_after(&seed);
                 seed.clone()
             });
-            match self.attempt(&address, group, body.clone(), left.min(ATTEMPT_MAX)).await {
+            match self.attempt(&address, group, body.clone(), left.min(attempt_max)).await {
                 Attempt::Answered(answer, position) => {
                     if known.is_none() {
                         self.note_leader(group, Some(address));

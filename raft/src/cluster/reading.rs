@@ -1,6 +1,6 @@
 //! Queries that any replica may answer, as long as nothing goes back in time.
 
-use super::{ATTEMPT_MAX, Attempt, GrpcCluster, PAUSE_LAST, Position, Unanswered, lock};
+use super::{Attempt, GrpcCluster, PAUSE_LAST, Position, QUERY_ATTEMPT_MAX, Unanswered, lock};
 use std::time::Duration;
 use tokio::time::Instant;
 use vestibule_engine::GroupId;
@@ -62,7 +62,7 @@ impl GrpcCluster {
             let consistency = v1::query::Consistency::AppliedMin(applied_min.max(point.index));
             let body = v1::request::Body::Query(v1::Query { query: query.clone(), consistency: Some(consistency) });
             // A replica that lags is not waited for while others may be ahead.
-            let share = left.min(ATTEMPT_MAX / 4);
+            let share = left.min(QUERY_ATTEMPT_MAX);
             match self.attempt(&point.address, group, body, share).await {
                 Attempt::Answered(answer, position) => {
                     self.note_position(group, position);

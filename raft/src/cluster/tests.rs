@@ -186,3 +186,15 @@ async fn whatever_is_read_contains_what_was_done_before() {
     assert_eq!(done.await.expect("it is done").1.index, 1);
     assert_eq!(organisations(&cluster, Consistency::AppliedMin(0)).await, Ok((1, 1)));
 }
+
+#[tokio::test]
+async fn a_leader_that_falls_silent_does_not_use_up_the_patience_of_a_query() {
+    let (first, first_at) = Actor::start().await;
+    let (_second, second_at) = Actor::start().await;
+    let cluster = GrpcCluster::new(vec![second_at, first_at.clone()], Arc::new(TcpConnector));
+    cluster.note_leader(GroupId::DIRECTORY, Some(first_at));
+    assert_eq!(organisations(&cluster, Consistency::Linearizable).await, Ok((0, 0)));
+    // The other has led for long when the patience of 2 s ends.
+    first.part().is_silent = true;
+    assert_eq!(organisations(&cluster, Consistency::Linearizable).await, Ok((0, 0)));
+}
