@@ -3,10 +3,11 @@
 use super::session::SESSION_TIMEOUT;
 use super::{GrpcCluster, SESSIONS_MAX, lock};
 use futures::future::join_all;
+use std::collections::BTreeSet;
 use std::sync::Weak;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use vestibule_engine::NodeState;
+use vestibule_engine::{GroupId, NodeState};
 use vestibule_proto::v1;
 
 /// How often a node is asked which nodes there are.
@@ -52,18 +53,32 @@ impl GrpcCluster {
         }
     }
 
-    /// Takes over which nodes there are from one that says so: removed ones are forgotten, new ones known.
-    fn note_members(&self, members: &[v1::Member]) {
+    /// Takes over which nodes there are from one that says so: new ones are known from now on, and addresses at which no node
+    /// is to be found any more are forgotten. What was given stays until the node that it belonged to is removed.
+    pub(super) fn note_members(&self, status: &v1::StatusResponse) {
         let is_removed = |member: &&v1::Member| member.state == NodeState::Removed.as_str();
-        let present: Vec<&v1::Member> = members.iter().filter(|member| !is_removed(member)).collect();
-        let gone: Vec<&str> = members.iter().filter(is_removed).map(|member| member.address.as_str()).collect();
-        // A node that took over the address of a removed one is there all the same.
-        let is_gone = |address: &String| {
-            gone.contains(&address.as_str()) && !present.iter().any(|member| member.address == *address)
-        };
-        lock(&self.seeds).retain(|address| !is_gone(address));
-        lock(&self.sessions).retain(|address, _| !is_gone(address));
-        self.add_seeds(present.into_iter().map(|member| member.address.clone()));
+        let addresses = |members: Vec<&v1::Member>| members.into_iter().map(|member| member.address.clone()).collect();
+        let (gone, present) = status.members.iter().partition::<Vec<_>, _>(is_removed);
+        // One that has not read the directory knows what it was told at its start, which may be long ago.
+        let is_read = present.iter().any(|member| !member.state.is_empty());
+        let (gone, present): (BTreeSet<String>, BTreeSet<String>) = (addresses(gone), addresses(present));
+        if is_read && self.is_latest(status) {
+            let is_kept =
+                |address: &String| present.contains(address) || self.given.contains(address) && !gone.contains(address);
+            lock(&self.seeds).retain(is_kept);
+            lock(&self.sessions).retain(|address, _| is_kept(address));
+        }
+        self.add_seeds(present);
+    }
+
+    /// Whether a node that says how it is has come as far in the directory as any that said so before. One that is behind
+    /// may not know of nodes that have come since.
+    fn is_latest(&self, status: &v1::StatusResponse) -> bool {
+        let directory = status.groups.iter().find(|group| group.group == GroupId::DIRECTORY.0);
+        directory.is_some_and(|directory| {
+            let applied = directory.applied_index;
+            self.members_as_of.fetch_max(applied, Ordering::Relaxed) <= applied
+        })
     }
 
     /// The address that it is somebody's turn to begin with.
@@ -90,7 +105,7 @@ pub(super) async fn follow_members(cluster: Weak<GrpcCluster>) {
         seed = known.seed_after(&seed);
         let pause = match known.status(&seed, SESSION_TIMEOUT).await {
             Ok(status) => {
-                known.note_members(&status.members);
+                known.note_members(&status);
                 MEMBERS_INTERVAL
             }
             Err(_) => MEMBERS_RETRY,

@@ -19,7 +19,7 @@ use members::follow_members;
 use reading::ReadPoint;
 use session::{SESSION_TIMEOUT, Session, SessionError};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -159,8 +159,12 @@ pub enum WatchError {
 
 /// The cluster over gRPC: one session a node, made when it is first needed.
 pub struct GrpcCluster {
+    /// The addresses that were given. One may be a name for several nodes, so that no node calls it its own.
+    given: Vec<String>,
     /// Addresses of nodes: those that were given, and those that the nodes named since.
     seeds: Mutex<Vec<String>>,
+    /// The entry of the directory as of which members were last taken over.
+    members_as_of: AtomicU64,
     connector: Arc<dyn Connector>,
     sessions: Mutex<BTreeMap<String, Session>>,
     /// Where each group's leader was last seen.
@@ -196,7 +200,9 @@ impl GrpcCluster {
     /// The cluster that the nodes at `seeds` (host and port) belong to. While it lives it follows which nodes there are.
     pub fn new(seeds: Vec<String>, connector: Arc<dyn Connector>) -> Arc<Self> {
         let cluster = Arc::new(Self {
+            given: seeds.clone(),
             seeds: Mutex::new(seeds),
+            members_as_of: AtomicU64::new(0),
             connector,
             sessions: Mutex::default(),
             leaders: Mutex::default(),

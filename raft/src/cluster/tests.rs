@@ -162,6 +162,40 @@ async fn whoever_looks_for_a_leader_comes_to_every_node() {
     }
 }
 
+/// What a node says that has applied so much of the directory and knows these members.
+fn members_as_of(applied_index: u64, members: &[(u64, &str, &str)]) -> v1::StatusResponse {
+    let directory = v1::GroupStatus { applied_index, ..v1::GroupStatus::default() };
+    let member = |(node, address, state): &(u64, &str, &str)| v1::Member {
+        node: *node,
+        address: (*address).to_owned(),
+        state: (*state).to_owned(),
+    };
+    let members = members.iter().map(member).collect();
+    v1::StatusResponse { groups: vec![directory], members, ..v1::StatusResponse::default() }
+}
+
+#[tokio::test]
+async fn addresses_at_which_no_node_is_any_more_are_forgotten() {
+    let given = ["any:1", "b:1"].map(str::to_owned).to_vec();
+    let cluster = GrpcCluster::new(given, Arc::new(Deserted::default()));
+    cluster.note_members(&members_as_of(5, &[(1, "a:1", "active"), (2, "b:1", "active"), (3, "c:1", "draining")]));
+    assert_eq!(cluster.seeds(), ["any:1", "b:1", "a:1", "c:1"]);
+    // One has another address now, one was removed. What was given may stand for several nodes.
+    let moved = [(1, "a:2", "active"), (2, "b:1", "removed"), (3, "c:1", "active")];
+    cluster.note_members(&members_as_of(8, &moved));
+    assert_eq!(cluster.seeds(), ["any:1", "c:1", "a:2"]);
+    // Neither who is behind nor who has not read the directory takes anything away.
+    cluster.note_members(&members_as_of(7, &[(1, "a:1", "active")]));
+    cluster.note_members(&members_as_of(9, &[(4, "d:1", "")]));
+    assert_eq!(cluster.seeds(), ["any:1", "c:1", "a:2", "a:1", "d:1"]);
+    // However often addresses change, there is room for the next.
+    for turn in 0..2 * SESSIONS_MAX as u64 {
+        let address = format!("a:{}", turn + 3);
+        cluster.note_members(&members_as_of(10 + turn, &[(1, &address, "active"), (3, "c:1", "active")]));
+        assert_eq!(cluster.seeds(), ["any:1", "c:1", &address]);
+    }
+}
+
 /// How many organisations there are as of which entry, according to whoever is asked.
 async fn organisations(cluster: &GrpcCluster, consistency: Consistency) -> Result<(usize, u64), QueryError> {
     let (cluster, patience): (&dyn Cluster, _) = (cluster, Duration::from_secs(2));
