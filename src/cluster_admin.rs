@@ -6,16 +6,18 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use vestibule_engine::{GroupId, NodeRecord, NodeState, PlacementRecord};
 use vestibule_proto::v1::{GroupStatus, StatusResponse};
 use vestibule_raft::admin::{Admin, Overview};
+use vestibule_raft::seams::SystemIds;
 
 /// How often the cluster is looked at while something is awaited.
 const LOOK_INTERVAL: Duration = Duration::from_millis(300);
 
 fn admin(nodes: &Nodes) -> anyhow::Result<Admin> {
-    Ok(Admin::new(security::cluster(nodes)?))
+    Ok(Admin::new(security::cluster(nodes)?, Arc::new(SystemIds)))
 }
 
 /// A group as its leader has it, beside what is wanted.

@@ -5,6 +5,7 @@
 use crate::cluster::{Cluster, Consistency, GrpcCluster, ProposeError, QueryError};
 use crate::controller::placing::{self, Voters};
 use crate::node::REPLICAS;
+use crate::seams::IdSource;
 use crate::types::NodeId;
 use futures::future::{join, join_all};
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +14,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use vestibule_engine::{
     Directory, DirectoryAnswer, DirectoryCommand, DirectoryQuery, Envelope, GroupId, NodeNumber, NodeRecord, NodeState,
-    Outcome, PlacementRecord, Refusal, RegisterNode, RetireNode, SetNodeState, SetPlacement,
+    Outcome, PlacementRecord, Refusal, RegisterNode, RequestId, RetireNode, SetNodeState, SetPlacement,
 };
 use vestibule_proto::v1;
 
@@ -74,12 +75,13 @@ pub struct Overview {
 #[derive(Clone)]
 pub struct Admin {
     cluster: Arc<GrpcCluster>,
+    ids: Arc<dyn IdSource>,
 }
 
 impl Admin {
-    /// Looks after the cluster behind `cluster`.
-    pub fn new(cluster: Arc<GrpcCluster>) -> Self {
-        Self { cluster }
+    /// Looks after the cluster behind `cluster`; each wish goes under an id from `ids`.
+    pub fn new(cluster: Arc<GrpcCluster>, ids: Arc<dyn IdSource>) -> Self {
+        Self { cluster, ids }
     }
 
     async fn ask(&self, query: DirectoryQuery) -> Result<DirectoryAnswer, QueryError> {
@@ -89,7 +91,8 @@ impl Admin {
 
     async fn tell(&self, command: DirectoryCommand) -> Result<Outcome, AdminError> {
         let cluster: &dyn Cluster = &*self.cluster;
-        let envelope = Envelope { request: None, command };
+        // When the answer is lost it is asked again, and told what came of it the first time.
+        let envelope = Envelope { request: Some(RequestId(self.ids.draw())), command };
         let (reply, _) = cluster.propose::<Directory>(GroupId::DIRECTORY, &envelope, PATIENCE).await?;
         reply.result.map_err(AdminError::Refused)
     }
@@ -270,4 +273,36 @@ impl Admin {
 
 fn unexpected(answer: &DirectoryAnswer) -> AdminError {
     AdminError::Failed(format!("an unexpected answer of the directory: {answer:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::tests::{Actor, Part};
+    use crate::seams::{SystemIds, TcpConnector};
+    use vestibule_engine::{StateMachine, Timestamp};
+
+    fn admin(seeds: Vec<String>) -> Admin {
+        Admin::new(GrpcCluster::new(seeds, Arc::new(TcpConnector)), Arc::new(SystemIds))
+    }
+
+    /// Four nodes are registered.
+    fn register(part: &mut Part) {
+        for node in (1..=4).map(NodeNumber) {
+            let ask = RegisterNode { node, expected_version: None, address: format!("{}:1", node.0), incarnation: 1 };
+            let envelope = Envelope { request: None, command: DirectoryCommand::RegisterNode(ask) };
+            assert!(part.directory.apply(Timestamp(0), &[envelope])[0].result.is_ok());
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_done_is_not_reported_as_a_failure_because_the_answer_was_lost() {
+        let (leader, address) = Actor::start().await;
+        register(&mut leader.part());
+        leader.part().answers_lost = 1;
+        let drained = admin(vec![address]).drain(2, false).await.expect("it was done");
+        assert_eq!((drained.state, drained.version), (NodeState::Draining, 2));
+        let part = leader.part();
+        assert_eq!((part.answers_lost, part.index), (0, 2), "it was asked twice");
+    }
 }

@@ -2,6 +2,8 @@
 //! makes. One thing after the other, and each until it has come true; only for a node that is on its way out nobody waits,
 //! since another may have to go before it can.
 
+use crate::clock::SimIds;
+use crate::dice::Dice;
 use crate::faults::{Kind, Tally};
 use crate::host::address;
 use crate::net::SimConnector;
@@ -45,6 +47,7 @@ pub struct Operator {
     seeds: Vec<String>,
     trace: Trace,
     tally: Tally,
+    ids: Arc<SimIds>,
     orders: RefCell<VecDeque<Order>>,
     is_working: Cell<bool>,
     /// The node that is being added.
@@ -61,12 +64,13 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// One who knows nodes at these addresses.
-    pub fn new(seeds: Vec<String>, trace: Trace, tally: Tally) -> Self {
+    /// One who knows nodes at these addresses, and draws the ids of what is asked.
+    pub fn new(seeds: Vec<String>, trace: Trace, tally: Tally, dice: Dice) -> Self {
         Self {
             seeds,
             trace,
             tally,
+            ids: Arc::new(SimIds::new(dice)),
             orders: RefCell::default(),
             is_working: Cell::new(false),
             adding: Cell::default(),
@@ -138,7 +142,7 @@ impl Operator {
     /// Does what is ordered.
     pub async fn run(&self) {
         let cluster = GrpcCluster::new(self.seeds.clone(), Arc::new(SimConnector::new(self.trace.clone())));
-        let admin = Admin::new(cluster.clone());
+        let admin = Admin::new(cluster.clone(), self.ids.clone());
         futures::future::join(self.work(&*cluster, &admin), self.see_off(&admin)).await;
     }
 

@@ -6,6 +6,7 @@ mod tests;
 
 pub use effects::{Effect, FAR_CLOCK};
 
+use crate::dice::Dice;
 use crate::faults::{Kind, Tally};
 use crate::gateway::{Gateway, gateway_name};
 use crate::host::{Ended, Machine, Standing, address, host_name};
@@ -150,7 +151,8 @@ impl Plant {
             });
         }
         let founders = (1..=options.nodes).map(address).collect();
-        let operator = Rc::new(Operator::new(founders, trace.clone(), tally.clone()));
+        let operator =
+            Rc::new(Operator::new(founders, trace.clone(), tally.clone(), Dice::new(options.seed, OPERATOR)));
         {
             let operator = operator.clone();
             sim.host(OPERATOR, move || {

@@ -159,7 +159,7 @@ impl World {
     }
 
     pub(crate) fn admin(&self) -> Admin {
-        Admin::new(self.client_of_all())
+        Admin::new(self.client_of_all(), Arc::new(SystemIds))
     }
 
     /// The node that leads a group, once all that run agree on one of them.
