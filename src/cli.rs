@@ -229,7 +229,7 @@ pub(crate) enum CtlCommand {
         /// The node's number.
         #[arg(value_parser = clap::value_parser!(u64).range(1..))]
         id: u64,
-        /// Where it is reached: host:port.
+        /// Where it is reached: host:port, as the node itself was told by `--advertise` or `--listen`.
         #[arg(value_parser = address)]
         address: String,
         /// Spread the groups over it at once.

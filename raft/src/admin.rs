@@ -155,11 +155,18 @@ impl Admin {
     }
 
     /// Makes a running node, which waits at `address` under the number `node`, part of the cluster. It may take 15 s to
-    /// answer.
+    /// answer. The address must be the one that the node gives for itself.
     pub async fn add_node(&self, node: NodeId, address: &str) -> Result<NodeRecord, AdminError> {
         let status = self.greet(address).await?;
         if status.node != node {
             return Err(AdminError::Failed(format!("node {} listens at {address}, not node {node}", status.node)));
+        }
+        let own = status.members.iter().find(|member| member.node == node).map(|member| member.address.as_str());
+        if let Some(own) = own.filter(|own| *own != address) {
+            return Err(AdminError::Failed(format!(
+                "node {node} is reached at {address}, and says itself that it is at {own}, which is what it would register: add \
+                 it as {own}, or start it with `--advertise {address}`"
+            )));
         }
         let ours = self
             .cluster
@@ -304,5 +311,25 @@ mod tests {
         assert_eq!((drained.state, drained.version), (NodeState::Draining, 2));
         let part = leader.part();
         assert_eq!((part.answers_lost, part.index), (0, 2), "it was asked twice");
+    }
+
+    #[tokio::test]
+    async fn a_node_is_added_under_the_address_that_it_gives_itself() {
+        let ((leader, known), (waiting, address)) = (Actor::start().await, Actor::start().await);
+        register(&mut leader.part());
+        let member = |address: &str| v1::Member { node: 5, address: address.to_owned(), state: String::new() };
+        let says = |address: &str| v1::StatusResponse {
+            node: 5,
+            incarnation: "1".to_owned(),
+            members: vec![member(address)],
+            ..v1::StatusResponse::default()
+        };
+        waiting.part().status = says("db5.example:7105");
+        let admin = admin(vec![known]);
+        let refused = admin.add_node(5, &address).await.expect_err("it would register the other").to_string();
+        assert!(refused.contains(&address) && refused.contains("db5.example:7105"), "{refused}");
+        assert!(!admin.nodes().await.expect("an answer").contains_key(&5), "nothing was noted");
+        waiting.part().status = says(&address);
+        assert_eq!(admin.add_node(5, &address).await.expect("they agree").address, address);
     }
 }

@@ -323,6 +323,8 @@ impl Node {
         checkpoints.limit_pages(config.checkpoint_page_bytes);
         seams.spawner.spawn_blocking_task("checkpointer", Box::pin(task))?;
         let roster = Arc::new(Roster::new(config.id, incarnation, &config.peers));
+        // Said to whoever asks, before the directory knows it.
+        roster.hear_of(config.id, &config.address);
         // Below what an election takes: the lease and the wait after it.
         let deadline = config.timing.election_max.mul_f64(0.8);
         let peers = Peers::new(&config.cluster, &config.address, roster.clone(), seams.connector.clone(), deadline);

@@ -120,7 +120,7 @@ impl Roster {
         }
     }
 
-    /// Notes where a caller that was let in says that it listens, unless an address of it is known.
+    /// Notes where a node says that it listens, unless an address of it is known.
     pub(crate) fn hear_of(&self, node: NodeId, address: &str) {
         if self.read().get(&node).is_some_and(|known| !known.address.is_empty()) {
             return;
