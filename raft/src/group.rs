@@ -54,10 +54,34 @@ pub(crate) struct Group {
     pub(crate) log: WalGroup,
     proposals: Arc<ProposalQueue<Proposal>>,
     pub(crate) rest: Rest,
-    begun: Instant,
-    /// When the group's leader was last heard of, in milliseconds since the beginning.
-    heard_millis: AtomicU64,
+    heard: Heard,
     given_up: (watch::Sender<bool>, Stop),
+}
+
+/// When a group's leader was last heard of.
+struct Heard {
+    begun: Instant,
+    /// In milliseconds since `begun`; [`Heard::NEVER`] before the first time.
+    millis: AtomicU64,
+}
+
+impl Heard {
+    const NEVER: u64 = u64::MAX;
+
+    fn new() -> Self {
+        Self { begun: Instant::now(), millis: AtomicU64::new(Self::NEVER) }
+    }
+
+    fn note(&self) {
+        let millis = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(Self::NEVER);
+        self.millis.store(millis, Ordering::Relaxed);
+    }
+
+    /// Whether that was within the last `span`.
+    fn is_within(&self, span: Duration) -> bool {
+        let millis = self.millis.load(Ordering::Relaxed);
+        millis != Self::NEVER && self.begun.elapsed().saturating_sub(Duration::from_millis(millis)) < span
+    }
 }
 
 /// The groups hosted by this node.
@@ -135,10 +159,8 @@ impl Group {
         let proposals = Arc::new(ProposalQueue::new(host.config.proposals));
         let queue = proposals.clone();
         let (node, roster, log) = (host.config.id, host.roster.clone(), host.wal.group(id));
-        let (begun, heard_millis) = (Instant::now(), AtomicU64::new(0));
-        let (rest, given_up) = (Rest::new(host.config.timing), stop::switch());
-        let group =
-            Arc::new(Self { id, node, raft, state, roster, log, proposals, rest, begun, heard_millis, given_up });
+        let (rest, heard, given_up) = (Rest::new(host.config.timing), Heard::new(), stop::switch());
+        let group = Arc::new(Self { id, node, raft, state, roster, log, proposals, rest, heard, given_up });
         let weak = Arc::downgrade(&group);
         let stamps = Stamps {
             clock: host.clock.clone(),
@@ -169,8 +191,7 @@ impl Group {
 
     /// The group's leader was heard of.
     pub(crate) fn note_heard(&self) {
-        let millis = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.heard_millis.store(millis, Ordering::Relaxed);
+        self.heard.note();
     }
 
     /// Whether there is a leader, as far as can be known here: a majority followed this node within `span` if it leads,
@@ -184,10 +205,7 @@ impl Group {
                     || metrics.last_quorum_acked.is_some_and(|acked| acked.elapsed() < span)
                     || self.rest.agreed_ago(Instant::now()).is_some_and(|agreed| agreed < span)
             }
-            Some(_) => {
-                let heard = Duration::from_millis(self.heard_millis.load(Ordering::Relaxed));
-                self.begun.elapsed().saturating_sub(heard) < span
-            }
+            Some(_) => self.heard.is_within(span),
         }
     }
 
@@ -454,6 +472,16 @@ mod tests {
         }))
         .await;
         begun.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_was_never_heard_of_does_not_count_as_heard_of_at_the_start() {
+        let (heard, span) = (Heard::new(), Duration::from_secs(1));
+        assert!(!heard.is_within(span));
+        heard.note();
+        assert!(heard.is_within(span));
+        tokio::time::advance(span).await;
+        assert!(!heard.is_within(span));
     }
 
     #[tokio::test(start_paused = true)]
