@@ -214,7 +214,7 @@ pub(crate) enum PlanCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum CtlCommand {
-    /// Shows nodes, groups, leaders and how far each has come.
+    /// Shows nodes, groups, leaders and how far each has come. Fails if something is not as it is wanted or should be.
     Status {
         #[command(flatten)]
         nodes: Nodes,

@@ -29,7 +29,7 @@ struct Led<'a> {
 /// Each group with its leader's report, if it has a leader that answered.
 fn led(overview: &Overview) -> BTreeMap<u32, Option<Led<'_>>> {
     let mut groups: BTreeMap<u32, Option<Led<'_>>> = overview.placements.keys().map(|group| (group.0, None)).collect();
-    for report in overview.reports.iter().filter_map(|(_, report)| report.as_ref().ok()) {
+    for report in answers(overview) {
         for status in &report.groups {
             let known = groups.entry(status.group).or_default();
             let is_newer = known.as_ref().is_none_or(|known| known.status.term < status.term);
@@ -45,9 +45,19 @@ fn voters(placement: &PlacementRecord) -> Vec<u64> {
     placement.voters.iter().map(|voter| voter.0).collect()
 }
 
+/// What the nodes that answered say of themselves.
+fn answers(overview: &Overview) -> impl Iterator<Item = &StatusResponse> {
+    overview.reports.iter().filter_map(|(_, report)| report.as_ref().ok())
+}
+
 /// Where what is differs from what is wanted, in words.
 fn differences(overview: &Overview) -> Vec<String> {
     let groups = led(overview);
+    // A node that gives no answer is said to give none.
+    let lacks = |node: u64, group: u32| {
+        let report = answers(overview).find(|report| report.node == node);
+        report.is_some_and(|report| report.groups.iter().all(|status| status.group != group))
+    };
     let silence = overview.silence.as_ref();
     let mut differences: Vec<String> =
         silence.map(|why| format!("the directory does not answer: {why}")).into_iter().collect();
@@ -61,11 +71,29 @@ fn differences(overview: &Overview) -> Vec<String> {
             Some(Some(_)) => {}
             _ => differences.push(format!("{group} has no leader that answers")),
         }
+        let voters = groups.get(&group.0).and_then(Option::as_ref).map(|led| &led.status.voters);
+        let lacking = voters.into_iter().flatten().filter(|voter| lacks(**voter, group.0));
+        differences.extend(lacking.map(|voter| format!("node {voter} votes in {group} and does not have it yet")));
     }
-    for report in overview.reports.iter().filter_map(|(_, report)| report.as_ref().ok()) {
-        differences.extend(report.obstacles.iter().cloned());
-    }
+    differences.extend(answers(overview).flat_map(|report| report.obstacles.iter().cloned()));
     differences
+}
+
+/// What else is wrong, in words. No wish is kept from coming true by it, so that nobody waits for its end.
+fn ailments(overview: &Overview) -> Vec<String> {
+    let of_node = |report: &StatusResponse| {
+        let node = report.node;
+        let disk = report.disk_full.then(|| format!("the disk of node {node} is full"));
+        let ahead = report.clock_ahead_ms;
+        let clock = report.clock_is_wild.then(|| format!("the clock of node {node} is off, by {ahead:+} ms"));
+        disk.into_iter().chain(clock)
+    };
+    answers(overview).flat_map(of_node).collect()
+}
+
+/// All that is not as it should be.
+fn faults(overview: &Overview) -> Vec<String> {
+    [differences(overview), ailments(overview)].concat()
 }
 
 pub(crate) async fn status(nodes: Nodes, json: bool) -> anyhow::Result<ExitCode> {
@@ -75,7 +103,7 @@ pub(crate) async fn status(nodes: Nodes, json: bool) -> anyhow::Result<ExitCode>
     } else {
         print_table(&overview);
     }
-    let is_well = overview.reports.iter().all(|(_, report)| report.is_ok()) && differences(&overview).is_empty();
+    let is_well = overview.reports.iter().all(|(_, report)| report.is_ok()) && faults(&overview).is_empty();
     Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -115,7 +143,7 @@ fn describe(overview: &Overview) -> Value {
         "nodes": overview.nodes.values().map(node).collect::<Vec<_>>(),
         "placements": overview.placements.values().map(placement).collect::<Vec<_>>(),
         "reports": overview.reports.iter().map(report).collect::<Vec<_>>(),
-        "differences": differences(overview),
+        "differences": faults(overview),
     })
 }
 
@@ -163,12 +191,12 @@ fn print_table(overview: &Overview) {
             list(&status.learners),
         );
     }
-    let differences = differences(overview);
-    if !differences.is_empty() {
+    let faults = faults(overview);
+    if !faults.is_empty() {
         println!();
     }
-    for difference in differences {
-        println!("! {difference}");
+    for fault in faults {
+        println!("! {fault}");
     }
 }
 
@@ -288,4 +316,47 @@ pub(crate) async fn rebalance(nodes: Nodes, until: Until) -> anyhow::Result<Exit
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vestibule_engine::NodeNumber;
+
+    /// Three nodes that have the directory, led by node 1.
+    fn overview() -> Overview {
+        let report = |node: u64| {
+            let voters = vec![1, 2, 3];
+            let directory = GroupStatus { leader: 1, term: 1, voters, ..GroupStatus::default() };
+            let status = StatusResponse { node, groups: vec![directory], ..StatusResponse::default() };
+            (format!("{node}:1"), Ok(status))
+        };
+        let group = GroupId::DIRECTORY;
+        let placement = PlacementRecord { group, voters: [1, 2, 3].map(NodeNumber).into(), version: 1 };
+        Overview {
+            nodes: BTreeMap::new(),
+            placements: BTreeMap::from([(group, placement)]),
+            reports: (1..=3).map(report).collect(),
+            silence: None,
+        }
+    }
+
+    #[test]
+    fn whatever_is_wrong_with_a_node_is_said() {
+        assert!(faults(&overview()).is_empty());
+        let with = |change: fn(&mut StatusResponse)| {
+            let mut overview = overview();
+            change(overview.reports[2].1.as_mut().expect("it answers"));
+            overview
+        };
+        let lacking = with(|report| report.groups.clear());
+        assert_eq!(faults(&lacking), ["node 3 votes in g0 and does not have it yet"]);
+        assert_eq!(differences(&lacking), faults(&lacking), "it is waited for");
+        let full = with(|report| report.disk_full = true);
+        assert_eq!(faults(&full), ["the disk of node 3 is full"]);
+        let wild = with(|report| (report.clock_is_wild, report.clock_ahead_ms) = (true, 1_500));
+        assert_eq!(faults(&wild), ["the clock of node 3 is off, by +1500 ms"]);
+        // Such a node can be drained all the same.
+        assert!(differences(&full).is_empty() && differences(&wild).is_empty());
+    }
 }
