@@ -244,7 +244,7 @@ pub(crate) enum CtlCommand {
         nodes: Nodes,
         /// The node's number.
         id: u64,
-        /// Let the node take groups again.
+        /// Let the node take groups again. Those that it gave away come back with the next `ctl rebalance`.
         #[arg(long)]
         undo: bool,
         /// Even if fewer active nodes than replicas are left.

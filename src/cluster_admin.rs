@@ -272,7 +272,12 @@ pub(crate) async fn drain(nodes: Nodes, id: u64, force: bool, until: Until) -> a
 }
 
 pub(crate) async fn activate(nodes: Nodes, id: u64, until: Until) -> anyhow::Result<ExitCode> {
-    announce(until, &admin(&nodes)?.activate(id).await?);
+    let admin = admin(&nodes)?;
+    let record = admin.activate(id).await?;
+    if !until.no_wait {
+        settle(&admin, until, |_| true).await?;
+    }
+    announce(until, &record);
     Ok(ExitCode::SUCCESS)
 }
 
