@@ -133,3 +133,36 @@ fn leadership_is_handed_to_the_node_that_is_named() {
     });
     assert!(row[1] == cluster.node_address(3) && row[2] == "active" && row.len() > 3, "{row:?}");
 }
+
+#[test]
+fn nodes_with_certificates_join_are_added_restart_and_are_removed() {
+    let mut cluster = Cluster::start_secured(3, 1);
+    let token = cluster.token();
+    cluster.targets();
+    let joined = cluster.start_another(Origin::Joins);
+    eventually("the node is known", || cluster.status().iter().any(|node| node["node"] == joined).then_some(()));
+    let added = cluster.start_another(Origin::Waits);
+    // Its certificate names it, whatever the operator was told.
+    let address = cluster.node_address(added);
+    let says = refused(operate(&cluster, &["add-node", "9", &address]));
+    assert!(says.contains(&format!("node {added} listens at")), "{says}");
+    let record = granted(operate(&cluster, &["add-node", &added.to_string(), &address, "--rebalance"]));
+    assert_eq!((&record["state"], &record["address"]), (&"active".into(), &address.as_str().into()), "{record}");
+
+    let showtime = cluster.sell(&token, &["--hold-seconds", "5"]);
+    let rush = cluster.start_rush(&showtime, "200", &["--concurrency", "20", "--seed", "74"]);
+    for (id, command) in [(1, "drain"), (1, "remove-node")] {
+        granted(operate(&cluster, &[command, &id.to_string()]));
+    }
+    // It is told so, and goes.
+    assert!(!cluster.node_ends(1).success());
+    cluster.stop_node(joined);
+    cluster.start_node(joined);
+    eventually("all is well again", || table(&cluster).1.then_some(()));
+    clean_report(rush.finish());
+
+    // Those that have come are relied on.
+    cluster.kill_node(2);
+    let showtime = cluster.sell(&token, &["--hold-seconds", "5"]);
+    clean_report(cluster.start_rush(&showtime, "60", &["--seed", "75"]).finish());
+}

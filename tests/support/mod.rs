@@ -205,15 +205,19 @@ impl Cluster {
     fn start_with(nodes: usize, gateways: usize, is_secured: bool) -> Self {
         let mut cluster = Self::prepare(nodes, gateways);
         if is_secured {
-            let directory = cluster.root.path().join("certs");
-            let ids: Vec<String> = (1..=nodes).flat_map(|id| ["--node".to_owned(), id.to_string()]).collect();
-            let mut args = vec!["ctl", "certs", text(&directory), "--gateway", "--operator"];
-            args.extend(ids.iter().map(String::as_str));
-            assert!(vestibule(&args).stdout(Stdio::null()).status().expect("the binary runs").success());
-            cluster.certificates = Some(directory);
+            cluster.certificates = Some(cluster.root.path().join("certs"));
+            cluster.certify(1..=nodes);
         }
         cluster.start_all();
         cluster
+    }
+
+    /// Makes certificates for nodes, and for the gateway and the operator unless they have theirs.
+    fn certify(&self, nodes: std::ops::RangeInclusive<usize>) {
+        let ids: Vec<String> = nodes.flat_map(|id| ["--node".to_owned(), id.to_string()]).collect();
+        let mut args = vec!["ctl", "certs", text(self.certificates()), "--gateway", "--operator"];
+        args.extend(ids.iter().map(String::as_str));
+        assert!(vestibule(&args).stdout(Stdio::null()).status().expect("the binary runs").success());
     }
 
     /// Nodes and a gateway; the nodes write a log of JSON, of what passes the filter.
@@ -347,7 +351,7 @@ impl Cluster {
         all.filter(|(_, origin)| **origin == Origin::Founder).map(|(node, _)| node)
     }
 
-    /// Starts one more node and gives its number.
+    /// Starts one more node, with a certificate if the others have one, and gives its number.
     pub(crate) fn start_another(&mut self, origin: Origin) -> usize {
         let mut addresses = free_addresses(2);
         self.metrics_addresses.extend(addresses.pop());
@@ -355,6 +359,9 @@ impl Cluster {
         self.origins.push(origin);
         self.nodes.push(None);
         let id = self.nodes.len();
+        if self.certificates.is_some() {
+            self.certify(id..=id);
+        }
         self.start_node(id);
         id
     }
