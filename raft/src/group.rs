@@ -212,8 +212,7 @@ impl Group {
     /// Whether what is applied here was the group's newest within `span`, as far as can be known here: it leads, or its
     /// leader was heard of. While others elect a leader that stays true for a while.
     pub(crate) fn is_in_touch(&self, span: Duration) -> bool {
-        let heard = Duration::from_millis(self.heard_millis.load(Ordering::Relaxed));
-        self.begun.elapsed().saturating_sub(heard) < span || self.has_leader(span)
+        self.heard.is_within(span) || self.has_leader(span)
     }
 
     /// Tells those who follow the group that it is hosted here no longer. They must not hold the group itself meanwhile,
