@@ -7,8 +7,9 @@ use vestibule_engine::GroupId;
 use vestibule_proto::v1;
 use vestibule_proto::v1::failure::Kind;
 
-/// Which replica answers the queries of a group, and how far it must have come: as far as any answer or reply so far. Staying with one and asking any other for at
-/// least as much keeps what is read from going back in time, as it would on a replica that is just catching up.
+/// Which replica answers the queries of a group, and how far it must have come: as far as any answer or reply so far.
+/// Staying with one and asking any other for at least as much keeps what is read from going back in time, as it would on a
+/// replica that is just catching up.
 #[derive(Debug, Clone)]
 pub(super) struct ReadPoint {
     address: String,
