@@ -231,7 +231,8 @@ impl Admin {
         self.node(record.node.0).await
     }
 
-    /// Spreads the groups evenly over the active nodes. Gives the placements that are wanted now and were not before.
+    /// Spreads the groups evenly over the active nodes that answer and whose disk has room. Gives the placements that are wanted
+    /// now and were not before.
     pub async fn rebalance(&self) -> Result<Vec<PlacementRecord>, AdminError> {
         let nodes = self.nodes().await?;
         let active: BTreeSet<NodeId> =
@@ -244,9 +245,8 @@ impl Admin {
             .map(|(group, placement)| (*group, placement.voters.iter().map(|voter| voter.0).collect()))
             .collect();
         let mut changed = Vec::new();
-        // Nodes that give no answer may have room.
-        let is_full = |node: &NodeId| reports.iter().any(|report| report.node == *node && report.disk_full);
-        let open = active.iter().copied().filter(|node| !is_full(node)).collect();
+        let open = reports.iter().filter(|report| !report.disk_full).map(|report| report.node);
+        let open = open.filter(|node| active.contains(node)).collect();
         for (group, voters) in placing::balance(&wanted, &active, &open) {
             if !voters.is_subset(&active) {
                 return Err(AdminError::Failed(format!("too few active nodes to place {group} on")));
