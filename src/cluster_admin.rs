@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use vestibule_engine::{GroupId, NodeRecord, NodeState, PlacementRecord};
 use vestibule_proto::v1::{GroupStatus, StatusResponse};
-use vestibule_raft::admin::{Admin, Overview};
+use vestibule_raft::admin::{Admin, Overview, Rebalanced};
 use vestibule_raft::seams::SystemIds;
 
 /// How often the cluster is looked at while something is awaited.
@@ -306,15 +306,20 @@ pub(crate) async fn transfer(nodes: Nodes, group: u32, to: u64, json: bool) -> a
 
 pub(crate) async fn rebalance(nodes: Nodes, until: Until) -> anyhow::Result<ExitCode> {
     let admin = admin(&nodes)?;
-    let changed = admin.rebalance().await?;
+    let Rebalanced { changed, left_out } = admin.rebalance().await?;
+    for node in &left_out {
+        eprintln!("Nothing was put on node {node}, which gives no answer or has a full disk.");
+    }
     if !until.no_wait {
         settle(&admin, until, |_| true).await?;
     }
     if until.json {
         let placements = changed.iter().map(|record| json!({ "group": record.group.0, "voters": voters(record) }));
-        println!("{}", json!({ "placements": placements.collect::<Vec<_>>() }));
-    } else if changed.is_empty() {
+        println!("{}", json!({ "placements": placements.collect::<Vec<_>>(), "leftOut": left_out }));
+    } else if changed.is_empty() && left_out.is_empty() {
         println!("The groups are spread evenly.");
+    } else if changed.is_empty() {
+        println!("The groups are spread evenly over the other nodes.");
     } else {
         for record in &changed {
             println!("{} is on {:?}.", record.group, voters(record));

@@ -148,6 +148,9 @@ async fn query(group: &Group, query: v1::Query, patience: Duration) -> Answered 
         Some(v1::query::Consistency::AppliedMin(_)) if !group.is_in_touch(TOUCH_MAX) => {
             return Err(unavailable(format!("node {} has not heard of a leader for {TOUCH_MAX:?}", group.node)));
         }
+        Some(v1::query::Consistency::AppliedMin(_)) if group.log.is_out_of_room() && !group.is_leader() => {
+            return Err(unavailable(format!("node {} has no room for new entries, and falls behind", group.node)));
+        }
         Some(v1::query::Consistency::AppliedMin(index)) if index > 0 => {
             let mut progress = group.state.watch();
             let reached = tokio::time::timeout(patience, progress.wait_for(|now| now.next_index > index)).await;
@@ -444,7 +447,7 @@ impl AccessService {
             learners: membership.learner_ids().collect(),
             purged_index: metrics.purged.map_or(0, |purged| purged.index),
             checkpointed_index: self.host.checkpoints.saved_next_index(group.id).saturating_sub(1),
-            is_formed: metrics.last_log_index.is_some() || metrics.current_term > 0,
+            is_formed: group.is_forming() || metrics.last_log_index.is_some() || metrics.current_term > 0,
             membership: stored.log_id().as_ref().map(convert::log_id_out),
             is_joint: membership.get_joint_config().len() > 1,
             followers: metrics.replication.unwrap_or_default().into_iter().map(follower).collect(),

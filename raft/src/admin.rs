@@ -78,6 +78,15 @@ pub struct Admin {
     ids: Arc<dyn IdSource>,
 }
 
+/// What came of spreading the groups evenly.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rebalanced {
+    /// The placements that are wanted now and were not before.
+    pub changed: Vec<PlacementRecord>,
+    /// Active nodes that nothing was put on: they gave no answer, or their disks are full.
+    pub left_out: BTreeSet<NodeId>,
+}
+
 impl Admin {
     /// Looks after the cluster behind `cluster`; each wish goes under an id from `ids`.
     pub fn new(cluster: Arc<GrpcCluster>, ids: Arc<dyn IdSource>) -> Self {
@@ -161,7 +170,9 @@ impl Admin {
         if status.node != node {
             return Err(AdminError::Failed(format!("node {} listens at {address}, not node {node}", status.node)));
         }
-        let own = status.members.iter().find(|member| member.node == node).map(|member| member.address.as_str());
+        // One that has read of itself in the directory may have moved since.
+        let is_itself = |member: &&v1::Member| member.node == node && member.state.is_empty();
+        let own = status.members.iter().find(is_itself).map(|member| member.address.as_str());
         if let Some(own) = own.filter(|own| *own != address) {
             return Err(AdminError::Failed(format!(
                 "node {node} is reached at {address}, and says itself that it is at {own}, which is what it would register: add \
@@ -231,9 +242,8 @@ impl Admin {
         self.node(record.node.0).await
     }
 
-    /// Spreads the groups evenly over the active nodes that answer and whose disk has room. Gives the placements that are wanted
-    /// now and were not before.
-    pub async fn rebalance(&self) -> Result<Vec<PlacementRecord>, AdminError> {
+    /// Spreads the groups evenly over the active nodes that answer and whose disk has room.
+    pub async fn rebalance(&self) -> Result<Rebalanced, AdminError> {
         let nodes = self.nodes().await?;
         let active: BTreeSet<NodeId> =
             nodes.values().filter(|node| node.state == NodeState::Active).map(|node| node.node.0).collect();
@@ -246,7 +256,7 @@ impl Admin {
             .collect();
         let mut changed = Vec::new();
         let open = reports.iter().filter(|report| !report.disk_full).map(|report| report.node);
-        let open = open.filter(|node| active.contains(node)).collect();
+        let open: BTreeSet<NodeId> = open.filter(|node| active.contains(node)).collect();
         for (group, voters) in placing::balance(&wanted, &active, &open) {
             if !voters.is_subset(&active) {
                 return Err(AdminError::Failed(format!("too few active nodes to place {group} on")));
@@ -259,7 +269,7 @@ impl Admin {
                 other => return Err(AdminError::Failed(format!("an unexpected outcome: {other:?}"))),
             }
         }
-        Ok(changed)
+        Ok(Rebalanced { changed, left_out: active.difference(&open).copied().collect() })
     }
 
     /// Hands the leadership of a group to a node; returns once it leads.

@@ -34,6 +34,7 @@ pub use reading::Reading;
 pub(crate) use verify::verify;
 
 use crate::machine;
+use crate::node::is_damage;
 use crate::seams::{CheckpointStore, StoredChanges};
 use crate::state::{Applied, Dirt, Drained, GroupState};
 use crate::types::{LogId, StoredMembership};
@@ -49,7 +50,7 @@ use slot::Slot;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -132,6 +133,7 @@ pub struct Checkpoints {
     pace: Arc<Pace>,
     dirt: Arc<Dirt>,
     page_bytes: Arc<AtomicUsize>,
+    all_attached: Arc<AtomicBool>,
     interval: Duration,
 }
 
@@ -150,6 +152,7 @@ impl Checkpoints {
         let (slots, attached) = (BTreeMap::new(), BTreeMap::new());
         let (dirt, pulse): (Arc<Dirt>, Arc<Pulse>) = Default::default();
         let page_bytes = Arc::new(AtomicUsize::new(PAGE_BYTES));
+        let all_attached: Arc<AtomicBool> = Arc::default();
         let task = Checkpointer {
             store,
             owner,
@@ -158,6 +161,8 @@ impl Checkpoints {
             slots,
             attached,
             outage: None,
+            mends: Vec::new(),
+            all_attached: all_attached.clone(),
             dirt: dirt.clone(),
             page_bytes: page_bytes.clone(),
             pulse: pulse.clone(),
@@ -165,9 +170,15 @@ impl Checkpoints {
             save,
         };
         (
-            Self { requests, pulse, condition, saved, pace: Arc::default(), dirt, page_bytes, interval },
+            Self { requests, pulse, condition, saved, pace: Arc::default(), dirt, page_bytes, all_attached, interval },
             task.run(received),
         )
+    }
+
+    /// From now on, the state of every group that has a checkpoint here is attached, so that memory has all that is in the
+    /// store. Before, no store is made anew.
+    pub fn note_all_attached(&self) {
+        self.all_attached.store(true, Ordering::Relaxed);
     }
 
     async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> io::Result<T> {
@@ -363,6 +374,9 @@ struct Checkpointer {
     attached: BTreeMap<GroupId, Attached>,
     /// While the store cannot be used, because the disk was full or it was found damaged.
     outage: Option<Outage>,
+    /// When the store was found damaged, and was to be made anew.
+    mends: Vec<Instant>,
+    all_attached: Arc<AtomicBool>,
     dirt: Arc<Dirt>,
     page_bytes: Arc<AtomicUsize>,
     pulse: Arc<Pulse>,
@@ -469,7 +483,10 @@ impl Checkpointer {
             }
             Request::SetAside { group, is_kept, answer } => {
                 let set_aside = self.set_aside(group, is_kept).await;
-                drop(answer.send(self.note_lost(set_aside)));
+                // With a damaged catalog nobody knows what there is: whoever asked puts all of it aside.
+                let set_aside =
+                    if set_aside.as_ref().is_err_and(is_damage) { set_aside } else { self.note_lost(set_aside) };
+                drop(answer.send(set_aside));
             }
             Request::Close { .. } => unreachable!("handled where requests are received"),
         }

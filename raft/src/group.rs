@@ -19,7 +19,7 @@ use openraft::errors::{ClientWriteError, RaftError};
 use openraft::raft::AppendEntriesRequest;
 use openraft::{Instant as _, Raft, ReadPolicy, ServerState};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -55,6 +55,8 @@ pub(crate) struct Group {
     proposals: Arc<ProposalQueue<Proposal>>,
     pub(crate) rest: Rest,
     heard: Heard,
+    /// How many times this node has begun to form it, and not found that it may not.
+    forming: AtomicUsize,
     given_up: (watch::Sender<bool>, Stop),
 }
 
@@ -160,7 +162,8 @@ impl Group {
         let queue = proposals.clone();
         let (node, roster, log) = (host.config.id, host.roster.clone(), host.wal.group(id));
         let (rest, heard, given_up) = (Rest::new(host.config.timing), Heard::new(), stop::switch());
-        let group = Arc::new(Self { id, node, raft, state, roster, log, proposals, rest, heard, given_up });
+        let forming = AtomicUsize::new(0);
+        let group = Arc::new(Self { id, node, raft, state, roster, log, proposals, rest, heard, forming, given_up });
         let weak = Arc::downgrade(&group);
         let stamps = Stamps {
             clock: host.clock.clone(),
@@ -187,6 +190,21 @@ impl Group {
             let _ = refused.answer.send(Err(Unproposed::Overloaded));
         }
         Ok(answered)
+    }
+
+    /// Notes that this node forms the group. That shows in its log only once it is on disk.
+    pub(crate) fn begin_forming(&self) {
+        self.forming.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Takes that back: it was not formed this time.
+    pub(crate) fn end_forming(&self) {
+        self.forming.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Whether this node is forming the group, or has since it took it on.
+    pub(crate) fn is_forming(&self) -> bool {
+        self.forming.load(Ordering::SeqCst) > 0
     }
 
     /// The group's leader was heard of.

@@ -116,6 +116,7 @@ impl Host {
                 self.take_on_state(state).await?;
             }
         }
+        self.checkpoints.note_all_attached();
         Ok(())
     }
 

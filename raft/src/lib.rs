@@ -49,6 +49,7 @@ mod group;
 mod hosting;
 mod in_motion;
 pub mod inspect;
+mod log_length;
 pub mod log_store;
 mod machine;
 pub mod metrics;

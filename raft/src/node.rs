@@ -9,6 +9,7 @@ use crate::controller::Controller;
 use crate::controller::placing::first_voters;
 use crate::group::{Group, Groups};
 use crate::hosting::Host;
+use crate::log_length::keep_log_short;
 use crate::metrics::{Instruments, Measured, NodeMetrics, TimedStore};
 use crate::pacemaker;
 use crate::roster::Roster;
@@ -20,12 +21,11 @@ use crate::steps;
 use crate::stop;
 use crate::tls::{self, Guard, Tls};
 use crate::transport::{MESSAGE_LEN_MAX, Peers};
-use crate::types::{LogId, NodeId};
+use crate::types::NodeId;
 use crate::unfit;
-use crate::wal::{MovedUp, OpenError, Owner, RecoveryReport, Wal, WalConfig, WalStats};
+use crate::wal::{OpenError, Owner, RecoveryReport, Wal, WalConfig, WalStats};
 use futures::Stream;
 use futures::future::{FutureExt, join_all};
-use openraft::async_runtime::WatchReceiver;
 use openraft::impls::BasicNode;
 use openraft::{Config, SnapshotPolicy};
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,11 +57,6 @@ const SNAPSHOT_MAX_MILLIS: u64 = 86_400_000;
 const SILENT_ELECTIONS: u32 = 4;
 /// How long a node that is asked to stop waits for others to take over what it leads.
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(3);
-/// How often the length of the log is looked at.
-const PURGE_INTERVAL: Duration = Duration::from_secs(2);
-/// How many times over the segments that the log is to have it may have before a checkpoint that holds the oldest is not read
-/// to its end.
-const SEGMENTS_READ_FACTOR: usize = 16;
 /// How long the directory may take to register this node before it is asked again.
 const REGISTER_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -357,8 +352,13 @@ impl Node {
             return Err(error);
         }
         // Itself first: a node that was added, and told of nobody, may come to lead the directory.
-        let cluster = GrpcCluster::new(vec![host.config.address.clone()], seams.connector);
-        cluster.add_seeds(host.config.peers.values().chain(&host.config.join).cloned());
+        let mut given = vec![host.config.address.clone()];
+        for address in host.config.peers.values().chain(&host.config.join) {
+            if !given.contains(address) {
+                given.push(address.clone());
+            }
+        }
+        let cluster = GrpcCluster::new(given, seams.connector);
         let (controller, obstacles) = Controller::new(host.clone(), cluster.clone());
         let server = serve(&host, obstacles, incoming);
         let clock_watch = host.clock_watch.clone().run(host.peers.clone(), host.clock.clone(), host.stop.clone());
@@ -573,69 +573,6 @@ async fn is_ours(cluster: &GrpcCluster, config: &NodeConfig, foreign: &mut Optio
         *foreign = Some(theirs);
     }
     false
-}
-
-/// Makes groups with little traffic purge when their old entries keep the log from shrinking.
-async fn keep_log_short(host: Host) {
-    let Host { config, wal, groups, checkpoints, peers, mut stop, .. } = host;
-    let mut held = Vec::new();
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(PURGE_INTERVAL) => {}
-            () = stop.stopped() => return,
-        }
-        let (segments, holders) = wal.oldest_segment_holders();
-        // A full disk is short of room long before that.
-        if segments <= config.segments_max && !wal.is_out_of_room() {
-            continue;
-        }
-        let is_far_too_long = segments > config.segments_max.saturating_mul(SEGMENTS_READ_FACTOR);
-        let held_before = std::mem::replace(&mut held, if is_far_too_long { holders.clone() } else { Vec::new() });
-        for id in holders {
-            if is_far_too_long && held_before.contains(&id) && wal.is_mostly_purged() {
-                move_up(&wal, id, segments).await;
-            }
-            let Ok(group) = groups.get(id) else { continue };
-            if is_far_too_long && matches!(checkpoints.unpin(id).await, Ok(true)) {
-                tracing::warn!(
-                    group = %id,
-                    segments,
-                    "its checkpoint was still being sent or backed up; that is broken off, because the log grows meanwhile"
-                );
-            }
-            let snapshot = group.raft.metrics().borrow_watched().snapshot;
-            // The snapshot of this round is what the next one purges up to.
-            let purged = match snapshot {
-                Some(snapshot) => group.raft.trigger().purge_log(snapshot.index).await,
-                None => Ok(()),
-            };
-            if is_far_too_long {
-                // openraft keeps what it is sending, to however slow a member.
-                let metrics = group.raft.metrics().borrow_watched().clone();
-                let is_behind = |matched: &Option<LogId>| *matched < metrics.snapshot;
-                let laggards = metrics.replication.iter().flatten().filter(|(_, matched)| is_behind(matched));
-                for (node, _) in laggards {
-                    tracing::warn!(group = %id, node, segments, "it is too far behind to be sent the log; it gets a snapshot");
-                    peers.break_off(id, *node);
-                }
-            }
-            let triggered = group.raft.trigger().snapshot().await;
-            if let Err(fatal) = purged.and(triggered) {
-                tracing::warn!(group = %id, %fatal, "the group cannot purge");
-            }
-        }
-    }
-}
-
-/// Moves what a group cannot purge out of the way of the others.
-async fn move_up(wal: &Wal, group: GroupId, segments: usize) {
-    match wal.group(group).move_up().await {
-        Ok(MovedUp::TooLong) => {
-            tracing::warn!(%group, segments, "it cannot purge, and has too much to be moved up: the log of the node grows");
-        }
-        Ok(moved) => tracing::info!(%group, segments, ?moved, "it cannot purge: its entries are moved up in the log"),
-        Err(error) => tracing::warn!(%group, %error, "its entries cannot be moved up in the log"),
-    }
 }
 
 #[cfg(test)]

@@ -30,6 +30,8 @@ const READ_MIN: u64 = 4_096;
 const CLEAR_BATCH_LEN: usize = 4_096;
 /// Bytes written after which sled flushes though nobody asked for it: what is not flushed stays in memory.
 const UNFLUSHED_BYTES_MAX: usize = 8 << 20;
+/// How often a database is flushed before it is closed, until nothing is left to be written.
+const LAST_FLUSHES_MAX: u32 = 8;
 /// How often sled flushes by itself, in milliseconds: never. Without any such time each handle to a tree would flush
 /// when it is dropped, tell nobody of a failure, and leave the next flush waiting for ever.
 const FLUSH_EVERY_MS: usize = usize::MAX;
@@ -69,24 +71,31 @@ impl Database {
         work(self.open_db()?).inspect_err(|error| self.failed = Some((error.kind(), error.to_string())))
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        self.call(|db| db.flush().map(drop))?;
+    /// Gives how many leaves were written.
+    fn flush(&mut self) -> io::Result<u64> {
+        let flushed = self.call(|db| db.flush())?;
         self.unflushed = 0;
-        Ok(())
+        Ok(flushed.objects_flushed)
     }
 
     fn note_written(&mut self, bytes: usize) -> io::Result<()> {
         self.unflushed += bytes;
-        if self.unflushed < UNFLUSHED_BYTES_MAX { Ok(()) } else { self.flush() }
+        if self.unflushed < UNFLUSHED_BYTES_MAX { Ok(()) } else { self.flush().map(drop) }
     }
 }
 
 impl Drop for Database {
     fn drop(&mut self) {
-        // The destructor flushes, which ends the process when it fails. One that has failed is left as it is.
-        if self.db.is_some() && self.flush().is_err() {
-            std::mem::forget(self.db.take());
+        // The destructor flushes, which ends the process when it fails. So nothing is left for it to write, though each flush
+        // moves some leaves that the one before left scattered; and a database that has failed is left as it is.
+        for _ in 0..LAST_FLUSHES_MAX {
+            match self.flush() {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(_) => break,
+            }
         }
+        std::mem::forget(self.db.take().filter(|_| self.failed.is_some()));
     }
 }
 
@@ -358,7 +367,7 @@ impl CheckpointStore for SledStore {
     }
 
     fn flush(&self) -> BoxFuture<'_, io::Result<()>> {
-        Box::pin(async move { self.lock().flush() })
+        Box::pin(async move { self.lock().flush().map(drop) })
     }
 
     fn clear<'a>(&'a self, namespace: &'a str) -> BoxFuture<'a, io::Result<()>> {

@@ -29,6 +29,22 @@ const READY_INTERVAL: Duration = Duration::from_millis(20);
 /// How long a transfer of leadership may take until the new leader is known here.
 const TRANSFER_PATIENCE: Duration = Duration::from_secs(3);
 
+/// Forms a group for a placement, unless the directory here has another.
+async fn form_for(
+    host: &Host,
+    group: &Group,
+    placement: u64,
+    voters: BTreeMap<NodeId, BasicNode>,
+) -> Result<(), String> {
+    let directory = host.groups.get(GroupId::DIRECTORY).map_err(|status| status.message().to_owned())?;
+    let placed = read_plan(&directory.state).placements.get(&group.id).map_or(0, |placement| placement.version);
+    if placed != placement {
+        let id = group.id;
+        return Err(format!("{id} was to be formed for placement {placement}, and the directory here has {placed}"));
+    }
+    group.raft.initialize(voters).await.map_err(|error| error.to_string())
+}
+
 /// Takes a step; `Err` says why it was not taken.
 pub(crate) async fn take(host: &Host, id: GroupId, step: Step) -> Result<(), String> {
     let find = || host.groups.get(id).map_err(|status| status.message().to_owned());
@@ -36,16 +52,14 @@ pub(crate) async fn take(host: &Host, id: GroupId, step: Step) -> Result<(), Str
         Step::Form(form) => {
             let voters: BTreeMap<NodeId, BasicNode> =
                 form.voters.into_iter().map(|(node, address)| (node, BasicNode::new(address))).collect();
-            let (group, directory) = (find()?, host.groups.get(GroupId::DIRECTORY));
-            let directory = directory.map_err(|status| status.message().to_owned())?;
-            let placed = read_plan(&directory.state).placements.get(&id).map_or(0, |placement| placement.version);
-            if placed != form.placement {
-                let asked = form.placement;
-                return Err(format!(
-                    "{id} was to be formed for placement {asked}, and the directory here has {placed}"
-                ));
+            let group = find()?;
+            // Before the placement is looked at: whoever hears that this node knows a newer one hears of this as well.
+            group.begin_forming();
+            let formed = form_for(host, &group, form.placement, voters).await;
+            if formed.is_err() {
+                group.end_forming();
             }
-            group.raft.initialize(voters).await.map_err(|error| error.to_string())
+            formed
         }
         Step::AddLearner(ask) => {
             let node = BTreeMap::from([(ask.node, BasicNode::new(ask.address))]);

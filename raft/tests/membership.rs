@@ -61,11 +61,11 @@ async fn a_node_joins_takes_its_share_and_replaces_one_that_leaves() {
 
     world.join(4).await;
     eventually("the node is known", || async { world.admin().nodes().await.ok()?.remove(&4) }).await;
-    let moved = world.admin().rebalance().await.expect("the directory takes it");
+    let moved = world.admin().rebalance().await.expect("the directory takes it").changed;
     assert!(!moved.is_empty());
     settled(&world).await;
     assert!(
-        world.admin().rebalance().await.expect("the directory answers").is_empty(),
+        world.admin().rebalance().await.expect("the directory answers").changed.is_empty(),
         "there is nothing more to move"
     );
     let taken = (1..=GROUPS).filter(|group| world.nodes[&4].node.state(GroupId(*group)).is_some()).count();
@@ -149,7 +149,7 @@ async fn of_two_drains_at_once_one_is_refused_and_the_other_empties_its_node() {
 
     // It is still a member, and takes its share again.
     assert_eq!(world.admin().activate(drained).await.expect("it may").state, NodeState::Active);
-    assert!(!world.admin().rebalance().await.expect("the directory answers").is_empty());
+    assert!(!world.admin().rebalance().await.expect("the directory answers").changed.is_empty());
     settled(&world).await;
     let hosted = (1..=GROUPS).filter(|group| world.nodes[&drained].node.state(GroupId(*group)).is_some()).count();
     assert!(hosted >= 2, "it has {hosted} groups");

@@ -48,6 +48,7 @@ impl World {
         tokio::spawn(task);
         let state = Arc::new(GroupState::open(GROUP, &checkpoints).await.expect("the checkpoint loads"));
         checkpoints.attach(state.clone(), wal.group(GROUP)).await.expect("it attaches");
+        checkpoints.note_all_attached();
         Self { checkpoints, state, _wal: wal }
     }
 

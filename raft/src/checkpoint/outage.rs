@@ -11,6 +11,7 @@ use crate::node::is_damage;
 use crate::seams::StoredChanges;
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
 use vestibule_engine::GroupId;
@@ -18,6 +19,10 @@ use vestibule_engine::GroupId;
 /// How long to wait after the store was full before it is made anew, so that a disk that is just about full does not
 /// cost a checkpoint of everything again and again.
 const PAUSE: Duration = Duration::from_secs(5);
+
+/// How many times within [`MENDS_SPAN`] the store may be found damaged. Behind that is a disk that is not to be relied on.
+const MENDS_MAX: usize = 3;
+const MENDS_SPAN: Duration = Duration::from_secs(3_600);
 
 /// How long the store that is made waits for the log. Nothing else is done meanwhile.
 const LOG_PATIENCE: Duration = Duration::from_secs(5);
@@ -40,13 +45,20 @@ fn without_store() -> io::Error {
 }
 
 impl Checkpointer {
-    /// Goes on without the store if the disk is full, or if what it holds is damaged; any other error is final, and so is
-    /// damage to what has just been made anew.
+    /// Goes on without the store if the disk is full, or if what it holds is damaged and memory has all of it; any other error is
+    /// final, and so is damage to what is just being made anew, or that comes again and again.
     pub(super) fn survive(&mut self, error: io::Error) -> io::Result<()> {
-        if self.outage.is_none() && is_damage(&error) {
-            // What memory has is good.
+        let now = Instant::now();
+        if is_damage(&error) {
+            self.mends.retain(|mended| now < *mended + MENDS_SPAN);
+            let is_whole = self.all_attached.load(Ordering::Relaxed);
+            if self.outage.is_some() || !is_whole || self.mends.len() >= MENDS_MAX {
+                self.fail.send_replace(Condition::Failed(error.to_string()));
+                return Err(error);
+            }
             tracing::error!(%error, "a checkpoint is damaged: all are made anew from memory");
-            self.begin_outage(Outage { not_before: Instant::now(), needed: 0 });
+            self.mends.push(now);
+            self.begin_outage(Outage { not_before: now, needed: 0 });
             return Ok(());
         }
         if error.kind() != io::ErrorKind::StorageFull {
@@ -56,7 +68,7 @@ impl Checkpointer {
             tracing::error!(%error, "the disk is full: no checkpoint is written and no log purged until there is room");
         }
         let needed = self.outage.as_ref().map_or(0, |outage| outage.needed);
-        self.begin_outage(Outage { not_before: Instant::now() + PAUSE, needed });
+        self.begin_outage(Outage { not_before: now + PAUSE, needed });
         Ok(())
     }
 
@@ -133,6 +145,10 @@ impl Checkpointer {
             drop(attached.state.drain());
         }
         let now = Instant::now();
+        // Of a group that is not attached yet, the old store has the only copy here.
+        if !self.all_attached.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let Some(Outage { needed, .. }) = self.outage.as_ref().filter(|outage| now >= outage.not_before) else {
             return Ok(());
         };
@@ -234,7 +250,7 @@ impl Checkpointer {
             Some(_) => Ok(()),
         };
         if self.outage.is_some() {
-            tracing::warn!("the last changes are in the log only: the disk was full");
+            tracing::warn!("the last changes are in the log only: the checkpoints could not be used");
         }
         self.fail.send_replace(Condition::Closed);
         saved

@@ -120,10 +120,10 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        Self::writing_every(INTERVAL).await
+        Self::writing_every(INTERVAL, true).await
     }
 
-    async fn writing_every(interval: Duration) -> Self {
+    async fn writing_every(interval: Duration, is_whole: bool) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let config = WalConfig { segment_len: 256 << 10, ballast_len: 0, ..WalConfig::default() };
         let disk = Arc::new(StdDisk::open(dir.path()).expect("it can be opened"));
@@ -134,13 +134,16 @@ impl World {
         let state = Arc::new(GroupState::open(GROUP, &checkpoints).await.expect("it is empty"));
         let log = wal.group(GROUP);
         checkpoints.attach(state.clone(), log.clone()).await.expect("it attaches");
+        if is_whole {
+            checkpoints.note_all_attached();
+        }
         Self { store, checkpoints, state, log, _wal: wal, _dir: dir }
     }
 
     /// One that has applied twenty entries, which are on disk, and written none of it to the checkpoint.
     async fn with_twenty_entries() -> Self {
         // So rarely that nothing is written by itself.
-        let world = Self::writing_every(Duration::from_secs(3_600)).await;
+        let world = Self::writing_every(Duration::from_secs(3_600), true).await;
         let entries = (0..20).map(|index| (position(index), EntryBody::Blank)).collect();
         let (flushed, is_flushed) = oneshot::channel();
         let tell = Box::new(move |result| drop(flushed.send(result)));
@@ -406,6 +409,40 @@ async fn damage_that_is_met_while_a_checkpoint_is_written_is_made_good_from_memo
     assert_eq!(world.checkpoints.save(GROUP).await.expect("it goes on").last.map(|last| last.index), Some(29));
     let loaded = GroupState::open(GROUP, &world.checkpoints).await.expect("it loads");
     assert_eq!(loaded.digest(), world.state.digest());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_made_anew_before_memory_has_every_group() {
+    let damaged = World::writing_every(INTERVAL, false).await;
+    damaged.store.rots.store(true, Ordering::Relaxed);
+    damaged.apply(0..20);
+    let failed = tokio::time::timeout(Duration::from_secs(60), damaged.checkpoints.failed()).await;
+    assert!(failed.is_ok(), "the old store has the only copy of what is not loaded yet");
+
+    let full = World::writing_every(INTERVAL, false).await;
+    full.store.is_full.store(true, Ordering::Relaxed);
+    full.apply(0..20);
+    full.until_out(true).await;
+    full.store.is_full.store(false, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(full.checkpoints.pulse().is_without_store());
+    full.checkpoints.note_all_attached();
+    full.until_out(false).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn damage_that_comes_again_and_again_ends_the_node() {
+    let world = World::new().await;
+    for round in 0..3 {
+        world.store.rots.store(true, Ordering::Relaxed);
+        world.apply(10 * round..10 * round + 10);
+        world.until_out(true).await;
+        world.until_out(false).await;
+    }
+    world.store.rots.store(true, Ordering::Relaxed);
+    world.apply(30..40);
+    let failed = tokio::time::timeout(Duration::from_secs(60), world.checkpoints.failed()).await;
+    assert!(failed.is_ok(), "a disk that rots what is written to it is of no use");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Checkpoints that leave and come: what is read of one for a peer, a snapshot that is received into the other slot, and the
 //! slots that take each other's place.
 
-use super::meta::{META_KEY, damaged, row_key, seal, unseal_row};
+use super::meta::{META_KEY, damaged, is_damage_of_group, row_key, seal, unseal_row};
 use super::{CATALOG, CheckpointMeta, Checkpointer, Cursor, Pinned, Receiving, Slot, namespace, no_room};
 use crate::seams::StoredChanges;
 use std::io;
@@ -105,8 +105,11 @@ impl Checkpointer {
         self.check_turn(&receiving).await?;
         let Receiving { group, slot: number, .. } = receiving;
         let before = self.slot(group).await?.number;
-        // A snapshot that does not load must not replace anything.
-        let applied = self.load_slot(group, number, meta.clone()).await?;
+        // A snapshot that does not load must not replace anything. It is the sender's that is wrong.
+        let applied = self
+            .load_slot(group, number, meta.clone())
+            .await
+            .map_err(|error| if is_damage_of_group(&error) { io::Error::other(error.to_string()) } else { error })?;
         self.store.write(&namespace(group, number), vec![(META_KEY.to_vec(), Some(meta.encode(self.owner)))]).await?;
         self.store.flush().await?;
         let key = group.to_string().into_bytes();

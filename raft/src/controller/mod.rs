@@ -43,6 +43,9 @@ const BUSY_INTERVAL: Duration = Duration::from_millis(50);
 const FIRST_PLACEMENT_PATIENCE: Duration = Duration::from_secs(10);
 /// How long the directory or a group may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a group may take to create a showtime that is being finished. One without a majority has a leader all the same,
+/// and nothing else is done meanwhile; the next try is as good.
+const FINISH_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The controller of one node.
 pub(crate) struct Controller {
@@ -245,7 +248,7 @@ impl Controller {
             draw_secret: record.draw_secret,
         };
         let envelope = Envelope { request: None, command: ShardCommand::CreateShowtime(create) };
-        let created = (&*self.cluster as &dyn Cluster).propose::<Shard>(group, &envelope, PATIENCE).await;
+        let created = (&*self.cluster as &dyn Cluster).propose::<Shard>(group, &envelope, FINISH_PATIENCE).await;
         match created {
             Ok((Reply { result: Ok(_), .. }, _)) => {
                 tracing::warn!(%showtime, "a showtime was left half made; it is finished now");

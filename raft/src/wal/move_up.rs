@@ -37,6 +37,9 @@ impl WalGroup {
         let config = &self.shared.config;
         let frame_len_max = usize::try_from(config.frame_len_max()).unwrap_or(usize::MAX);
         let last = self.last();
+        if lock(&self.log).bytes_on_disk() > config.frame_len_max() {
+            return Ok(MovedUp::TooLong);
+        }
         let entries = self.read(0, u64::MAX, frame_len_max).await?;
         let Some((read, _)) = entries.last() else { return Ok(MovedUp::NotNow) };
         let entries_len: usize = entries.iter().map(|(_, body)| record::record_len(body.bytes().len())).sum();
