@@ -35,7 +35,10 @@ async fn a_follower_catches_up_from_entries_that_are_on_disk_only() {
     assert!(state(away).expect("it is here").progress().next_index > 400);
     let node = &world.nodes[&away].node;
     assert_eq!(figure(node, "vestibule_node_snapshot_receive_seconds_count"), 0, "no snapshot was needed");
-    assert!(figure(node, "vestibule_node_apply_seconds_count") > 398, "it applied the entries itself");
+    assert!(
+        figure(node, "vestibule_node_apply_seconds_count") > 0,
+        "it applied the entries itself, in however many goes"
+    );
     world.stop_all().await;
 }
 

@@ -170,7 +170,7 @@ async fn the_leaders_log_does_not_grow_for_a_follower_that_cannot_keep_up() {
         most.fetch_max(segments, Ordering::Relaxed);
         let written = node.wal_stats().segments - begun;
         let has_grown = most.load(Ordering::Relaxed) > SEGMENTS_MAX;
-        (has_grown && written > 4 * SEGMENTS_MAX && segments < SEGMENTS_MAX).then_some(())
+        (has_grown && written > 2 * SEGMENTS_MAX && segments < SEGMENTS_MAX).then_some(())
     })
     .await;
     is_over.store(true, Ordering::Relaxed);
