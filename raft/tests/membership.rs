@@ -296,7 +296,14 @@ async fn leadership_is_not_offered_to_a_node_that_is_gone() {
     let leader = world.leader(GroupId::DIRECTORY).await;
     let gone = *world.nodes.keys().find(|id| **id != leader).expect("there are others");
     world.stop(gone).await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    eventually("nothing was heard of it for a second", || async {
+        let reports = world.admin().overview().await.reports;
+        let groups = reports.into_iter().filter_map(|(_, report)| report.ok()).flat_map(|report| report.groups);
+        let mut followers =
+            groups.filter(|group| group.group == GroupId::DIRECTORY.0).flat_map(|group| group.followers);
+        followers.any(|follower| follower.node == gone && follower.silent_ms > 1_000).then_some(())
+    })
+    .await;
     let refused = world.admin().transfer(GroupId::DIRECTORY, gone).await;
     assert!(matches!(&refused, Err(AdminError::Failed(reason)) if reason.contains("not heard of")), "{refused:?}");
     assert!(create(&*world.client_of_all(), 1).await.result.is_ok());

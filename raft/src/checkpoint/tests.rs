@@ -163,6 +163,12 @@ impl World {
         tokio::time::timeout(Duration::from_secs(60), turned).await.expect("the store is met full, or made anew");
     }
 
+    /// What the checkpoint holds must be the state.
+    async fn loads_as_it_is(&self) {
+        let loaded = GroupState::open(GROUP, &self.checkpoints).await.expect("it loads");
+        assert_eq!(loaded.digest(), self.state.digest());
+    }
+
     fn apply(&self, indexes: std::ops::Range<u64>) {
         indexes.for_each(|index| drop(self.state.apply(&entry(index)).expect("it applies")));
     }
@@ -249,8 +255,7 @@ async fn a_checkpoint_that_is_taken_from_its_readers_goes_on() {
     assert_eq!(next_index(&saved), 100);
     assert!(!world.checkpoints.unpin(GROUP).await.expect("it is an answer"), "nobody reads it");
     // What gathered meanwhile is all there.
-    let loaded = GroupState::open(GROUP, &world.checkpoints).await.expect("it loads");
-    assert_eq!(loaded.digest(), world.state.digest());
+    world.loads_as_it_is().await;
 }
 
 #[tokio::test]
@@ -374,8 +379,7 @@ async fn a_row_that_is_found_damaged_is_made_good_from_memory() {
     world.until_out(false).await;
     let mut reading = world.checkpoints.begin_read(GROUP).await.expect("it can be read");
     assert!(!reading.next_page().await.expect("it is good").is_empty());
-    let loaded = GroupState::open(GROUP, &world.checkpoints).await.expect("it loads");
-    assert_eq!(loaded.digest(), world.state.digest());
+    world.loads_as_it_is().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -393,8 +397,7 @@ async fn a_row_that_is_missing_is_found_when_the_checkpoint_is_read_and_made_goo
     let error = reading.next_page().await.expect_err("it is not all");
     assert!(crate::node::is_damage(&error) && error.to_string().contains("where"), "{error}");
     world.until_out(false).await;
-    let loaded = GroupState::open(GROUP, &world.checkpoints).await.expect("it loads");
-    assert_eq!(loaded.digest(), world.state.digest());
+    world.loads_as_it_is().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -407,8 +410,7 @@ async fn damage_that_is_met_while_a_checkpoint_is_written_is_made_good_from_memo
     world.until_out(true).await;
     world.until_out(false).await;
     assert_eq!(world.checkpoints.save(GROUP).await.expect("it goes on").last.map(|last| last.index), Some(29));
-    let loaded = GroupState::open(GROUP, &world.checkpoints).await.expect("it loads");
-    assert_eq!(loaded.digest(), world.state.digest());
+    world.loads_as_it_is().await;
 }
 
 #[tokio::test(start_paused = true)]
