@@ -447,6 +447,23 @@ async fn damage_that_comes_again_and_again_ends_the_node() {
     assert!(failed.is_ok(), "a disk that rots what is written to it is of no use");
 }
 
+#[test]
+fn rows_that_are_not_those_that_were_sent_are_refused() {
+    let meta = |value: u8| {
+        let mut meta = CheckpointMeta::default();
+        meta.add_row(&Row { key: vec![1], value: vec![value] });
+        meta
+    };
+    let digest = meta(2).digest();
+    assert!(snapshot::check_whole(&meta(2), 1, Some(&digest)).is_ok());
+    for (received, row_count, digest) in
+        [(meta(3), 1, Some(digest.as_slice())), (meta(2), 2, Some(&digest)), (meta(2), 1, None)]
+    {
+        let refused = snapshot::check_whole(&received, row_count, digest).expect_err("it is not what was sent");
+        assert_eq!(refused.code(), tonic::Code::DataLoss, "{refused}");
+    }
+}
+
 #[tokio::test]
 async fn a_group_is_given_up_though_somebody_reads_its_checkpoint() {
     let world = World::with_twenty_entries().await;
